@@ -1,0 +1,85 @@
+"""What every backbone is: blocks, applied to whole meta-batches, with batch statistics for each task alone."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+
+class Block(nn.Module, ABC):
+    """One layer of a backbone; the last block is what MAML adapts."""
+
+    @abstractmethod
+    def forward(self, inputs: Tensor, groups: int | None = 1) -> Tensor:
+        """Applies the block.
+
+        Args:
+            inputs: `(groups * m, *shape)` examples.
+            groups: how many equal, consecutive runs of examples are normalised by their own batch statistics;
+                None normalises by the running statistics.
+        """
+
+
+class Backbone(nn.Module, ABC):
+    """A list of blocks.
+
+    Attributes:
+        depth: L, known before anything is built.
+        blocks: the L blocks.
+    """
+
+    depth: ClassVar[int]
+    blocks: nn.ModuleList
+
+    @staticmethod
+    @abstractmethod
+    def check_shape(shape: tuple[int, ...]) -> None:
+        """Raises ConfigError if examples of ``shape`` cannot be fed to this backbone."""
+
+    @property
+    @abstractmethod
+    def embedding_size(self) -> int:
+        """The length of a flattened output of the last block."""
+
+    def forward(self, examples: Tensor, start: int = 0, stop: int | None = None, *, running: bool = False) -> Tensor:
+        """Passes examples from layer ``start`` to layer ``stop`` (the last one by default).
+
+        Args:
+            examples: `(B, N, M, *shape)` at layer ``start``; the N * M examples of a task are one normalisation batch.
+            start: the layer that ``examples`` come from.
+            stop: the layer wanted.
+            running: normalise by running statistics (which need not know about tasks) instead.
+
+        Returns:
+            `(B, N, M, *shape)` at layer ``stop``.
+        """
+        leading = examples.shape[:3]
+        flat = examples.flatten(0, 2)
+        if flat.ndim == 4:  # pictures: convolutions are fastest with channels last in memory
+            flat = flat.contiguous(memory_format=torch.channels_last)
+        for block in self.blocks[start:stop]:
+            flat = block(flat, None if running else leading[0])
+        return flat.unflatten(0, leading)
+
+
+def batch_norm(inputs: Tensor, norm: nn.BatchNorm2d, groups: int | None) -> list[Tensor]:
+    """Batch normalisation of each group alone, as a list of groups `(m, channels, ...)`.
+
+    The loop is over normalisation batches and over nothing else: on CPUs it is 1.4 to 1.8 times as fast as the one-call
+    forms (one `batch_norm` over groups * channels, `group_norm` on a view, `var_mean` by hand), which lose channels-last
+    memory or cache locality. Running statistics, where the layer keeps them, are updated group by group.
+    """
+    if groups is None:
+        mean, variance, training = norm.running_mean, norm.running_var, False
+        assert mean is not None, "this layer keeps no running statistics"
+        groups = 1
+    else:
+        training = True
+        update = norm.training and norm.track_running_stats
+        mean, variance = (norm.running_mean, norm.running_var) if update else (None, None)
+    momentum = norm.momentum if norm.momentum is not None else 0.1
+    return [
+        torch.nn.functional.batch_norm(group, mean, variance, norm.weight, norm.bias, training, momentum, norm.eps)
+        for group in inputs.chunk(groups)
+    ]

@@ -1,0 +1,124 @@
+"""A final training from the request to its summary."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from datg.config import Layers, parse_settings
+from datg.data.catalog import Dataset, data_root, open_dataset
+from datg.errors import ConfigError, DataError
+from datg.evaluation import load_evaluation
+from datg.files import write_yaml
+from datg.final_evaluation import EVALUATION
+from datg.final_training import Show, Summary, read_seeds, seed_folder, summarise, train_seeds
+from datg.memory import keep_freed_memory
+from datg.records import TrialRecord
+from datg.search.export import read_export
+from datg.search.results import context_tags, score_row
+from datg.tracking.view import Parent
+from datg.trial import check_trial, provenance_of
+from datg.trial_config import PRESETS, TrialConfig
+
+TRAINING = "training.yaml"
+
+
+@dataclass(frozen=True)
+class PreparedTraining:
+    """A final training that is ready to run.
+
+    Attributes:
+        folder: of its files.
+        config: what is trained.
+        provenance: where the configuration comes from.
+        dataset: on what.
+        seeds: training seeds.
+        device: where.
+    """
+
+    folder: Path
+    config: TrialConfig
+    provenance: dict[str, Any]
+    dataset: Dataset
+    seeds: list[int]
+    device: torch.device
+
+    def run(self, show: Show) -> None:
+        """Trains and evaluates what is missing."""
+        train_seeds(self.config, self.dataset, self.folder, seeds=self.seeds, device=self.device, show=show)
+
+    def records(self) -> list[TrialRecord]:
+        """The seeds begun so far."""
+        return read_seeds(self.folder, self.seeds, context_tags(self.config, self.folder.name))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row a seed."""
+        return [{"seed": record.number, **score_row(record)} for record in self.records()]
+
+    def accuracies(self) -> list[Any]:
+        """`(tasks,)` test accuracies of every seed that has been evaluated."""
+        paths = [seed_folder(self.folder, seed) / EVALUATION for seed in self.seeds]
+        return [load_evaluation(path).accuracies for path in paths if path.exists()]
+
+    def summary(self) -> Summary | None:
+        """All seeds together, if any has been evaluated."""
+        accuracies: list[np.ndarray] = self.accuracies()
+        return summarise(accuracies) if accuracies else None
+
+    def parent_run(self) -> Parent:
+        """The MLflow run above the seeds."""
+        tags = context_tags(self.config, self.folder.name)
+        origin = {key: self.provenance.get(key) for key in ("search", "trial", "mlflow run")}
+        return Parent(
+            name=self.folder.name,
+            experiment=f"datg/{self.config.dataset}",
+            tags={key: value for key, value in tags.items() if key not in ("search", "seed")}
+            | {"kind": "final training"},
+            params={
+                "seeds": len(self.seeds),
+                **{f"from {key}": value for key, value in origin.items() if value is not None},
+            },
+            artifacts=[self.folder / TRAINING],
+            runs_file=self.folder / "mlflow.json",
+        )
+
+
+def prepare_training(
+    path: Path, settings: list[str], *, seeds: int, output: Path, root: Path | None, device: str | None
+) -> PreparedTraining:
+    """Checks an exported configuration and opens the folder ``<output>/<name>-final``.
+
+    Raises:
+        ConfigError: the configuration is not valid, or the folder belongs to another one.
+        DataError: the data set is missing, or not the one of the search.
+    """
+    exported, provenance = read_export(path)
+    layers = Layers(PRESETS, "training.preset")
+    layers.add(exported.values(), str(path))
+    layers.add(parse_settings(settings), "--set")
+    config = TrialConfig.of(layers.nested())
+    dataset = open_dataset(config.dataset, data_root(root))
+    expected = provenance.get("data", {}).get("fingerprint")
+    if expected not in (None, dataset.table.fingerprint):
+        raise DataError(
+            f"{path} was found on other data than {config.dataset} holds now (fingerprint {str(expected)[:16]}, not "
+            f"{dataset.table.fingerprint[:16]}); import the old data again, or remove `provenance.data` to train anyway."
+        )
+    check_trial(config, dataset)
+    folder = output.absolute() / f"{path.stem}-final"
+    content = {"config": config.values(), "provenance": {**provenance, "data": provenance_of(dataset)}}
+    if (folder / TRAINING).exists() and read_export(folder / TRAINING)[0] != config:
+        raise ConfigError(
+            f"{folder} holds the training of another configuration; give another --output or rename {path.name}."
+        )
+    try:
+        write_yaml(folder / TRAINING, content)
+    except OSError as error:
+        raise ConfigError(
+            f"`--output` {output} cannot be written ({error.strerror}); name a writable folder."
+        ) from error
+    keep_freed_memory()
+    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return PreparedTraining(folder, config, provenance, dataset, list(range(seeds)), chosen)

@@ -1,0 +1,57 @@
+"""Turns any picture that Pillow reads into a small RGB array, or says why not."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+PIXEL_LIMIT = 100_000_000  # a decoded picture of that size takes 300 MB
+
+
+class RefusedImage(Exception):
+    """A file that is no usable picture; the message is the reason."""
+
+
+def decode_image(path: Path, *, size: int) -> npt.NDArray[Any]:
+    """The whole picture as `(3, size, size)` uint8.
+
+    EXIF rotation is applied, transparency is laid on white, 16-bit grey is scaled to 8 bit, of an animation the first
+    frame is taken, and the picture is resized (Lanczos) without keeping its aspect ratio or cropping.
+
+    Raises:
+        RefusedImage: not a picture, truncated, empty, more than PIXEL_LIMIT pixels, or of an unknown value range.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                if image.width * image.height > PIXEL_LIMIT:
+                    raise RefusedImage(f"{image.width} x {image.height} pixels are over the limit of {PIXEL_LIMIT:,}")
+                rgb = _to_rgb(ImageOps.exif_transpose(image))
+    except Image.DecompressionBombError:
+        raise RefusedImage(f"over the limit of {PIXEL_LIMIT:,} pixels") from None
+    except UnidentifiedImageError:
+        raise RefusedImage("empty file" if path.stat().st_size == 0 else "not a picture") from None
+    except (OSError, ValueError, SyntaxError, EOFError, TypeError, IndexError) as error:
+        raise RefusedImage(f"damaged picture: {error}") from None
+    resized = rgb.resize((size, size), Image.Resampling.LANCZOS)
+    return np.ascontiguousarray(np.asarray(resized).transpose(2, 0, 1))
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    image.load()
+    if image.mode == "F":
+        raise RefusedImage("floating-point pixels have no known range")
+    if image.mode.startswith("I"):  # 16 bit, which Pillow would clip and not scale
+        values = np.asarray(image).astype(np.int64)
+        if values.min() < 0 or values.max() > 65535:
+            raise RefusedImage("32-bit pixels have no known range")
+        return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")

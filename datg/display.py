@@ -1,0 +1,107 @@
+"""What long work shows: a live line on a terminal, a plain line every 30 seconds elsewhere."""
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+LIVE_SECONDS = 0.5
+PLAIN_SECONDS = 30.0
+PLAIN_WIDTH = 200  # columns of a log file: wide enough for a leaderboard
+
+
+def console() -> Console:
+    """Where progress and messages go: standard error, so that results on standard output can be piped."""
+    width = None if sys.stderr.isatty() else PLAIN_WIDTH
+    return Console(file=sys.stderr, highlight=False, width=width)
+
+
+@contextmanager
+def status_line(text: Callable[[], str], out: Console) -> Iterator[None]:
+    """Shows ``text()`` while the block runs."""
+    done = threading.Event()
+
+    def show_live() -> None:
+        with Live(Text(text()), console=out, transient=True, auto_refresh=False) as live:
+            while not done.wait(LIVE_SECONDS):
+                live.update(Text(text()), refresh=True)
+
+    def show_plain() -> None:
+        while not done.wait(PLAIN_SECONDS):
+            out.print(text(), soft_wrap=True)
+
+    thread = threading.Thread(target=show_live if out.is_terminal else show_plain, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+@contextmanager
+def progress_bar(out: Console) -> Iterator[Callable[[str, int, int], None]]:
+    """Yields ``show(what, done, total)``; a bar on a terminal, a line every 30 seconds elsewhere."""
+    if not out.is_terminal:
+        yield _plain_progress(out)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=out, transient=True) as bars:
+        tasks: dict[str, Any] = {}
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total or None)
+            bars.update(tasks[what], completed=done, total=total or None)
+
+        yield show
+
+
+def _plain_progress(out: Console) -> Callable[[str, int, int], None]:
+    last = time.monotonic()
+
+    def show(what: str, done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= PLAIN_SECONDS:
+            last = time.monotonic()
+            out.print(f"{what}: {done}" + (f" of {total}" if total else ""))
+
+    return show
+
+
+def print_rows(rows: list[dict[str, Any]], out: Console) -> None:
+    """A table of equal mappings; numbers below 1 in absolute value get four digits."""
+    table = Table(box=None, pad_edge=False)
+    for key in rows[0] if rows else ():
+        table.add_column(key.rpartition(".")[2], justify="right", overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row.values()))
+    out.print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return (
+        f"{value:.4g}"
+        if isinstance(value, float) and abs(value) >= 1
+        else f"{value:.4f}"
+        if isinstance(value, float)
+        else str(value)
+    )
+
+
+def duration(seconds: float) -> str:
+    """Such as ``2 h 05 min``, ``3 min 20 s`` or ``12 s``."""
+    whole = int(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"

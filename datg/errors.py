@@ -1,0 +1,38 @@
+"""What can go wrong for a user: each message is one sentence with name, rule and value, then the way out."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class DatgError(Exception):
+    """A mistake of the user or a state of the world that this package can name."""
+
+
+class ConfigError(DatgError, ValueError):
+    """A flag, key, value or combination that cannot be run."""
+
+
+class DataError(DatgError, ValueError):
+    """Files or data sets that are missing, damaged or too small."""
+
+
+class StateError(DatgError):
+    """A search's folder or study that is damaged or belongs to something else."""
+
+
+class TrialDiverged(DatgError):
+    """Training produced a NaN or infinite loss; the configuration is to blame."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
+    """The sentence for a name that is not in a table, with the nearest known name.
+
+    Args:
+        kind: what the name stands for, e.g. ``"strategy"``.
+        name: what the user wrote.
+        known: the names of the table.
+    """
+    known = sorted(known)
+    nearest = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean `{nearest[0]}`? " if nearest else ""
+    return f"`{name}` is not a known {kind}; {hint}Known: {', '.join(known)}."

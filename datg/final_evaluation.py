@@ -1,0 +1,97 @@
+"""The final evaluation of a trial's best weights on tasks of novel classes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from datg.checkpoint import load_checkpoint
+from datg.data.class_table import ClassTable
+from datg.errors import ConfigError, StateError
+from datg.evaluation import Evaluation, evaluate
+from datg.learners.learner import Learner
+from datg.trial import build_learner, make_sampler
+from datg.trial_config import TrialConfig
+
+EVALUATION = "evaluation.parquet"
+
+
+@dataclass(frozen=True)
+class BestWeights:
+    """A checkpoint of a trial's best validation.
+
+    Attributes:
+        learner: with those weights.
+        config: of the trial.
+        info: iteration, validation accuracy and interval, fingerprint and split of the data.
+    """
+
+    learner: Learner
+    config: TrialConfig
+    info: dict[str, Any]
+
+
+def load_best(path: Path) -> BestWeights:
+    """Reads a checkpoint of best weights.
+
+    Raises:
+        StateError: it is damaged, or its weights do not fit the architecture that its configuration describes.
+    """
+    weights, info = load_checkpoint(path)
+    try:
+        config = TrialConfig.of(info["config"])
+        learner = build_learner(config, tuple(info["shape"]))
+        learner.load_state_dict(weights)
+    except (KeyError, ConfigError, RuntimeError) as error:
+        raise StateError(
+            f"{path} does not hold best weights of the architecture that it describes ({type(error).__name__}: {error}); "
+            "give the best.safetensors of a trial."
+        ) from error
+    return BestWeights(learner, config, info)
+
+
+def evaluate_best(
+    path: Path,
+    novel: ClassTable,
+    *,
+    device: torch.device | str | None = None,
+    tasks: int | None = None,
+    shots: int | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+    save_to: Path | None = None,
+) -> Evaluation:
+    """Evaluates the checkpoint ``path`` on the test tasks of ``novel``.
+
+    Args:
+        path: best weights.
+        novel: novel classes.
+        device: where; a GPU if there is one by default.
+        tasks: how many; the configuration's number by default.
+        shots: K; the configuration's number by default.
+        progress: called with the number of tasks done.
+        save_to: a parquet file for the accuracy of every task.
+    """
+    best = load_best(path)
+    config = best.config
+    if novel.shape != tuple(best.info["shape"]):
+        raise StateError(
+            f"{path} was trained on examples of shape {best.info['shape']}, the data have {list(novel.shape)}."
+        )
+    if shots is not None:
+        config = config.model_copy(update={"task": config.task.model_copy(update={"shots": shots})})
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    sampler = make_sampler(config, novel, device)
+    evaluation = evaluate(
+        best.learner.to(device),
+        sampler,
+        tasks=tasks or config.evaluation.test_tasks,
+        seed=config.evaluation.seed,
+        purpose="test",
+        progress=progress,
+    )
+    if save_to is not None:
+        info = {"iteration": best.info["iteration"], "shots": config.task.shots, "seed": config.evaluation.seed}
+        evaluation.save(save_to, {**info, "fingerprint": novel.fingerprint})
+    return evaluation

@@ -1,0 +1,156 @@
+"""Clustering of base classes (paper 3.1; Algorithm 1, line 2): k clusters of at least N classes each.
+
+A cluster with fewer classes than ways holds no task, so plain k-means will not do. k-means gives the start; then centroids
+alternate with the *exact* cheapest assignment under the size rule, a rectangular assignment problem with N columns for each
+cluster (cost to its centroid) and C - kN free columns (cost to the nearest centroid), until it stands still.
+"""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import linear_sum_assignment
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
+
+from datg.data.class_table import ClassTable
+from datg.errors import ConfigError
+
+Floats = npt.NDArray[np.float64]
+THUMBNAIL = 4
+KMEANS_STARTS = 10
+MAX_ROUNDS = 100
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """A partition of classes.
+
+    Attributes:
+        names: the classes.
+        assignment: `(C,)` the cluster of each, 0 to k - 1.
+        distances: `(C,)` distance to the own centroid in feature space.
+        moved: how many classes the size rule took out of their nearest cluster.
+        seed: of k-means.
+    """
+
+    names: tuple[str, ...]
+    assignment: npt.NDArray[np.int64]
+    distances: Floats
+    moved: int
+    seed: int
+
+    @property
+    def number(self) -> int:
+        """K."""
+        return int(self.assignment.max()) + 1
+
+    def describe(self) -> dict[str, Any]:
+        """What ``clusters.json`` says."""
+        members = [
+            {
+                name: round(float(d), 4)
+                for name, a, d in zip(self.names, self.assignment, self.distances, strict=True)
+                if a == k
+            }
+            for k in range(self.number)
+        ]
+        return {"features": "raw", "seed": self.seed, "moved by the size rule": self.moved, "clusters": members}
+
+
+def most_clusters(classes: int, ways: int) -> int:
+    """The largest k for which k clusters of at least ``ways`` classes exist."""
+    return classes // ways
+
+
+def cluster_classes(table: ClassTable, *, clusters: int, ways: int, seed: int) -> Clusters:
+    """Partitions the classes of ``table`` into ``clusters`` clusters of at least ``ways`` classes each.
+
+    Raises:
+        ConfigError: there are fewer than clusters * ways classes.
+    """
+    if clusters > most_clusters(len(table), ways):
+        raise ConfigError(
+            f"`strategy.clusters` must be at most {most_clusters(len(table), ways)} for {len(table)} base classes and "
+            f"{ways} ways, got {clusters}."
+        )
+    features = standardise(raw_features(table))
+    assignment, moved = constrained_kmeans(features, clusters=clusters, smallest=ways, seed=seed)
+    centroids = _centroids(features, assignment, clusters)
+    distances = np.linalg.norm(features - centroids[assignment], axis=1)
+    return Clusters(table.names, assignment, distances, moved, seed)
+
+
+def raw_features(table: ClassTable) -> Floats:
+    """`(C, d)` class means of the inputs: pictures as 4 x 4 colour thumbnails, cells as they are."""
+    means = []
+    for start, count in zip(table.starts, table.counts, strict=True):
+        mean = table.examples[start : start + count].mean(0, dtype=np.float64)
+        means.append(_thumbnail(mean).ravel() if mean.ndim == 3 else mean)
+    return np.stack(means)
+
+
+def _thumbnail(picture: Floats) -> Floats:
+    """Averages `(channels, height, width)` over a 4 x 4 grid of nearly equal cells."""
+    for axis in (1, 2):
+        cells = np.array_split(picture, THUMBNAIL, axis=axis)
+        picture = np.stack([cell.mean(axis=axis) for cell in cells], axis=axis)
+    return picture
+
+
+def standardise(features: Floats) -> Floats:
+    """Zero mean and unit deviation of each dimension over the classes; constant dimensions become zero."""
+    deviation = features.std(0)
+    return (features - features.mean(0)) / np.where(deviation > 0, deviation, 1.0)
+
+
+def constrained_kmeans(
+    features: Floats, *, clusters: int, smallest: int, seed: int
+) -> tuple[npt.NDArray[np.int64], int]:
+    """k-means whose clusters hold at least ``smallest`` points each.
+
+    Returns:
+        The assignment `(C,)`, and how many points are not in the cluster of their nearest centroid.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct points than clusters
+        start = KMeans(clusters, n_init=KMEANS_STARTS, random_state=seed % 2**32).fit(features)
+    assignment = start.labels_.astype(np.int64)
+    centroids = start.cluster_centers_
+    for _ in range(MAX_ROUNDS):
+        improved = cheapest_assignment(_costs(features, centroids), smallest)
+        if np.array_equal(improved, assignment):
+            break
+        assignment = improved
+        centroids = _centroids(features, assignment, clusters)
+    nearest = _costs(features, centroids).argmin(1)
+    return assignment, int((nearest != assignment).sum())
+
+
+def cheapest_assignment(costs: Floats, smallest: int) -> npt.NDArray[np.int64]:
+    """Assigns each of C points to one of k clusters, at least ``smallest`` a cluster, at the least total cost.
+
+    Args:
+        costs: `(C, k)`.
+        smallest: at most C // k.
+    """
+    points, clusters = costs.shape
+    free = points - clusters * smallest
+    assert free >= 0, (points, clusters, smallest)
+    nearest = costs.argmin(1)
+    columns = np.hstack([np.repeat(costs, smallest, axis=1), np.repeat(costs.min(1, keepdims=True), free, axis=1)])
+    rows, chosen = linear_sum_assignment(columns)
+    reserved = chosen // max(smallest, 1)
+    assignment = np.where(chosen < clusters * smallest, reserved, nearest[rows])
+    return assignment.astype(np.int64)
+
+
+def _costs(features: Floats, centroids: Floats) -> Floats:
+    costs: Floats = np.square(features[:, None] - centroids[None]).sum(2)
+    return costs
+
+
+def _centroids(features: Floats, assignment: npt.NDArray[np.int64], clusters: int) -> Floats:
+    return np.stack([features[assignment == cluster].mean(0) for cluster in range(clusters)])

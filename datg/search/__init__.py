@@ -1,0 +1,1 @@
+"""The search: Ray executes, Optuna decides, and the Optuna study is the truth."""

@@ -1,0 +1,260 @@
+"""A search from the request to the last evaluation, new or resumed."""
+
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from datg.config import Layers, parse_settings
+from datg.data.catalog import Dataset, data_root, open_dataset
+from datg.errors import ConfigError, StateError
+from datg.records import TrialRecord, ranked
+from datg.search.driver import SearchDriver, Situation
+from datg.search.export import write_export
+from datg.search.folder import DriverLock, SearchFolder, find_folder, new_folder
+from datg.search.results import context_tags, read_records
+from datg.search.settings import SearchSettings, explain, read_space_file, resolve_settings
+from datg.search.stop import StopRequest
+from datg.search.study import open_study, sqlite_url
+from datg.tracking.view import Parent
+from datg.trial_config import PRESETS
+
+NO_SUCCESS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What a search may use.
+
+    Attributes:
+        address: of a Ray cluster, ``auto`` for the one this machine belongs to, None to start one here.
+        cpus_per_trial: cores, which is also the number of threads of a trial.
+        gpus_per_trial: may be a fraction; None takes one where there are any.
+        max_concurrent: trials at once; None takes as many as fit.
+    """
+
+    address: str | None = None
+    cpus_per_trial: int = 1
+    gpus_per_trial: float | None = None
+    max_concurrent: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the user asked for; see the options of ``launchers/search.py``.
+
+    Attributes:
+        spaces: the folder of the spaces that go with data sets.
+        flags: dotted keys that were given as flags.
+    """
+
+    dataset: str | None
+    space_file: Path | None
+    spaces: Path
+    settings: list[str]
+    flags: dict[str, Any]
+    output: Path
+    data_root: Path | None
+    study_storage: str | None
+    time_budget: float | None
+    resources: Resources
+
+
+@dataclass
+class Prepared:
+    """A search that is ready to run.
+
+    Attributes:
+        folder: its files.
+        settings: what it does.
+        dataset: on what.
+        driver: between Ray and the study.
+        lock: held while it runs.
+    """
+
+    folder: SearchFolder
+    settings: SearchSettings
+    dataset: Dataset
+    study: optuna.Study
+    driver: SearchDriver
+    lock: DriverLock
+    stop: StopRequest = field(default_factory=StopRequest)
+
+    def records(self) -> list[TrialRecord]:
+        """The trials so far."""
+        return read_records(self.folder, self.settings, self.study)
+
+    def closing_lines(self, code: int, uri: str, *, sent: bool) -> list[str]:
+        """What to do next."""
+        lines = []
+        if code in (75, 130):
+            lines.append(
+                f"stopped ({self.stop.reason}); go on with: python launchers/search.py --resume {self.folder.name}"
+            )
+        elif code == NO_SUCCESS:
+            lines.append("no trial succeeded; the causes stand above and in each trial's record.")
+        else:
+            lines.append(f"best configuration: {self.folder.best}")
+            lines.append(f"export: python launchers/export.py {self.folder.name} --top 3 --out configs")
+        where = " --backend-store-uri <the store>" if not uri.endswith(f"{Path.cwd()}/mlflow.db") else ""
+        lines.append(f"compare in MLflow: mlflow ui{where}")
+        if not sent:
+            lines.append(f"MLflow does not have everything yet; --resume {self.folder.name} sends the rest.")
+        return lines
+
+
+def _layers(request: Request, dataset: str) -> tuple[Layers, Any]:
+    path = request.space_file or request.spaces / f"{dataset}.yaml"
+    if request.space_file is None and not path.exists():
+        known = ", ".join(sorted(space.name for space in request.spaces.glob("*.yaml")))
+        raise ConfigError(
+            f"there is no search space for data set {dataset} ({path.name}); copy one of {known} in {request.spaces} and give it "
+            "with --space."
+        )
+    content = read_space_file(path)
+    layers = Layers(PRESETS, "training.preset")
+    layers.add(content.get("fixed") or {}, "YAML")
+    layers.add({"search": content.get("search") or {}}, "YAML")
+    layers.add(parse_settings(request.settings), "--set")
+    layers.add(request.flags, "flag")
+    return layers, content.get("space")
+
+
+def _settings(request: Request) -> tuple[SearchSettings, Layers, Dataset]:
+    if request.dataset is None:
+        raise ConfigError(
+            "--dataset is missing: name a data set, for instance --dataset glyphs, or go on with --resume SEARCH."
+        )
+    root = data_root(request.data_root)
+    dataset = open_dataset(request.dataset, root)
+    layers, space = _layers(request, request.dataset)
+    settings = resolve_settings(dataset, layers, space, root=root, external_study=request.study_storage is not None)
+    return settings, layers, dataset
+
+
+def show_settings(request: Request, resume: str | None) -> None:
+    """Prints every value of a search and where it came from; starts nothing."""
+    if resume:
+        settings, layers = SearchSettings.load(find_folder(request.output, resume)), Layers()
+    else:
+        settings, layers, _ = _settings(request)
+    for key, value, source in explain(settings, layers):
+        print(f"{key:32} {value!s:40} {source if not resume else 'search.yaml'}")
+
+
+def prepare(request: Request) -> Prepared:
+    """Checks everything, then makes the folder and the study of a new search."""
+    settings, _, dataset = _settings(request)
+    folder = new_folder(request.output, settings.trial_config.dataset)
+    settings.save(folder)
+    return _open(request, folder, settings, dataset)
+
+
+def resume_search(request: Request, search: str) -> Prepared:
+    """Opens a search to go on with it; its configuration comes from its folder.
+
+    Raises:
+        ConfigError: flags that would change the configuration were given.
+        StateError: the data are not those that the search began with.
+    """
+    folder = find_folder(request.output, search)
+    settings = SearchSettings.load(folder)
+    changing = sorted(set(request.flags) - {"search.trials"})
+    if changing or request.settings or request.dataset or request.space_file:
+        raise ConfigError(
+            f"--resume takes its configuration from {folder.settings}; only --trials, resources, --time-budget, --output, "
+            "--data-root, --study-storage and --tracking-uri can be given with it."
+        )
+    dataset = open_dataset(settings.trial_config.dataset, request.data_root or Path(settings.data_root))
+    found, expected = dataset.table.fingerprint, settings.provenance["fingerprint"]
+    if found != expected or dataset.split.model_dump() != settings.provenance["split"]:
+        raise StateError(
+            f"data set {dataset.name} is not the one that {folder.name} began with (fingerprint {found[:16]}, not "
+            f"{expected[:16]}, or another split); import the old one again, or start a new search."
+        )
+    trials = request.flags.get("search.trials")
+    if trials is not None:
+        if trials < settings.trials:
+            raise ConfigError(
+                f"`--trials` must be at least {settings.trials}, as many as {folder.name} already asks for, got {trials}."
+            )
+        settings = settings.model_copy(update={"trials": trials})
+        settings.save(folder)
+    return _open(request, folder, settings, dataset)
+
+
+def _open(request: Request, folder: SearchFolder, settings: SearchSettings, dataset: Dataset) -> Prepared:
+    if settings.external_study and request.study_storage is None:
+        raise ConfigError(f"the study of {folder.name} is in a database; name it again with --study-storage.")
+    lock = DriverLock(folder)
+    with lock:
+        study = open_study(
+            request.study_storage or sqlite_url(folder.study),
+            folder.name,
+            sampler=settings.sampler,
+            pruner=settings.pruner,
+            seed=settings.seed,
+            trials=settings.trials,
+            steps=settings.steps,
+        )
+        driver = SearchDriver(folder, settings, study)
+    return Prepared(folder, settings, dataset, study, driver, lock, StopRequest(request.time_budget))
+
+
+def conduct(prepared: Prepared, request: Request) -> int:
+    """Runs what is missing; returns the exit code.
+
+    Raises:
+        ConfigError: the cluster can never run a trial.
+        DatgError: a final evaluation failed for good.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Ray's own dependencies
+        from datg.search.ray_backend import run_search, shut_down, start_ray
+
+        granted = start_ray(request.resources)
+        try:
+            run_search(prepared.driver, prepared.dataset, granted, prepared.stop)
+        finally:
+            shut_down()
+    if prepared.stop.requested and not prepared.driver.all_done:
+        return prepared.stop.exit_code
+    best = [record for record in ranked(prepared.records()) if record.state == "done"]
+    if not best:
+        return NO_SUCCESS
+    write_export(prepared.folder.best, prepared.folder, prepared.settings, best[0])
+    return 0
+
+
+def parent_run(prepared: Prepared) -> Parent:
+    """The MLflow run above the trials of a search."""
+    settings, folder = prepared.settings, prepared.folder
+    config = settings.trial_config
+    return Parent(
+        name=folder.name,
+        experiment=f"datg/{config.dataset}",
+        tags={key: value for key, value in context_tags(config, folder.name).items() if key != "search"},
+        params={name: getattr(settings, name) for name in ("trials", "sampler", "pruner", "seed")},
+        artifacts=[folder.settings, folder.best],
+        runs_file=folder.mlflow,
+    )
+
+
+def describe(situation: Situation) -> str:
+    """One line: best so far with its interval, running, ended by outcome, time left."""
+    from datg.display import duration
+
+    parts = []
+    if situation.best is not None:
+        number, objective, ci95 = situation.best
+        parts.append(f"best {objective:.4f} ± {ci95:.4f} (trial {number})")
+    running = ", ".join(f"{number}: {share:.0%}" for number, share in sorted(situation.running.items()))
+    parts.append(f"running {len(situation.running)}" + (f" ({running})" if running else ""))
+    parts += [f"{outcome} {count}" for outcome, count in sorted(situation.outcomes.items())]
+    parts.append(f"evaluated {situation.evaluated} of {situation.asked}")
+    left = situation.seconds_left()
+    if left:
+        parts.append(f"about {duration(left)} left")
+    return "; ".join(parts)

@@ -1,0 +1,73 @@
+"""Exports the best configurations of a search as YAML that final training takes unchanged."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from datg.errors import ConfigError
+from datg.files import read_yaml, write_yaml
+from datg.records import TrialRecord, ranked
+from datg.search.folder import SearchFolder
+from datg.search.settings import SearchSettings
+from datg.trial import CONFIG
+from datg.trial_config import TrialConfig
+
+
+def export_best(
+    folder: SearchFolder, settings: SearchSettings, records: list[TrialRecord], *, top: int, out: Path
+) -> list[Path]:
+    """Writes the ``top`` best trials by validation, complete ones only, as ``<search>-top<n>.yaml``.
+
+    Raises:
+        ConfigError: the search has no complete trial.
+    """
+    best = [record for record in ranked(records) if record.state == "done"][:top]
+    if not best:
+        raise ConfigError(f"search {folder.name} has no finished trial yet; resume it with --resume {folder.name}.")
+    paths = []
+    for rank, record in enumerate(best, 1):
+        path = out / f"{folder.name}-top{rank}.yaml"
+        write_export(path, folder, settings, record)
+        paths.append(path)
+    return paths
+
+
+def write_export(path: Path, folder: SearchFolder, settings: SearchSettings, record: TrialRecord) -> None:
+    """Writes one trial's configuration with its provenance."""
+    content = {
+        "config": read_yaml(record.folder / CONFIG),
+        "provenance": {
+            "search": folder.name,
+            "trial": record.number,
+            "mlflow run": mlflow_run(folder, record.number),
+            "validation accuracy": record.objective,
+            "validation ci95": record.last.objective_ci95 if record.last else None,
+            "data": settings.provenance,
+            "versions": settings.versions,
+        },
+    }
+    write_yaml(path, content, header=f"# python launchers/train.py {path} --seeds 3\n")
+
+
+def mlflow_run(folder: SearchFolder, number: int) -> str | None:
+    """The id of the MLflow run that shows a trial, if it has been made."""
+    if not folder.mlflow.exists():
+        return None
+    runs: dict[str, str] = json.loads(folder.mlflow.read_text())["trials"]
+    return runs.get(str(number))
+
+
+def read_export(path: Path) -> tuple[TrialConfig, dict[str, Any]]:
+    """Reads an exported configuration, or a trial's ``config.yaml``, and its provenance.
+
+    Raises:
+        ConfigError: it is not one, or has been edited into something invalid.
+    """
+    content = read_yaml(path)
+    values = content.get("config", content)
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: `config` must be a mapping, got {values!r}.")
+    try:
+        return TrialConfig.of(values), dict(content.get("provenance") or {})
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error

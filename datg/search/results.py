@@ -1,0 +1,98 @@
+"""What a search found: records of its trials from the study and their folders, and the leaderboard."""
+
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from datg.errors import StateError
+from datg.records import DONE, FAILED, PRUNED, RUNNING, TrialRecord, ranked, read_record
+from datg.search.driver import outcome_of
+from datg.search.folder import SearchFolder, find_folder
+from datg.search.settings import SearchSettings
+from datg.search.study import open_study, sqlite_url
+from datg.trial_config import TrialConfig
+
+_STATES = {
+    TrialState.RUNNING: RUNNING,
+    TrialState.COMPLETE: DONE,
+    TrialState.PRUNED: PRUNED,
+    TrialState.FAIL: FAILED,
+}
+
+
+def open_records(
+    output: Path, search: str, storage: str | None = None
+) -> tuple[SearchFolder, SearchSettings, list[TrialRecord]]:
+    """Opens a search to read it, by name below ``output`` or by path.
+
+    Raises:
+        ConfigError: there is no such search.
+        StateError: it is damaged.
+    """
+    folder = find_folder(output, search)
+    settings = SearchSettings.load(folder)
+    if storage is None and not folder.study.exists():
+        raise StateError(f"{folder.study} is missing; without the study its trials cannot be ranked.")
+    study = open_study(storage or sqlite_url(folder.study), folder.name)
+    return folder, settings, read_records(folder, settings, study)
+
+
+def read_records(folder: SearchFolder, settings: SearchSettings, study: optuna.Study) -> list[TrialRecord]:
+    """The trials of a search so far, by number."""
+    tags = context_tags(settings.trial_config, folder.name)
+    trials = study.get_trials(deepcopy=False)
+    return [_record(folder, trial, tags) for trial in trials if trial.state in _STATES]
+
+
+def context_tags(config: TrialConfig, search: str) -> dict[str, str]:
+    """What every run of a search repeats, because MLflow filters see one run at a time."""
+    return {
+        "dataset": config.dataset,
+        "learner": config.learner_name,
+        "strategy": config.strategy_name,
+        "way": str(config.task.ways),
+        "shot": str(config.task.shots),
+        "seed": str(config.seed),
+        "search": search,
+    }
+
+
+def _record(folder: SearchFolder, trial: FrozenTrial, tags: dict[str, str]) -> TrialRecord:
+    ended = trial.state.is_finished()
+    outcome = outcome_of(trial) if ended else ""
+    return read_record(
+        trial.number,
+        FAILED if outcome == "diverged" else _STATES[trial.state],
+        outcome,
+        folder.trial(trial.number),
+        searched=dict(trial.params),
+        tags={**tags, "trial": str(trial.number)},
+        error=str(trial.user_attrs.get("error", "")),
+        ended=trial.datetime_complete.timestamp() if trial.datetime_complete else None,
+    )
+
+
+def leaderboard(records: list[TrialRecord]) -> list[dict[str, Any]]:
+    """One row a trial, best validation first, then those without a score."""
+    order = ranked(records)
+    return [_row(record) for record in [*order, *(record for record in records if record not in order)]]
+
+
+def _row(record: TrialRecord) -> dict[str, Any]:
+    return {"trial": record.number, **score_row(record), **record.searched}
+
+
+def score_row(record: TrialRecord) -> dict[str, Any]:
+    """Outcome and scores of a trial, for a table."""
+    last, test = record.last, record.test
+    return {
+        "outcome": record.outcome or record.state,
+        "validation": None if last is None else last.objective,
+        "validation ci95": None if last is None else last.objective_ci95,
+        "test": None if test is None else test.accuracy,
+        "test ci95": None if test is None else test.ci95,
+        "episodes": None if test is None else test.episodes,
+        "iterations": 0 if last is None else last.iteration,
+    }

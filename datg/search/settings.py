@@ -1,0 +1,157 @@
+"""What a search was asked for: resolved from flags and YAML once, saved in its folder, read again by a resume."""
+
+import importlib.metadata
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from datg.config import Layers, flatten, sentences
+from datg.data.catalog import Dataset
+from datg.errors import ConfigError, StateError, unknown_name
+from datg.files import read_yaml, write_yaml
+from datg.learners import LEARNERS
+from datg.search.folder import SearchFolder
+from datg.search.space import Space, bounds_of, check_space, parse_space, restrict
+from datg.search.study import check_names
+from datg.strategies import STRATEGIES
+from datg.trial import check_trial, provenance_of
+from datg.trial_config import PRESETS, TrialConfig
+
+USER_SOURCES = ("--set", "flag")
+VERSIONS_OF = ("datg", "torch", "ray", "optuna", "mlflow", "numpy", "scikit-learn")
+
+
+class SearchSettings(BaseModel):
+    """Everything that decides what a search does.
+
+    Attributes:
+        config: the configuration that every trial starts from, nested values.
+        space: what is searched.
+        trials: how many trials there will be.
+        sampler: suggests configurations.
+        pruner: ends unpromising trials.
+        seed: of the sampler.
+        external_study: whether the study lives in a database that must be named again on resume.
+        provenance: fingerprint and split of the data.
+        data_root: where the data set was found.
+        versions: of the packages that matter.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    config: dict[str, Any]
+    space: dict[str, Any]
+    trials: Annotated[int, Field(ge=1)]
+    sampler: str
+    pruner: str
+    seed: Annotated[int, Field(ge=0)]
+    external_study: bool
+    provenance: dict[str, Any]
+    data_root: str
+    versions: dict[str, str]
+
+    @property
+    def trial_config(self) -> TrialConfig:
+        """The base configuration, checked."""
+        return TrialConfig.of(self.config)
+
+    @property
+    def ranges(self) -> Space:
+        """The space, checked."""
+        return parse_space(self.space)
+
+    @property
+    def steps(self) -> int:
+        """Validations of a full trial."""
+        training = self.trial_config.training
+        return -(-training.iterations // training.eval_every)
+
+    def save(self, folder: SearchFolder) -> None:
+        """Writes ``search.yaml``."""
+        write_yaml(folder.settings, self.model_dump(mode="json"))
+
+    @classmethod
+    def load(cls, folder: SearchFolder) -> "SearchSettings":
+        """Reads ``search.yaml``.
+
+        Raises:
+            StateError: it is damaged.
+        """
+        try:
+            return cls.model_validate(read_yaml(folder.settings))
+        except (ConfigError, ValidationError) as error:
+            raise StateError(f"{folder.settings} is damaged; restore it from a copy: {error}") from error
+
+
+def versions() -> dict[str, str]:
+    """The versions that a result was made with."""
+    return {name: importlib.metadata.version(name) for name in VERSIONS_OF}
+
+
+def read_space_file(path: Path) -> dict[str, Any]:
+    """Reads a search's YAML: ``fixed`` values, ``search`` settings and the ``space``.
+
+    Raises:
+        ConfigError: it has other sections.
+    """
+    content = read_yaml(path)
+    for section in content:
+        if section not in ("fixed", "search", "space"):
+            raise ConfigError(f"{path}: " + unknown_name("section", str(section), ("fixed", "search", "space")))
+    return content
+
+
+def resolve_settings(
+    dataset: Dataset, layers: Layers, raw_space: Any, *, root: Path, external_study: bool
+) -> SearchSettings:
+    """Makes checked settings of everything that the user said.
+
+    Args:
+        dataset: what is searched on.
+        layers: keys of a :class:`TrialConfig`, and ``search.trials|sampler|pruner|seed``.
+        raw_space: the ``space`` section of the YAML.
+        root: where the data set was found.
+        external_study: whether the study lives elsewhere.
+
+    Raises:
+        ConfigError: with every mistake.
+        DataError: the data do not suffice.
+    """
+    nested = layers.nested()
+    search = {"trials": 50, "sampler": "tpe", "pruner": "halving", "seed": 0, **nested.pop("search", {})}
+    for section, table in (("learner", LEARNERS), ("strategy", STRATEGIES)):
+        name = nested.get(section, {}).get("name")
+        if name is not None and name not in table:
+            raise ConfigError(unknown_name(section, str(name), table))
+    config = TrialConfig.of({**nested, "dataset": dataset.name, "seed": search["seed"]})
+    check_trial(config, dataset)
+    check_names(str(search["sampler"]), str(search["pruner"]))
+    # A key that the user sets is not searched.
+    wanted = [entry for entry in parse_space(raw_space) if layers.sources.get(entry.key) not in USER_SOURCES]
+    space = restrict(wanted, config.strategy_name)
+    check_space(space, config, bounds_of(config, len(dataset.split.base)))
+    try:
+        return SearchSettings(
+            config=config.values(),
+            space={entry.key: {entry.kind: list(entry.values)} for entry in space},
+            external_study=external_study,
+            provenance=provenance_of(dataset),
+            data_root=str(root),
+            versions=versions(),
+            **search,
+        )
+    except ValidationError as error:
+        raise ConfigError("\n".join(sentences(error, SearchSettings, "search."))) from None
+
+
+def explain(settings: SearchSettings, layers: Layers) -> list[tuple[str, Any, str]]:
+    """Every value of a search with where it came from, for ``--dry-run``."""
+    search = {f"search.{key}": getattr(settings, key) for key in ("trials", "sampler", "pruner", "seed")}
+    rows = []
+    for key, value in {**flatten(settings.config), **search}.items():
+        source = layers.sources.get(key)
+        if source is None and key in PRESETS[settings.config["training"]["preset"]]:
+            source = f"preset {settings.config['training']['preset']}"
+        rows.append((key, value, source or "default"))
+    return rows + [(f"space.{key}", entry, "YAML") for key, entry in settings.space.items()]

@@ -1,0 +1,191 @@
+"""Search spaces: dotted configuration keys with ranges, and how a trial's values are asked for.
+
+In YAML a range is one of ``{int: [low, high]}``, ``{float: [low, high]}``, ``{log: [low, high]}`` and ``{choice: [...]}``.
+A bound may be a name that is known only with the data and the learner (``max_clusters``, ``shared_layers``) or the key of an
+earlier range (``strategy.mix_low``), so that nothing infeasible is ever suggested.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import optuna
+
+from datg.config import flatten
+from datg.errors import ConfigError, unknown_name
+from datg.generation.clustering import most_clusters
+from datg.strategies import STRATEGIES
+from datg.trial_config import TrialConfig
+
+KINDS = ("int", "float", "log", "choice")
+Bounds = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Range:
+    """What one key may be.
+
+    Attributes:
+        key: dotted.
+        kind: int, float, log or choice.
+        values: ``[low, high]``, or the choices.
+    """
+
+    key: str
+    kind: str
+    values: tuple[Any, ...]
+
+    def resolved(self, known: Mapping[str, Any]) -> tuple[Any, ...]:
+        """The values with names replaced."""
+        if self.kind == "choice":
+            return self.values
+        return tuple(known[value] if isinstance(value, str) else value for value in self.values)
+
+
+Space = list[Range]
+
+
+def parse_space(raw: Any) -> Space:
+    """Checks the ``space`` of a search's YAML.
+
+    Raises:
+        ConfigError: a range is malformed; the message names the key.
+    """
+    if not isinstance(raw, dict) or not raw:
+        raise ConfigError("`space` must map at least one configuration key to a range.")
+    space: Space = []
+    for key, entry in raw.items():
+        if not isinstance(entry, dict) or len(entry) != 1 or next(iter(entry)) not in KINDS:
+            raise ConfigError(f"`space.{key}` must be one of {{int|float|log|choice: [...]}}, got {entry!r}.")
+        kind, values = next(iter(entry.items()))
+        if not isinstance(values, list) or not values or (kind != "choice" and len(values) != 2):
+            raise ConfigError(
+                f"`space.{key}` must have a list of {'choices' if kind == 'choice' else 'two bounds'}, got {values!r}."
+            )
+        space.append(Range(str(key), kind, tuple(values)))
+    return space
+
+
+def restrict(space: Space, strategy: str) -> Space:
+    """The part of a space that ``strategy`` has; keys of other strategies are dropped, keys of none refused."""
+    own = {f"strategy.{field.name}" for field in fields(STRATEGIES[strategy])}
+    every = {f"strategy.{field.name}" for kind in STRATEGIES.values() for field in fields(kind)}
+    for entry in space:
+        if entry.key.startswith("strategy.") and entry.key not in every:
+            raise ConfigError(f"`space.{entry.key}`: " + unknown_name("key", entry.key, every))
+    kept = [entry for entry in space if not entry.key.startswith("strategy.") or entry.key in own]
+    if not kept:
+        raise ConfigError(
+            f"the space has nothing to search for strategy {strategy}; add a key such as training.lr, or train it with "
+            "launchers/train.py."
+        )
+    return kept
+
+
+def bounds_of(config: TrialConfig, base_classes: int) -> dict[str, Any]:
+    """The named bounds: those of data and learner, and the fixed values of the configuration under their keys.
+
+    Raises:
+        ConfigError: the strategy clusters, and there are too few classes for two clusters.
+    """
+    clusters = most_clusters(base_classes, config.task.ways)
+    if hasattr(config.strategy, "clusters") and clusters < 2:
+        raise ConfigError(
+            f"strategy {config.strategy_name} needs two clusters of {config.task.ways} classes, but there are "
+            f"{base_classes} base classes; lower task.ways or choose strategy random_mixup."
+        )
+    return {**flatten(config.values()), "max_clusters": clusters, "shared_layers": config.shared_layers}
+
+
+def check_space(space: Space, config: TrialConfig, bounds: Bounds) -> None:
+    """Checks that every bound is a number in order and that both corners of the space are valid configurations.
+
+    Raises:
+        ConfigError: naming the key.
+    """
+    known: dict[str, Any] = dict(bounds)
+    corners: list[dict[str, Any]] = [{}, {}]
+    for entry in space:
+        if entry.kind == "choice":
+            for corner in corners:
+                corner[entry.key] = entry.values[0]
+            continue
+        for value in entry.values:
+            number = known.get(value) if isinstance(value, str) else value
+            if isinstance(number, bool) or not isinstance(number, int | float):
+                raise ConfigError(
+                    f"`space.{entry.key}` has the bound {value!r}, which is neither a number nor max_clusters, shared_layers or "
+                    "a key with a number."
+                )
+        low, high = entry.resolved(known)
+        if low > high or (entry.kind == "log" and low <= 0):
+            rule = (
+                "log bounds must be above 0"
+                if entry.kind == "log" and low <= 0
+                else "the lower bound must not exceed the upper"
+            )
+            raise ConfigError(f"`space.{entry.key}`: {rule}, got [{low}, {high}].")
+        corners[0][entry.key], corners[1][entry.key] = low, high
+        known[entry.key] = low  # a later bound that refers to this key is tried at its lowest
+    for corner in corners:
+        configured(config, corner)
+
+
+def paper_setting(space: Space, config: TrialConfig) -> dict[str, Any]:
+    """The paper's own values of the searched keys: the strategy's defaults, as far as the space holds them."""
+    default = type(config.strategy)()
+    setting: dict[str, Any] = {}
+    for entry in space:
+        section, _, name = entry.key.partition(".")
+        value = getattr(default, name) if section == "strategy" else _get(config.values(), entry.key)
+        setting[entry.key] = config.shared_layers if value is None else value
+    return setting
+
+
+def fits(space: Space, setting: Mapping[str, Any], bounds: Bounds) -> bool:
+    """Whether ``setting`` lies inside the space."""
+    known: dict[str, Any] = {**bounds, **setting}
+    for entry in space:
+        values, value = entry.resolved(known), setting[entry.key]
+        inside = value in values if entry.kind == "choice" else values[0] <= value <= values[1]
+        if not inside:
+            return False
+    return True
+
+
+def suggest(trial: optuna.Trial, space: Space, bounds: Bounds) -> dict[str, Any]:
+    """Asks ``trial`` for a value of every key."""
+    known: dict[str, Any] = dict(bounds)
+    for entry in space:
+        values = entry.resolved(known)
+        if entry.kind == "choice":
+            known[entry.key] = trial.suggest_categorical(entry.key, values)
+        elif entry.kind == "int":
+            known[entry.key] = trial.suggest_int(entry.key, *values)
+        else:
+            known[entry.key] = trial.suggest_float(entry.key, *values, log=entry.kind == "log")
+    return {entry.key: known[entry.key] for entry in space}
+
+
+def configured(config: TrialConfig, setting: Mapping[str, Any]) -> TrialConfig:
+    """``config`` with the dotted keys of ``setting`` replaced.
+
+    Raises:
+        ConfigError: the result is not valid.
+    """
+    values = config.values()
+    for key, value in setting.items():
+        *sections, last = key.split(".")
+        place = values
+        for section in sections:
+            place = place.get(section, {})
+        place[last] = value
+    return TrialConfig.of(values)
+
+
+def _get(values: Mapping[str, Any], key: str) -> Any:
+    for part in key.split("."):
+        if not isinstance(values, Mapping) or part not in values:
+            raise ConfigError(f"`space.{key}` is not a configuration key.")
+        values = values[part]
+    return values

@@ -1,0 +1,62 @@
+"""One seed, split into named streams, so that drawing more of one thing never changes another.
+
+There is no global seed: whatever draws takes its generator as an argument.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def derive_seed(seed: int, *names: str | int) -> int:
+    """A 63-bit seed that depends on ``seed`` and the path of ``names`` alone (SHA-256)."""
+    text = "/".join(str(part) for part in (seed, *names))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def generator(seed: int, *names: str | int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A torch generator for the stream called ``names`` of ``seed``."""
+    return torch.Generator(device=device).manual_seed(derive_seed(seed, *names))
+
+
+@dataclass
+class Streams:
+    """The streams that training draws from.
+
+    Attributes:
+        tasks: the tasks that every strategy trains on (T_i), on the training device.
+        partners: the second tasks that some strategies mix with (T_j), on the training device.
+        mixing: layers, Mixup coefficients, class pairings and clusters: small, and needed on the host.
+    """
+
+    tasks: torch.Generator
+    partners: torch.Generator
+    mixing: np.random.Generator
+
+    @classmethod
+    def of(cls, seed: int, *, device: torch.device | str = "cpu") -> "Streams":
+        """The streams of training seed ``seed``."""
+        return cls(
+            tasks=generator(seed, "tasks", device=device),
+            partners=generator(seed, "partners", device=device),
+            mixing=np.random.Generator(np.random.PCG64(derive_seed(seed, "mixing"))),
+        )
+
+    def state(self) -> dict[str, Tensor]:
+        """The positions of all streams as uint8 tensors, for a checkpoint."""
+        mixing = json.dumps(self.mixing.bit_generator.state).encode()
+        return {
+            "tasks": self.tasks.get_state(),
+            "partners": self.partners.get_state(),
+            "mixing": torch.tensor(list(mixing), dtype=torch.uint8),
+        }
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Puts all streams back where :meth:`state` found them."""
+        self.tasks.set_state(state["tasks"])
+        self.partners.set_state(state["partners"])
+        self.mixing.bit_generator.state = json.loads(bytes(state["mixing"].tolist()))

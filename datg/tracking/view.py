@@ -1,0 +1,314 @@
+"""Shows trials in MLflow: one parent run, one child run a trial, brought up to date from records again and again.
+
+Nothing here is a source of truth. :meth:`MlflowView.sync` compares the records with what it has sent and sends the rest;
+points carry their original time and step, so sending one twice stores it once. Runs are found again by their tags, so a
+crash between making a run and noting its id makes no second run. In the background a dead server costs nothing but a line.
+"""
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from datg.data.catalog import Dataset
+from datg.files import write_json
+from datg.records import DONE, FAILED, PRUNED, RUNNING, TrialRecord
+from datg.tracking.artifacts import draw_learning_curve
+from datg.trial import BEST, CLUSTERS, CONFIG
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric, Run
+
+METRICS_AT_ONCE = 1000  # MLflow's own limit for one batch
+SECONDS_BETWEEN_SYNCS = 5.0
+STATUS = {RUNNING: "RUNNING", DONE: "FINISHED", PRUNED: "KILLED", FAILED: "FAILED"}
+COMPLETE_TAG = "datg.complete"
+
+
+def tracking_uri(given: str | None) -> str:
+    """``given``, else ``$MLFLOW_TRACKING_URI``, else the database that a bare ``mlflow ui`` in this folder shows."""
+    return given or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parent:
+    """The run that stands above the trials.
+
+    Attributes:
+        name: of the run and of the search.
+        experiment: where it stands.
+        tags: of the parent.
+        params: of the parent.
+        artifacts: files logged when it ends.
+        runs_file: where the ids of the runs are written down.
+    """
+
+    name: str
+    experiment: str
+    tags: dict[str, str]
+    params: dict[str, Any]
+    artifacts: list[Path]
+    runs_file: Path
+
+
+@dataclass
+class _Sent:
+    """What MLflow already has of a trial."""
+
+    run_id: str
+    points: int = 0
+    complete: bool = False
+
+
+@dataclass
+class MlflowView:
+    """Keeps MLflow up to date with ``records()``.
+
+    Attributes:
+        uri: of the tracking store.
+        parent: the run above.
+        dataset: logged as three inputs of every run.
+        records: what there is to show, called from the background thread.
+        warn: told once when MLflow cannot be reached, and once when it can again.
+    """
+
+    uri: str
+    parent: Parent
+    dataset: Dataset
+    records: Callable[[], list[TrialRecord]]
+    warn: Callable[[str], None] = lambda message: None
+    _client: "MlflowClient | None" = None
+    _experiment_id: str = ""
+    _parent_id: str = ""
+    _sent: dict[int, _Sent] = field(default_factory=dict)
+    _finished: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+    _failing: bool = False
+
+    def start(self) -> None:
+        """Begins to sync in the background."""
+        self._thread = threading.Thread(target=self._keep_syncing, name="mlflow", daemon=True)
+        self._thread.start()
+
+    def close(self, *, status: str, timeout: float = 60.0) -> bool:
+        """Stops the background work and syncs a last time, for at most ``timeout`` seconds.
+
+        Args:
+            status: of the parent from now on: FINISHED, KILLED or FAILED.
+            timeout: in seconds.
+
+        Returns:
+            Whether everything has been sent.
+        """
+        self._finished.set()
+        if self._thread is not None:
+            self._thread.join(timeout)
+            if self._thread.is_alive():
+                return False
+        last = threading.Thread(target=self._try, args=(lambda: self._finish(status),), daemon=True)
+        last.start()
+        last.join(timeout)
+        return not last.is_alive() and not self._failing
+
+    def _keep_syncing(self) -> None:
+        while True:
+            self._try(self.sync)
+            if self._finished.wait(SECONDS_BETWEEN_SYNCS):
+                return
+
+    def _try(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except Exception as error:  # whatever MLflow, its database or the network throw: it must not hurt the search
+            if not self._failing:
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+                self.warn(
+                    f"MLflow at {_without_password(self.uri)} does not take the results ({reason}); they are sent later."
+                )
+            self._failing = True
+        else:
+            if self._failing:
+                self.warn("MLflow takes the results again.")
+            self._failing = False
+
+    def _finish(self, status: str) -> None:
+        self.sync()
+        assert self._client is not None
+        for path in self.parent.artifacts:
+            if path.exists():
+                self._client.log_artifact(self._parent_id, str(path))
+        self._client.set_terminated(self._parent_id, status)
+
+    def sync(self) -> None:
+        """Sends everything that MLflow does not have yet.
+
+        Raises:
+            Exception: whatever MLflow raises; what was not sent is sent by the next call.
+        """
+        client = self._connect()
+        for record in self.records():
+            sent = self._sent.get(record.number)
+            if sent is None:
+                sent = self._sent[record.number] = self._create_child(client, record)
+                self._write_runs_file()
+            if not sent.complete:
+                self._send(client, record, sent)
+
+    def _connect(self) -> "MlflowClient":
+        """The client, with experiment and parent run; made once, because making them can fail halfway."""
+        if self._client is not None:
+            return self._client
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+        from mlflow import MlflowClient
+
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        with _schema_lock(self.uri):  # several processes that make the tables of an empty database at once break it
+            client = MlflowClient(tracking_uri=self.uri)
+            found = client.get_experiment_by_name(self.parent.experiment)
+            self._experiment_id = (
+                found.experiment_id
+                if found
+                else client.create_experiment(self.parent.experiment, self._artifact_location())
+            )
+        runs = list(self._runs(client))
+        parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+        if parents:
+            self._parent_id = parents[0].info.run_id
+            client.update_run(self._parent_id, status="RUNNING")
+        else:
+            self._parent_id = self._create_parent(client)
+        for run in runs:
+            if run.data.tags.get("mlflow.parentRunId") == self._parent_id:
+                complete = run.data.tags.get(COMPLETE_TAG) == "true"
+                self._sent[int(run.data.tags["trial"])] = _Sent(run.info.run_id, complete=complete)
+        self._client = client
+        self._write_runs_file()
+        return client
+
+    def _artifact_location(self) -> str | None:
+        """Beside a local database, where ``mlflow ui`` in that folder looks; a server decides for itself."""
+        if not self.uri.startswith("sqlite:///"):
+            return None
+        return (Path(self.uri.removeprefix("sqlite:///")).parent / "mlartifacts" / self.parent.experiment).as_uri()
+
+    def _runs(self, client: "MlflowClient") -> Iterator["Run"]:
+        token = None
+        while True:
+            page = client.search_runs(
+                [self._experiment_id], filter_string=f"tags.search = '{self.parent.name}'", page_token=token
+            )
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def _create_parent(self, client: "MlflowClient") -> str:
+        from mlflow.entities import Param
+
+        tags = {"search": self.parent.name, **self.parent.tags}
+        run_id: str = client.create_run(self._experiment_id, tags=tags, run_name=self.parent.name).info.run_id
+        client.log_batch(run_id, params=[Param(key, str(value)) for key, value in self.parent.params.items()])
+        client.log_inputs(run_id, self._inputs())
+        return run_id
+
+    def _create_child(self, client: "MlflowClient", record: TrialRecord) -> _Sent:
+        from mlflow.entities import Param
+
+        tags = {**record.tags, "mlflow.parentRunId": self._parent_id}
+        run = client.create_run(self._experiment_id, tags=tags, run_name=f"{self.parent.name} #{record.number}")
+        run_id = run.info.run_id
+        client.log_batch(run_id, params=[Param(key, str(value)) for key, value in record.searched.items()])
+        client.log_inputs(run_id, self._inputs())
+        return _Sent(run_id)
+
+    def _inputs(self) -> list[Any]:
+        from mlflow.entities import Dataset as Input
+        from mlflow.entities import DatasetInput, InputTag
+
+        inputs = []
+        for part in ("base", "validation", "novel"):
+            table = self.dataset.part(part)
+            digest = hashlib.sha256(json.dumps([table.fingerprint, table.names]).encode()).hexdigest()[:32]
+            profile = {"classes": len(table), "examples": int(table.counts.sum())}
+            source = Input(
+                name=f"{self.dataset.name}-{part}",
+                digest=digest,
+                source_type="local",
+                source=json.dumps({"uri": f"{self.dataset.name}/{table.description.get('file', '')}"}),
+                profile=json.dumps(profile),
+            )
+            inputs.append(DatasetInput(source, [InputTag("mlflow.data.context", part)]))
+        return inputs
+
+    def _send(self, client: "MlflowClient", record: TrialRecord, sent: _Sent) -> None:
+        metrics = [metric for entry in record.progress[sent.points :] for metric in _progress_metrics(entry)]
+        metrics += _test_metrics(record)
+        for start in range(0, len(metrics), METRICS_AT_ONCE):
+            client.log_batch(sent.run_id, metrics=metrics[start : start + METRICS_AT_ONCE])
+        sent.points = len(record.progress)
+        if record.complete:
+            self._send_artifacts(client, record, sent.run_id)
+            client.set_tag(sent.run_id, "outcome", record.outcome)
+            if record.error:
+                client.set_tag(sent.run_id, "error", record.error)
+            ended = None if record.ended is None else int(record.ended * 1000)
+            client.set_terminated(sent.run_id, STATUS[record.state], ended)
+            client.set_tag(sent.run_id, COMPLETE_TAG, "true")
+            sent.complete = True
+
+    def _send_artifacts(self, client: "MlflowClient", record: TrialRecord, run_id: str) -> None:
+        for name in (CONFIG, BEST, CLUSTERS):
+            if (record.folder / name).exists():
+                client.log_artifact(run_id, str(record.folder / name))
+        if record.progress:
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "learning_curve.png"
+                draw_learning_curve(record, path)
+                client.log_artifact(run_id, str(path))
+
+    def _write_runs_file(self) -> None:
+        trials = {str(number): sent.run_id for number, sent in sorted(self._sent.items())}
+        ids = {"experiment": self._experiment_id, "parent": self._parent_id, "trials": trials}
+        write_json(self.parent.runs_file, ids)
+
+
+def _schema_lock(uri: str) -> contextlib.AbstractContextManager[Any]:
+    if not uri.startswith("sqlite:///"):
+        return contextlib.nullcontext()
+    return FileLock(uri.removeprefix("sqlite:///") + ".lock")
+
+
+def _without_password(uri: str) -> str:
+    scheme, separator, rest = uri.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+
+
+def _progress_metrics(entry: Any) -> list["Metric"]:
+    from mlflow.entities import Metric
+
+    values = {f"train/{name}": value for name, value in entry.losses.items()}
+    values |= {"val/accuracy": entry.accuracy, "val/ci95": entry.ci95, "objective": entry.objective}
+    return [Metric(key, value, int(entry.time * 1000), entry.iteration) for key, value in values.items()]
+
+
+def _test_metrics(record: TrialRecord) -> list["Metric"]:
+    from mlflow.entities import Metric
+
+    test = record.test
+    if test is None or record.last is None:
+        return []
+    values = {"test/accuracy": test.accuracy, "test/ci95": test.ci95, "test/episodes": float(test.episodes)}
+    return [Metric(key, value, int(test.time * 1000), record.last.best_iteration) for key, value in values.items()]

@@ -1,0 +1,121 @@
+"""Training (Algorithm 1): outer updates of a learner by a strategy's loss, resumable to the bit.
+
+A :class:`Training` holds everything that moves: weights, optimiser, streams, iteration, and the sums of the losses since
+they were last asked for. Nothing in its loop waits for the device.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from datg.checkpoint import take, under
+from datg.errors import TrialDiverged
+from datg.learners.learner import Learner
+from datg.strategies.strategy import Batch, Strategy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """Learning rate by iteration: multiplied by ``gamma`` at each share of the iterations in ``milestones``."""
+
+    lr: float
+    iterations: int
+    milestones: tuple[float, ...] = ()
+    gamma: float = 0.1
+
+    def at(self, iteration: int) -> float:
+        """The rate of the update that follows ``iteration`` updates."""
+        passed = sum(iteration >= share * self.iterations for share in self.milestones)
+        return float(self.lr * self.gamma**passed)
+
+
+def make_optimiser(
+    learner: Learner, name: str, *, lr: float, momentum: float, weight_decay: float
+) -> torch.optim.Optimizer:
+    """Sgd or adam over all meta-parameters."""
+    if name == "sgd":
+        return torch.optim.SGD(learner.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay)
+    assert name == "adam", name
+    return torch.optim.Adam(learner.parameters(), lr=lr, betas=(momentum, 0.999), weight_decay=weight_decay)
+
+
+@dataclass
+class Training:
+    """The state of a training run.
+
+    Attributes:
+        learner: what is trained.
+        strategy: how tasks are made.
+        batch: where they are drawn from.
+        optimiser: over the learner's parameters.
+        schedule: of its learning rate.
+        iteration: updates done.
+    """
+
+    learner: Learner
+    strategy: Strategy
+    batch: Batch
+    optimiser: torch.optim.Optimizer
+    schedule: Schedule
+    iteration: int = 0
+    _sums: dict[str, Tensor] = field(default_factory=dict)
+    _summed: int = 0
+
+    def advance(self, iterations: int) -> dict[str, float]:
+        """Does ``iterations`` updates and returns the mean of each part of the loss over them.
+
+        Raises:
+            TrialDiverged: a loss was NaN or infinite.
+        """
+        self.learner.train()
+        self._sums, self._summed = {}, 0
+        for _ in range(iterations):
+            self._update()
+        means = {name: float(total) / self._summed for name, total in self._sums.items()}
+        broken = [name for name, mean in means.items() if not math.isfinite(mean)]
+        if broken:
+            raise TrialDiverged(
+                f"training diverged: `{broken[0]}` was {means[broken[0]]} in the {iterations} iterations up to {self.iteration}."
+            )
+        return means
+
+    def _update(self) -> None:
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.schedule.at(self.iteration)
+        losses = self.strategy.losses(self.learner, self.batch)
+        self.optimiser.zero_grad(set_to_none=True)
+        losses.total.backward()
+        self.optimiser.step()
+        self.iteration += 1
+        self._summed += 1
+        for name, value in losses.parts().items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything needed to go on, as tensors."""
+        moments = {
+            f"{index}.{name}": value
+            for index, entries in self.optimiser.state_dict()["state"].items()
+            for name, value in entries.items()
+            if isinstance(value, Tensor)
+        }
+        return {
+            **under("learner", self.learner.state_dict()),
+            **under("optimiser", moments),
+            **under("streams", self.batch.streams.state()),
+            "iteration": torch.tensor(self.iteration),
+        }
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Goes back to where :meth:`state` was taken."""
+        self.learner.load_state_dict(take(state, "learner"))
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, value in take(state, "optimiser").items():
+            index, _, name = key.partition(".")
+            moments.setdefault(int(index), {})[name] = value
+        groups = self.optimiser.state_dict()["param_groups"]
+        self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
+        self.batch.streams.restore(take(state, "streams"))
+        self.iteration = int(state["iteration"])

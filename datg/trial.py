@@ -1,0 +1,298 @@
+"""A trial: one configuration trained and validated, in plain Python, without Ray, Optuna or MLflow."""
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from datg.backbones import BACKBONES
+from datg.checkpoint import load_checkpoint, save_checkpoint
+from datg.data.catalog import Dataset
+from datg.data.class_table import ClassTable
+from datg.data.splits import check_split, check_tasks
+from datg.errors import ConfigError, StateError
+from datg.evaluation import Evaluation, evaluate
+from datg.files import write_json, write_text, write_yaml
+from datg.generation.clustering import Clusters, most_clusters
+from datg.learners import LEARNERS
+from datg.learners.learner import Learner
+from datg.seeding import Streams, derive_seed, generator
+from datg.strategies.strategy import Batch
+from datg.tasks import Classes, TaskSampler
+from datg.training import Schedule, Training, make_optimiser
+from datg.trial_config import TrialConfig
+
+LAST, BEST, PROGRESS, CLUSTERS, CONFIG = (
+    "last.safetensors",
+    "best.safetensors",
+    "progress.jsonl",
+    "clusters.json",
+    "config.yaml",
+)
+COLLAPSE_MARGIN = 0.02  # nats: a loss this close to ln N has learned nothing
+
+
+class StopTrial(Exception):
+    """Raised by ``report`` to end a trial early."""
+
+
+@dataclass(frozen=True)
+class TrialData:
+    """What a trial may see: base and validation classes, and where they come from. Never the novel classes.
+
+    Attributes:
+        base: trained on.
+        validation: scored on.
+        provenance: fingerprint and split of the data set, saved with every result.
+    """
+
+    base: ClassTable
+    validation: ClassTable
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> "TrialData":
+        """The parts of ``dataset`` that a trial may see."""
+        return cls(dataset.part("base"), dataset.part("validation"), provenance_of(dataset))
+
+
+def provenance_of(dataset: Dataset) -> dict[str, Any]:
+    """Which data a result belongs to."""
+    return {"fingerprint": dataset.table.fingerprint, "split": dataset.split.model_dump()}
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One validation.
+
+    Attributes:
+        iteration: updates done.
+        time: when, in seconds since 1970.
+        seconds: spent in this trial so far, over all its runs.
+        losses: mean of each part since the last validation.
+        accuracy: on the validation tasks.
+        ci95: half-width of its 95 % interval over tasks.
+        objective: the best validation accuracy so far.
+        objective_ci95: its half-width.
+        best_iteration: when that was.
+    """
+
+    iteration: int
+    time: float
+    seconds: float
+    losses: dict[str, float]
+    accuracy: float
+    ci95: float
+    objective: float
+    objective_ci95: float
+    best_iteration: int
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """How a trial ended.
+
+    Attributes:
+        outcome: ``finished``, ``collapsed`` (finished, but the loss never left ln N) or ``stopped`` (by ``report``).
+        last: the last validation.
+    """
+
+    outcome: str
+    last: Progress
+
+
+def check_trial(config: TrialConfig, dataset: Dataset) -> None:
+    """Checks a configuration against the data, before anything runs.
+
+    Raises:
+        ConfigError: too many clusters for the base classes, or a backbone that cannot read the examples.
+        DataError: a part of the split has too few classes or examples for the tasks.
+    """
+    counts = dict(zip(dataset.table.names, (int(n) for n in dataset.table.counts), strict=True))
+    task = config.task
+    check_split(dataset.split, counts)
+    check_tasks(dataset.split, counts, ways=task.ways, shots=task.shots, queries=task.queries)
+    BACKBONES[config.backbone.name].check_shape(dataset.table.shape)
+    clusters = getattr(config.strategy, "clusters", None)
+    base = len(dataset.split.base)
+    if clusters is not None and clusters > most_clusters(base, task.ways):
+        raise ConfigError(
+            f"`strategy.clusters` must be at most {most_clusters(base, task.ways)} for {base} base classes and "
+            f"{task.ways} ways, got {clusters}."
+        )
+
+
+def build_learner(config: TrialConfig, shape: tuple[int, ...]) -> Learner:
+    """The learner of ``config`` for examples of ``shape``, freshly initialised from its seed."""
+    section = config.backbone
+    return LEARNERS[config.learner_name].build(
+        BACKBONES[section.name],
+        config.learner,
+        generator=generator(config.seed, "initialisation"),
+        ways=config.task.ways,
+        shape=shape,
+        filters=section.filters,
+    )
+
+
+def make_sampler(config: TrialConfig, table: ClassTable, device: torch.device) -> TaskSampler:
+    """Draws tasks of the configured geometry from the classes of ``table``."""
+    task = config.task
+    return TaskSampler(Classes.of(table, device=device), ways=task.ways, shots=task.shots, queries=task.queries)
+
+
+def run_trial(
+    config: TrialConfig,
+    data: TrialData,
+    *,
+    report: Callable[[Progress], None],
+    folder: Path | None = None,
+    device: torch.device | str = "cpu",
+) -> TrialResult:
+    """Trains and validates one configuration.
+
+    Args:
+        config: checked against the data by :func:`check_trial`.
+        data: base and validation classes.
+        report: called after every validation; may raise :class:`StopTrial`. A continued trial first reports the last
+            validation of its checkpoint once more, because the process that died may not have passed it on.
+        folder: where checkpoints, progress and clusters are kept; a trial found there goes on where it was, as if it had
+            never stopped (bitwise on a CPU).
+        device: where to train.
+
+    Raises:
+        TrialDiverged: a loss was NaN or infinite.
+        StateError: the checkpoint in ``folder`` is damaged or belongs to another configuration.
+    """
+    run = _Run(config, data, torch.device(device), folder)
+    try:
+        if run.history:
+            report(run.history[-1])
+        while run.training.iteration < config.training.iterations:
+            report(run.next_validation())
+    except StopTrial:
+        return TrialResult("stopped", run.history[-1])
+    return TrialResult("collapsed" if run.collapsed() else "finished", run.history[-1])
+
+
+class _Run:
+    """A trial on its way: training, validations so far, and their files."""
+
+    def __init__(self, config: TrialConfig, data: TrialData, device: torch.device, folder: Path | None) -> None:
+        self.config, self.data, self.folder = config, data, folder
+        self.history: list[Progress] = []
+        task, settings = config.task, config.training
+        learner = build_learner(config, data.base.shape).to(device)
+        clusters = config.strategy.partition(
+            data.base, ways=task.ways, seed=derive_seed(config.evaluation.seed, "clusters")
+        )
+        self.validation = make_sampler(config, data.validation, device)
+        self.training = Training(
+            learner,
+            config.strategy,
+            Batch(
+                make_sampler(config, data.base, device),
+                settings.batch,
+                Streams.of(config.seed, device=device),
+                None if clusters is None else _memberships(clusters).to(device),
+            ),
+            make_optimiser(
+                learner,
+                settings.optimiser,
+                lr=settings.lr,
+                momentum=settings.momentum,
+                weight_decay=settings.weight_decay,
+            ),
+            Schedule(
+                lr=settings.lr,
+                iterations=settings.iterations,
+                milestones=tuple(settings.milestones),
+                gamma=settings.gamma,
+            ),
+        )
+        if folder is not None:
+            self._open_folder(folder, clusters)
+
+    def _open_folder(self, folder: Path, clusters: Clusters | None) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        if (folder / LAST).exists():
+            state, info = load_checkpoint(folder / LAST)
+            if info["config"] != self.config.values() or info["fingerprint"] != self.data.base.fingerprint:
+                raise StateError(
+                    f"{folder / LAST} belongs to another configuration or other data; remove the folder to start anew."
+                )
+            self.training.restore(state)
+            self.history = [Progress(**entry) for entry in info["history"]]
+        write_yaml(folder / CONFIG, self.config.values())
+        if clusters is not None:
+            write_json(folder / CLUSTERS, clusters.describe())
+        self._write_progress(folder)
+
+    def next_validation(self) -> Progress:
+        """Trains up to the next validation, validates, and saves."""
+        started = time.perf_counter()
+        every, total = self.config.training.eval_every, self.config.training.iterations
+        losses = self.training.advance(min(every, total - self.training.iteration))
+        found = validate(self.config, self.training.learner, self.validation)
+        before = self.history[-1] if self.history else None
+        improved = before is None or found.mean > before.objective
+        progress = Progress(
+            iteration=self.training.iteration,
+            time=time.time(),
+            seconds=(before.seconds if before else 0.0) + time.perf_counter() - started,
+            losses=losses,
+            accuracy=found.mean,
+            ci95=found.ci95,
+            objective=found.mean if improved or before is None else before.objective,
+            objective_ci95=found.ci95 if improved or before is None else before.objective_ci95,
+            best_iteration=self.training.iteration if improved or before is None else before.best_iteration,
+        )
+        self.history.append(progress)
+        if self.folder is not None:
+            self._save(self.folder, progress, improved=improved)
+        return progress
+
+    def _save(self, folder: Path, progress: Progress, *, improved: bool) -> None:
+        origin = {"config": self.config.values(), **self.data.provenance, "fingerprint": self.data.base.fingerprint}
+        if improved:
+            best = {"iteration": progress.iteration, "accuracy": progress.accuracy, "ci95": progress.ci95}
+            shape = list(self.data.base.shape)
+            save_checkpoint(folder / BEST, self.training.learner.state_dict(), {**origin, **best, "shape": shape})
+        # Last, because it is what a continued trial trusts: the best weights are never older than it says.
+        history = [asdict(entry) for entry in self.history]
+        save_checkpoint(folder / LAST, self.training.state(), {**origin, "history": history})
+        self._write_progress(folder)
+
+    def _write_progress(self, folder: Path) -> None:
+        write_text(folder / PROGRESS, "".join(json.dumps(asdict(entry)) + "\n" for entry in self.history))
+
+    def collapsed(self) -> bool:
+        """Whether the loss is stuck at ln N and no validation was better than chance."""
+        last, ways = self.history[-1], self.config.task.ways
+        stuck = abs(last.losses["ce"] - math.log(ways)) < COLLAPSE_MARGIN
+        return stuck and last.objective - 2 * last.objective_ci95 < 1 / ways
+
+
+def _memberships(clusters: Clusters) -> Tensor:
+    """`(k, C)` bool: which class is in which cluster."""
+    return torch.from_numpy(clusters.assignment)[None] == torch.arange(clusters.number)[:, None]
+
+
+def validate(config: TrialConfig, learner: Learner, sampler: TaskSampler) -> Evaluation:
+    """Scores a learner on the validation tasks of ``config``, the same for every trial of a search."""
+    settings = config.evaluation
+    return evaluate(learner, sampler, tasks=settings.validation_tasks, seed=settings.seed, purpose="validation")
+
+
+def read_progress(folder: Path) -> list[Progress]:
+    """The validations of the trial in ``folder`` so far."""
+    path = folder / PROGRESS
+    if not path.exists():
+        return []
+    return [Progress(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]

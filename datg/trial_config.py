@@ -1,0 +1,185 @@
+"""The configuration of one trial: frozen, and checked as a whole before anything runs."""
+
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, ValidationError, model_validator
+
+from datg.backbones import BACKBONES
+from datg.config import build_named, sentences
+from datg.errors import ConfigError, unknown_name
+from datg.learners import LEARNERS
+from datg.learners.learner import LearnerOptions
+from datg.strategies import STRATEGIES
+from datg.strategies.strategy import Strategy
+
+Positive = Annotated[int, Field(ge=1)]
+
+# Optimisation as the paper (5.2) and as the released MLTI code have it. One comparison uses one preset.
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {
+        "training.optimiser": "sgd",
+        "training.lr": 0.05,
+        "training.momentum": 0.9,
+        "training.milestones": [0.6, 0.7, 0.8, 0.9],
+    },
+    "mlti": {
+        "training.optimiser": "adam",
+        "training.lr": 0.001,
+        "training.momentum": 0.9,
+        "training.milestones": [],
+    },
+}
+DEFAULT_PRESET = "mlti"  # the README says what measurement decided it
+
+_LEARNER_OPTIONS = {name: learner.options for name, learner in LEARNERS.items()}
+
+
+def _named(instance: Any, table: dict[str, Any]) -> dict[str, Any]:
+    name = next(name for name, kind in table.items() if kind is type(instance))
+    return {"name": name, **asdict(instance)}
+
+
+StrategySection = Annotated[
+    Strategy,
+    PlainValidator(lambda value: build_named(STRATEGIES, "strategy", value)),
+    PlainSerializer(lambda value: _named(value, STRATEGIES)),
+]
+LearnerSection = Annotated[
+    LearnerOptions,
+    PlainValidator(lambda value: build_named(_LEARNER_OPTIONS, "learner", value)),
+    PlainSerializer(lambda value: _named(value, _LEARNER_OPTIONS)),
+]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
+
+
+class TaskSection(_Section):
+    """The geometry of every task, in training and in evaluation."""
+
+    ways: Annotated[int, Field(ge=2)] = 5
+    shots: Positive = 1
+    queries: Positive = 15
+
+
+class BackboneSection(_Section):
+    """The network below the learner."""
+
+    name: str = "conv4"
+    filters: Positive = 32
+
+
+class TrainingSection(_Section):
+    """The outer loop.
+
+    Attributes:
+        preset: where optimiser, lr, momentum and milestones come from unless they are given.
+        optimiser: sgd or adam.
+        lr: outer learning rate.
+        momentum: of sgd; the first beta of adam.
+        weight_decay: L2.
+        milestones: shares of the iterations after which the rate is multiplied by gamma.
+        gamma: see milestones.
+        iterations: outer updates.
+        batch: B, tasks a meta-batch.
+        eval_every: iterations between validations.
+    """
+
+    preset: Literal["paper", "mlti"] = DEFAULT_PRESET  # type: ignore[assignment]
+    optimiser: Literal["sgd", "adam"]
+    lr: Annotated[float, Field(gt=0)]
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    milestones: list[Annotated[float, Field(gt=0, lt=1)]]
+    gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
+    iterations: Positive = 15_000
+    batch: Positive = 4
+    eval_every: Positive = 500
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_preset(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            preset = PRESETS.get(str(values.get("preset", DEFAULT_PRESET)), PRESETS[DEFAULT_PRESET])
+            return {key.removeprefix("training."): value for key, value in preset.items()} | values
+        return values
+
+
+class EvaluationSection(_Section):
+    """Validation and test tasks: the same for every trial of a search, whatever its training seed.
+
+    Attributes:
+        seed: of the tasks.
+        validation_tasks: scored every ``training.eval_every`` iterations.
+        test_tasks: of the final evaluation on novel classes.
+    """
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    validation_tasks: Annotated[int, Field(ge=2)] = 2000
+    test_tasks: Annotated[int, Field(ge=2)] = 20_000
+
+
+class TrialConfig(_Section):
+    """Everything that decides what a trial computes, except the data themselves."""
+
+    dataset: str
+    seed: Annotated[int, Field(ge=0)] = 0
+    task: TaskSection = TaskSection()
+    backbone: BackboneSection = BackboneSection()
+    learner: LearnerSection
+    strategy: StrategySection
+    training: TrainingSection
+    evaluation: EvaluationSection = EvaluationSection()
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> "TrialConfig":
+        """Checks nested ``values``.
+
+        Raises:
+            ConfigError: with every mistake, one a line.
+        """
+        filled = {"learner": {"name": "protonet"}, "strategy": {"name": "datg"}, "training": {}, **values}
+        try:
+            config = cls.model_validate(filled)
+        except ValidationError as error:
+            raise ConfigError("\n".join(sentences(error, cls))) from None
+        problems = config._problems()
+        if problems:
+            raise ConfigError("\n".join(problems))
+        return config
+
+    def values(self) -> dict[str, Any]:
+        """Nested plain values, from which :meth:`of` makes an equal configuration."""
+        return self.model_dump(mode="json")
+
+    @property
+    def learner_name(self) -> str:
+        """The learner's name in its table."""
+        return str(self.values()["learner"]["name"])
+
+    @property
+    def strategy_name(self) -> str:
+        """The strategy's name in its table."""
+        return str(self.values()["strategy"]["name"])
+
+    @property
+    def shared_layers(self) -> int:
+        """L_S: the last layer that a strategy may mix."""
+        return LEARNERS[self.learner_name].shared_layers(BACKBONES[self.backbone.name].depth)
+
+    def _problems(self) -> list[str]:
+        """Combinations that cannot work."""
+        if self.backbone.name not in BACKBONES:
+            return ["`backbone.name` is wrong: " + unknown_name("backbone", self.backbone.name, BACKBONES)]
+        problems = self.strategy.problems(self.shared_layers)
+        reason = self.strategy.refused_learners.get(self.learner_name)
+        if reason:
+            problems.append(f"strategy {self.strategy_name} cannot be used with learner {self.learner_name}: {reason}.")
+        if self.training.eval_every > self.training.iterations:
+            problems.append(
+                f"`training.eval_every` must be at most training.iterations ({self.training.iterations}), "
+                f"got {self.training.eval_every}."
+            )
+        return problems
