@@ -88,17 +88,20 @@ class PreparedTraining:
 def prepare_training(
     path: Path, settings: list[str], *, seeds: int, output: Path, root: Path | None, device: str | None
 ) -> PreparedTraining:
-    """Checks an exported configuration and opens the folder ``<output>/<name>-final``.
+    """Checks an exported configuration and opens the folder of the training below ``output``.
 
     Raises:
         ConfigError: the configuration is not valid, or the folder belongs to another one.
         DataError: the data set is missing, or not the one of the search.
     """
-    exported, provenance = read_export(path)
+    values, provenance = read_export(path)
     layers = Layers(PRESETS, "training.preset")
-    layers.add(exported.values(), str(path))
+    layers.add(values, str(path))
     layers.add(parse_settings(settings), "--set")
-    config = TrialConfig.of(layers.nested())
+    try:
+        config = TrialConfig.of(layers.nested())
+    except ConfigError as error:
+        raise ConfigError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from error
     dataset = open_dataset(config.dataset, data_root(root))
     expected = provenance.get("data", {}).get("fingerprint")
     if expected not in (None, dataset.table.fingerprint):
@@ -107,9 +110,10 @@ def prepare_training(
             f"{dataset.table.fingerprint[:16]}); import the old data again, or remove `provenance.data` to train anyway."
         )
     check_trial(config, dataset)
-    folder = output.absolute() / f"{path.stem}-final"
+    task = f"{config.task.ways}way-{config.task.shots}shot"
+    folder = output.absolute() / f"{path.stem}-{config.strategy_name}-{config.learner_name}-{task}-final"
     content = {"config": config.values(), "provenance": {**provenance, "data": provenance_of(dataset)}}
-    if (folder / TRAINING).exists() and read_export(folder / TRAINING)[0] != config:
+    if (folder / TRAINING).exists() and read_export(folder / TRAINING)[0] != config.values():
         raise ConfigError(
             f"{folder} holds the training of another configuration; give another --output or rename {path.name}."
         )

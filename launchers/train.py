@@ -1,6 +1,7 @@
 """Final training of a configuration with several seeds, each evaluated on novel classes, logged to MLflow.
 
     python launchers/train.py configs/dermnet-20261122-1-top1.yaml --seeds 3
+    python launchers/train.py search_spaces/dermnet.yaml --set strategy.name=vanilla   # a baseline, at the paper's setting
 
 Run again with the same arguments it goes on where it was stopped.
 """
@@ -15,7 +16,7 @@ from datg.command_line import DataRoot, Json, Output, Settings, TrackingUri, Ver
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="An exported configuration.")],
+    config: Annotated[Path, typer.Argument(help="An exported configuration, or a search space's fixed values.")],
     seeds: Annotated[int, typer.Option(min=1, help="How many training seeds: 0, 1, ...")] = 1,
     settings: Settings = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.", show_default="cuda if there is one")] = None,

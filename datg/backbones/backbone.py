@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class Block(nn.Module, ABC):
@@ -74,12 +75,27 @@ def batch_norm(inputs: Tensor, norm: nn.BatchNorm2d, groups: int | None) -> list
         mean, variance, training = norm.running_mean, norm.running_var, False
         assert mean is not None, "this layer keeps no running statistics"
         groups = 1
+    elif groups == 1 and not norm.track_running_stats:
+        return [_plain_batch_norm(inputs, norm)]
     else:
         training = True
         update = norm.training and norm.track_running_stats
         mean, variance = (norm.running_mean, norm.running_var) if update else (None, None)
     momentum = norm.momentum if norm.momentum is not None else 0.1
     return [
-        torch.nn.functional.batch_norm(group, mean, variance, norm.weight, norm.bias, training, momentum, norm.eps)
+        functional.batch_norm(group, mean, variance, norm.weight, norm.bias, training, momentum, norm.eps)
         for group in inputs.chunk(groups)
     ]
+
+
+def _plain_batch_norm(inputs: Tensor, norm: nn.BatchNorm2d) -> Tensor:
+    """Batch normalisation written out, for MAML's inner loop.
+
+    The library's function has a wrong second derivative under `torch.func.vmap` (torch 2.13: values and first derivatives
+    are right, tests/learners/test_maml.py shows the rest).
+    """
+    dimensions = [0, *range(2, inputs.ndim)]
+    variance, mean = torch.var_mean(inputs, dimensions, correction=0, keepdim=True)
+    shape = (-1, *[1] * (inputs.ndim - 2))
+    normalised = (inputs - mean) * torch.rsqrt(variance + norm.eps)
+    return normalised * norm.weight.view(shape) + norm.bias.view(shape)

@@ -37,7 +37,8 @@ def mean_discrepancy(generated: Tensor, real: Tensor, *, bandwidth: float) -> Te
 
 
 def _median_between_distinct(distances: Tensor) -> Tensor:
-    """The median of the entries above the diagonal of a symmetric `(n, n)` matrix, at least a tiny positive number."""
+    """The median of the entries above the diagonal of a symmetric `(n, n)` matrix; 1 where that is 0 (equal points)."""
     number = len(distances)
     rows, columns = torch.triu_indices(number, number, 1, device=distances.device)
-    return distances[rows, columns].median().clamp(min=torch.finfo(distances.dtype).tiny)
+    median = distances[rows, columns].median()
+    return torch.where(median > 0, median, torch.ones_like(median))

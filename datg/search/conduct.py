@@ -18,7 +18,7 @@ from datg.search.results import context_tags, read_records
 from datg.search.settings import SearchSettings, explain, read_space_file, resolve_settings
 from datg.search.stop import StopRequest
 from datg.search.study import open_study, sqlite_url
-from datg.tracking.view import Parent
+from datg.tracking.view import Parent, how_to_look
 from datg.trial_config import PRESETS
 
 NO_SUCCESS = 3
@@ -98,8 +98,7 @@ class Prepared:
         else:
             lines.append(f"best configuration: {self.folder.best}")
             lines.append(f"export: python launchers/export.py {self.folder.name} --top 3 --out configs")
-        where = " --backend-store-uri <the store>" if not uri.endswith(f"{Path.cwd()}/mlflow.db") else ""
-        lines.append(f"compare in MLflow: mlflow ui{where}")
+        lines.append(f"compare in MLflow: {how_to_look(uri)}")
         if not sent:
             lines.append(f"MLflow does not have everything yet; --resume {self.folder.name} sends the rest.")
         return lines

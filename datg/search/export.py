@@ -10,7 +10,6 @@ from datg.records import TrialRecord, ranked
 from datg.search.folder import SearchFolder
 from datg.search.settings import SearchSettings
 from datg.trial import CONFIG
-from datg.trial_config import TrialConfig
 
 
 def export_best(
@@ -57,17 +56,17 @@ def mlflow_run(folder: SearchFolder, number: int) -> str | None:
     return runs.get(str(number))
 
 
-def read_export(path: Path) -> tuple[TrialConfig, dict[str, Any]]:
-    """Reads an exported configuration, or a trial's ``config.yaml``, and its provenance.
+def read_export(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Reads configuration values and their provenance.
+
+    They come from an exported configuration, a trial's ``config.yaml``, or a search space, whose ``fixed`` values stand for
+    the paper's own setting on that data set.
 
     Raises:
-        ConfigError: it is not one, or has been edited into something invalid.
+        ConfigError: it holds none.
     """
     content = read_yaml(path)
-    values = content.get("config", content)
+    values = content.get("config", content.get("fixed", content))
     if not isinstance(values, dict):
-        raise ConfigError(f"{path}: `config` must be a mapping, got {values!r}.")
-    try:
-        return TrialConfig.of(values), dict(content.get("provenance") or {})
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
+        raise ConfigError(f"{path}: the configuration must be a mapping, got {values!r}.")
+    return values, dict(content.get("provenance") or {})

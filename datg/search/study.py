@@ -18,7 +18,7 @@ SQLITE_TIMEOUT = 60  # seconds to wait for another process's lock
 
 def _tpe(seed: int, trials: int) -> BaseSampler:
     # A search of a dozen trials would otherwise be random from end to end.
-    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=max(2, min(10, trials // 3)))
+    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=max(2, min(10, trials // 2)))
 
 
 def _qmc(seed: int, trials: int) -> BaseSampler:
@@ -29,7 +29,7 @@ def _qmc(seed: int, trials: int) -> BaseSampler:
 
 SAMPLERS: dict[str, Callable[[int, int], BaseSampler]] = {
     "tpe": _tpe,
-    "gp": lambda seed, trials: optuna.samplers.GPSampler(seed=seed, n_startup_trials=max(2, min(10, trials // 3))),
+    "gp": lambda seed, trials: optuna.samplers.GPSampler(seed=seed, n_startup_trials=max(2, min(10, trials // 2))),
     "cmaes": lambda seed, trials: optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False),
     "random": lambda seed, trials: optuna.samplers.RandomSampler(seed=seed),
     "qmc": _qmc,
@@ -38,7 +38,7 @@ SAMPLERS: dict[str, Callable[[int, int], BaseSampler]] = {
 # Steps are validations: 1, 2, ... up to the number that a full trial has.
 PRUNERS: dict[str, Callable[[int], BasePruner]] = {
     "halving": lambda steps: optuna.pruners.SuccessiveHalvingPruner(
-        min_resource=max(1, steps // 9), reduction_factor=3
+        min_resource=max(1, steps // 4), reduction_factor=3
     ),
     "hyperband": lambda steps: optuna.pruners.HyperbandPruner(min_resource=1, max_resource=steps, reduction_factor=3),
     "median": lambda steps: optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=max(1, steps // 4)),

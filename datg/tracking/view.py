@@ -40,6 +40,13 @@ def tracking_uri(given: str | None) -> str:
     return given or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
 
 
+def how_to_look(uri: str) -> str:
+    """The command, or the address, that shows a tracking store."""
+    if uri == tracking_uri(None) and "MLFLOW_TRACKING_URI" not in os.environ:
+        return "mlflow ui"
+    return uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {_without_password(uri)}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Parent:
     """The run that stands above the trials.

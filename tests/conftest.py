@@ -1,0 +1,70 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from datg.data.catalog import Dataset, open_dataset
+from datg.data.class_table import ClassTable
+from datg.seeding import Streams
+from datg.strategies.strategy import Batch
+from datg.tasks import Classes, TaskSampler
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with the built-in data set, made once."""
+    root = tmp_path_factory.mktemp("data")
+    open_dataset("glyphs", root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def glyphs(data_root: Path) -> Dataset:
+    return open_dataset("glyphs", data_root)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data sets; a test that wants it is skipped, with this reason, where there is none."""
+    root = os.environ.get("DATG_REAL_DATA")
+    if not root:
+        pytest.skip("DATG_REAL_DATA is unset: no real pictures at hand")
+    return Path(root)
+
+
+def table_of(counts: list[int], shape: tuple[int, ...] = (3, 16, 16), seed: int = 0) -> ClassTable:
+    """A class table of random pictures, each class around a colour of its own."""
+    rng = np.random.default_rng(seed)
+    pictures = []
+    for count in counts:
+        centre = rng.integers(0, 200, size=(1, shape[0], *[1] * (len(shape) - 1)))
+        pictures.append((centre + rng.integers(0, 55, size=(count, *shape))).astype(np.uint8))
+    sizes = np.array(counts, dtype=np.int64)
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
+    return ClassTable(
+        np.concatenate(pictures), tuple(f"class {i}" for i in range(len(counts))), starts, sizes, f"random {seed}"
+    )
+
+
+def batch_of(
+    table: ClassTable,
+    *,
+    ways: int = 3,
+    shots: int = 1,
+    queries: int = 4,
+    size: int = 3,
+    seed: int = 0,
+    clusters: int = 0,
+) -> Batch:
+    """What a strategy draws from; with ``clusters`` the classes are cut into runs of equal length."""
+    sampler = TaskSampler(Classes.of(table), ways=ways, shots=shots, queries=queries)
+    groups = None
+    if clusters:
+        groups = torch.arange(clusters)[:, None] == torch.arange(len(table)) * clusters // len(table)
+    return Batch(sampler, size, Streams.of(seed), groups)
