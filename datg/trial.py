@@ -35,7 +35,8 @@ LAST, BEST, PROGRESS, CLUSTERS, CONFIG = (
     "clusters.json",
     "config.yaml",
 )
-COLLAPSE_MARGIN = 0.02  # nats: a loss this close to ln N has learned nothing
+COLLAPSE_MARGIN = 0.02  # nats: a loss this close to ln N has learned nothing ...
+COLLAPSE_ACCURACY = 0.02  # ... if accuracy is this close to chance, too
 
 
 class StopTrial(Exception):
@@ -276,7 +277,7 @@ class _Run:
         """Whether the loss is stuck at ln N and no validation was better than chance."""
         last, ways = self.history[-1], self.config.task.ways
         stuck = abs(last.losses["ce"] - math.log(ways)) < COLLAPSE_MARGIN
-        return stuck and last.objective - 2 * last.objective_ci95 < 1 / ways
+        return stuck and last.objective < 1 / ways + COLLAPSE_ACCURACY
 
 
 def _memberships(clusters: Clusters) -> Tensor:

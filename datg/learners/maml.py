@@ -17,24 +17,10 @@ from torch.nn.functional import cross_entropy
 
 from datg.backbones.backbone import Backbone
 from datg.backbones.conv4 import initialise
+from datg.checkpoint import take, under
 from datg.learners.learner import Learner, LearnerOptions, Sets
 
 Parameters = dict[str, Tensor]
-
-
-class Top(nn.Module):
-    """What MAML adapts: the last block and a linear classifier."""
-
-    def __init__(self, block: nn.Module, features: int, ways: int, *, generator: torch.Generator) -> None:
-        super().__init__()
-        self.block = block
-        self.head = nn.utils.skip_init(nn.Linear, features, ways)
-        initialise(self.head, fan_in=features, generator=generator)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """`(n, *shape)` examples of one task's set at layer L - 1 to `(n, ways)` logits."""
-        logits: Tensor = self.head(self.block(inputs, 1).flatten(1))
-        return logits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +49,8 @@ class Maml(Learner):
         """Adds a classifier of ``ways`` outputs to ``backbone``, which keeps no running statistics."""
         super().__init__()
         self.backbone = backbone
-        self.top = Top(backbone.blocks[-1], backbone.embedding_size, ways, generator=generator)
+        self.head = nn.utils.skip_init(nn.Linear, backbone.embedding_size, ways)
+        initialise(self.head, fan_in=backbone.embedding_size, generator=generator)
         self.inner = options
 
     @classmethod
@@ -106,7 +93,8 @@ class Maml(Learner):
         support, query = sets
         ways, shots = support.shape[1:3]
         labels = torch.arange(ways, device=support.device).repeat_interleave(shots)
-        meta: Parameters = dict(self.top.named_parameters())
+        block, head = self.backbone.blocks[-1], self.head
+        meta = {**under("block", dict(block.named_parameters())), **under("head", dict(head.named_parameters()))}
 
         def one_task(support: Tensor, query: Tensor) -> Tensor:
             """`(N * K, *shape)` and `(N * Q, *shape)` to `(N * Q, N)`."""
@@ -127,5 +115,7 @@ class Maml(Learner):
         return parameters
 
     def _logits(self, parameters: Parameters, examples: Tensor) -> Tensor:
-        logits: Tensor = functional_call(self.top, parameters, (examples,))
+        """`(n, *shape)` examples of one set at layer L - 1 to `(n, N)`, with the last block and head in ``parameters``."""
+        features = functional_call(self.backbone.blocks[-1], take(parameters, "block"), (examples, 1)).flatten(1)
+        logits: Tensor = functional_call(self.head, take(parameters, "head"), (features,))
         return logits

@@ -37,9 +37,8 @@ def plain_maml(learner: Maml, examples: Tensor, shots: int, steps: int, *, first
         for block in learner.backbone.blocks[:-1]:
             parameters = [block.conv.weight, block.conv.bias, block.norm.weight, block.norm.bias]
             support, query = plain_block(support, parameters), plain_block(query, parameters)
-        top = learner.top
-        fast = [top.block.conv.weight, top.block.conv.bias, top.block.norm.weight, top.block.norm.bias]
-        fast += [top.head.weight, top.head.bias]
+        block, head = learner.backbone.blocks[-1], learner.head
+        fast = [block.conv.weight, block.conv.bias, block.norm.weight, block.norm.bias, head.weight, head.bias]
 
         def logits(x: Tensor, fast: list[Tensor]) -> Tensor:
             return plain_block(x, fast[:4]).flatten(1) @ fast[4].T + fast[5]
@@ -99,7 +98,7 @@ def test_first_order_gives_the_same_loss_and_another_gradient():
     for first_order in (False, True):
         learner = make_maml(inner_lr=0.4, first_order=first_order)
         loss = outer_loss(batched_logits(learner, examples, 1))
-        results.append((loss, torch.autograd.grad(loss, learner.top.head.weight)[0]))
+        results.append((loss, torch.autograd.grad(loss, learner.head.weight)[0]))
     torch.testing.assert_close(results[0][0], results[1][0])
     assert not torch.allclose(results[0][1], results[1][1], rtol=1e-3)
 
@@ -124,5 +123,7 @@ def test_an_mmd_on_shared_layers_has_no_gradient_to_the_adapted_parameters():
     learner = make_maml()
     shared = learner.encode(learner.sets(make_examples(), 1), 0, learner.last_shared)
     loss = sum(set_.square().mean() for set_ in shared)
-    gradients = torch.autograd.grad(loss, list(learner.top.parameters()), allow_unused=True)
+    gradients = torch.autograd.grad(
+        loss, [*learner.backbone.blocks[-1].parameters(), *learner.head.parameters()], allow_unused=True
+    )
     assert all(gradient is None for gradient in gradients)

@@ -1,0 +1,209 @@
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from datg.checkpoint import load_checkpoint, save_checkpoint
+from datg.data.catalog import Dataset
+from datg.data.splits import Split
+from datg.errors import ConfigError, DataError, StateError, TrialDiverged
+from datg.final_evaluation import EVALUATION, evaluate_best, load_best
+from datg.learners import LEARNERS
+from datg.strategies import STRATEGIES
+from datg.training import Schedule
+from datg.trial import (
+    BEST,
+    CLUSTERS,
+    CONFIG,
+    LAST,
+    PROGRESS,
+    StopTrial,
+    TrialData,
+    check_trial,
+    read_progress,
+    run_trial,
+)
+from datg.trial_config import TrialConfig
+from tests.conftest import table_of
+
+
+def dataset_of(**counts):
+    sizes = {"base": 8, "validation": 4, "novel": 4, **counts}
+    table = table_of([9] * sum(sizes.values()))
+    names = iter(table.names)
+    parts = {part: [next(names) for _ in range(number)] for part, number in sizes.items()}
+    return Dataset("random", table, Split(protocol="file", **parts))
+
+
+def config_of(**sections):
+    values = {
+        "dataset": "random",
+        "task": {"ways": 3, "shots": 1, "queries": 3},
+        "backbone": {"filters": 4},
+        "training": {"iterations": 6, "eval_every": 2, "batch": 2},
+        "evaluation": {"validation_tasks": 20, "test_tasks": 30},
+    }
+    for section, changes in sections.items():
+        values[section] = {**values.get(section, {}), **changes} if isinstance(changes, dict) else changes
+    return TrialConfig.of(values)
+
+
+def run(config, folder=None, *, stop_at=None, data=None):
+    reports = []
+
+    def report(progress):
+        reports.append(progress)
+        if stop_at is not None and progress.iteration >= stop_at:
+            raise StopTrial
+
+    result = run_trial(config, data or TrialData.of(dataset_of()), report=report, folder=folder)
+    return result, reports
+
+
+def without_time(progress):
+    return {key: value for key, value in vars(progress).items() if key not in ("time", "seconds")}
+
+
+PAIRS = list(itertools.product(STRATEGIES, LEARNERS))
+
+
+@pytest.mark.parametrize(("strategy", "learner"), PAIRS)
+@pytest.mark.parametrize("preset", ["paper", "mlti"])
+def test_a_continued_trial_is_the_same_to_the_bit(strategy, learner, preset, tmp_path):
+    config = config_of(strategy={"name": strategy}, learner={"name": learner}, training={"preset": preset})
+    whole, reports = run(config, tmp_path / "whole")
+    for stop_at in (2, 4):
+        stopped, _ = run(config, tmp_path / str(stop_at), stop_at=stop_at)
+        assert stopped.outcome == "stopped"
+        again, later = run(config, tmp_path / str(stop_at))
+        assert later[0].iteration == stop_at, "the last validation is reported again first"
+        assert without_time(again.last) == without_time(whole.last)
+        for file in (LAST, BEST):
+            ours, theirs = (
+                load_checkpoint(folder / file)[0] for folder in (tmp_path / str(stop_at), tmp_path / "whole")
+            )
+            assert ours.keys() == theirs.keys()
+            assert all(torch.equal(ours[name], theirs[name]) for name in ours), file
+        assert [without_time(p) for p in read_progress(tmp_path / str(stop_at))] == [without_time(p) for p in reports]
+
+
+def test_a_trial_leaves_its_files(tmp_path):
+    run(config_of(), tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {LAST, BEST, PROGRESS, CLUSTERS, CONFIG}
+    _, info = load_checkpoint(tmp_path / BEST)
+    data = dataset_of()
+    assert info["fingerprint"] == data.table.fingerprint and info["split"] == data.split.model_dump()
+    assert TrialConfig.of(info["config"]) == config_of()
+
+
+def test_the_objective_is_the_best_validation_so_far_and_its_weights_are_kept(tmp_path):
+    result, reports = run(config_of(training={"iterations": 12, "lr": 0.05}), tmp_path)
+    accuracies = [progress.accuracy for progress in reports]
+    assert [progress.objective for progress in reports] == [max(accuracies[: i + 1]) for i in range(len(accuracies))]
+    assert result.last.best_iteration == 2 * (int(np.argmax(accuracies)) + 1)
+    assert load_checkpoint(tmp_path / BEST)[1]["iteration"] == result.last.best_iteration
+
+
+def test_the_seed_decides_training_and_the_evaluation_seed_the_tasks():
+    first, again = (run(config_of())[1] for _ in range(2))
+    assert [without_time(p) for p in first] == [without_time(p) for p in again]
+    assert [p.losses for p in run(config_of(seed=1))[1]] != [p.losses for p in first]
+    other_tasks = run(config_of(evaluation={"seed": 1}, strategy={"name": "vanilla"}))[1]
+    same_tasks = run(config_of(strategy={"name": "vanilla"}))[1]
+    assert [p.losses for p in other_tasks] == [p.losses for p in same_tasks]
+    assert [p.accuracy for p in other_tasks] != [p.accuracy for p in same_tasks]
+
+
+def test_a_trial_sees_no_novel_class():
+    data = TrialData.of(dataset_of())
+    novel = set(dataset_of().split.novel)
+    assert not novel & set(data.base.names) and not novel & set(data.validation.names)
+    # Even their pictures may be anything.
+    poisoned = dataset_of()
+    for start, count in zip(poisoned.part("novel").starts, poisoned.part("novel").counts, strict=True):
+        poisoned.table.examples[start : start + count] = 255
+    assert without_time(run(config_of(), data=TrialData.of(poisoned))[0].last) == without_time(run(config_of())[0].last)
+
+
+def test_a_loss_that_is_not_finite_ends_the_trial(tmp_path):
+    with pytest.raises(TrialDiverged, match="training diverged: `loss` was nan"):
+        run(config_of(training={"optimiser": "sgd", "lr": 1e30, "iterations": 20, "eval_every": 10}), tmp_path)
+    assert not (tmp_path / BEST).exists()
+
+
+def test_a_loss_stuck_at_chance_is_called_collapsed():
+    grey = dataset_of()
+    grey.table.examples[:] = 128
+    result, _ = run(config_of(strategy={"name": "vanilla"}), data=TrialData.of(grey))
+    assert result.last.losses["ce"] == pytest.approx(math.log(3), abs=1e-3)
+    assert result.outcome == "collapsed"
+    assert run(config_of(training={"iterations": 60, "eval_every": 30, "lr": 0.01}))[0].outcome == "finished"
+
+
+def test_the_schedule_multiplies_at_its_milestones():
+    schedule = Schedule(lr=1.0, iterations=100, milestones=(0.6, 0.7), gamma=0.1)
+    assert [schedule.at(i) for i in (0, 59, 60, 69, 70, 99)] == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
+@pytest.mark.parametrize("damage", ["truncate", "empty", "text", "other config", "foreign"])
+def test_a_checkpoint_that_cannot_be_continued_is_refused(tmp_path, damage):
+    run(config_of(), tmp_path, stop_at=2)
+    path = tmp_path / LAST
+    config = config_of()
+    if damage == "truncate":
+        path.write_bytes(path.read_bytes()[:100])
+    elif damage == "empty":
+        path.write_bytes(b"")
+    elif damage == "text":
+        path.write_text("hello " * 100)
+    elif damage == "foreign":
+        from safetensors.torch import save_file
+
+        save_file({"x": torch.zeros(2)}, path)
+    else:
+        config = config_of(seed=5)
+    with pytest.raises(StateError):
+        run(config, tmp_path)
+
+
+def test_the_final_evaluation_reads_the_best_weights(tmp_path):
+    run(config_of(), tmp_path)
+    novel = dataset_of().part("novel")
+    found = evaluate_best(tmp_path / BEST, novel, save_to=tmp_path / EVALUATION)
+    assert len(found.accuracies) == 30
+    assert (evaluate_best(tmp_path / BEST, novel).accuracies == found.accuracies).all()
+    more = evaluate_best(tmp_path / BEST, novel, tasks=10, shots=5)
+    assert len(more.accuracies) == 10
+
+
+def test_weights_of_another_architecture_are_refused(tmp_path):
+    run(config_of(), tmp_path)
+    weights, info = load_checkpoint(tmp_path / BEST)
+    for change in ({"backbone": {"name": "conv4", "filters": 8}}, {"learner": {"name": "maml"}}):
+        save_checkpoint(tmp_path / "x", weights, {**info, "config": {**info["config"], **change}})
+        with pytest.raises(StateError, match="does not hold best weights of the architecture"):
+            load_best(tmp_path / "x")
+    with pytest.raises(StateError, match="does not hold best weights"):
+        load_best(tmp_path / LAST)
+    with pytest.raises(StateError, match="does not exist"):
+        load_best(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("sections", "counts", "error", "message"),
+    [
+        (
+            {"strategy": {"name": "datg", "clusters": 3}},
+            {},
+            ConfigError,
+            "at most 2 for 8 base classes and 3 ways, got 3",
+        ),
+        ({"task": {"ways": 5}}, {}, DataError, "validation has 4 classes for 5 ways; novel has 4 classes for 5 ways"),
+        ({"task": {"queries": 9}}, {}, DataError, "fewer than 1 \\+ 9 examples: class 0 \\(9\\), class 1 \\(9\\)"),
+    ],
+)
+def test_a_configuration_is_checked_against_the_data(sections, counts, error, message):
+    with pytest.raises(error, match=message):
+        check_trial(config_of(**sections), dataset_of(**counts))
