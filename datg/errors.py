@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+LISTED = 12  # longer tables are listed only where no name comes near
+
 
 class DatgError(Exception):
     """A mistake of the user or a state of the world that this package can name."""
@@ -34,5 +36,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     """
     known = sorted(known)
     nearest = difflib.get_close_matches(name, known, n=1)
+    if nearest and len(known) > LISTED:
+        return f"`{name}` is not a known {kind}; did you mean `{nearest[0]}`?"
     hint = f"did you mean `{nearest[0]}`? " if nearest else ""
     return f"`{name}` is not a known {kind}; {hint}Known: {', '.join(known)}."

@@ -8,14 +8,14 @@ python launchers/search.py --resume dermnet-20261122-1
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from datg.command_line import DataRoot, Json, Output, Settings, TrackingUri, Verbose, leave, run_command
 
 if TYPE_CHECKING:
-    from datg.search.conduct import Request
+    from datg.search.conduct import Prepared
 
 SPACES = Path(__file__).resolve().parent.parent / "search_spaces"
 
@@ -87,10 +87,10 @@ def search(
         show_settings(request, resume)
         return
     prepared = resume_search(request, resume) if resume else prepare(request)
-    leave(_conduct(prepared, request, tracking_uri, as_json=as_json))
+    leave(_conduct(prepared, tracking_uri, as_json=as_json))
 
 
-def _conduct(prepared: Any, request: "Request", uri: str | None, *, as_json: bool) -> int:
+def _conduct(prepared: "Prepared", uri: str | None, *, as_json: bool) -> int:
     """Runs the search with its view and its display; returns the exit code."""
     from datg.display import console, print_rows, status_line
     from datg.search.conduct import conduct, describe, parent_run
@@ -105,7 +105,7 @@ def _conduct(prepared: Any, request: "Request", uri: str | None, *, as_json: boo
     with prepared.lock:
         view.start()
         with status_line(lambda: describe(prepared.driver.situation), out):
-            code = conduct(prepared, request)
+            code = conduct(prepared)
         sent = view.close(status="FINISHED" if code == 0 else "KILLED" if code in (75, 130) else "FAILED")
     rows = leaderboard(prepared.records())
     if as_json:

@@ -1,9 +1,10 @@
 """A search from the request to the last evaluation, new or resumed."""
 
+import shutil
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 
@@ -20,6 +21,9 @@ from datg.search.stop import StopRequest
 from datg.search.study import open_study, sqlite_url
 from datg.tracking.view import Parent, how_to_look
 from datg.trial_config import PRESETS
+
+if TYPE_CHECKING:
+    from datg.search.ray_backend import Granted
 
 NO_SUCCESS = 3
 
@@ -70,8 +74,11 @@ class Prepared:
         folder: its files.
         settings: what it does.
         dataset: on what.
+        study: its truth.
         driver: between Ray and the study.
         lock: held while it runs.
+        granted: what Ray can give.
+        stop: why to end early.
     """
 
     folder: SearchFolder
@@ -80,6 +87,7 @@ class Prepared:
     study: optuna.Study
     driver: SearchDriver
     lock: DriverLock
+    granted: "Granted"
     stop: StopRequest = field(default_factory=StopRequest)
 
     def records(self) -> list[TrialRecord]:
@@ -146,9 +154,14 @@ def show_settings(request: Request, resume: str | None) -> None:
 def prepare(request: Request) -> Prepared:
     """Checks everything, then makes the folder and the study of a new search."""
     settings, _, dataset = _settings(request)
+    granted = _start_ray(request.resources)  # before the folder: a request that no node can meet leaves nothing behind
     folder = new_folder(request.output, settings.trial_config.dataset)
-    settings.save(folder)
-    return _open(request, folder, settings, dataset)
+    try:
+        settings.save(folder)
+        return _open(request, folder, settings, dataset, granted)
+    except BaseException:
+        shutil.rmtree(folder.path, ignore_errors=True)
+        raise
 
 
 def resume_search(request: Request, search: str) -> Prepared:
@@ -159,7 +172,8 @@ def resume_search(request: Request, search: str) -> Prepared:
         StateError: the data are not those that the search began with.
     """
     folder = find_folder(request.output, search)
-    settings = SearchSettings.load(folder)
+    with DriverLock(folder):  # a second driver is turned away at once
+        settings = SearchSettings.load(folder)
     changing = sorted(set(request.flags) - {"search.trials"})
     if changing or request.settings or request.dataset or request.space_file:
         raise ConfigError(
@@ -181,10 +195,20 @@ def resume_search(request: Request, search: str) -> Prepared:
             )
         settings = settings.model_copy(update={"trials": trials})
         settings.save(folder)
-    return _open(request, folder, settings, dataset)
+    return _open(request, folder, settings, dataset, _start_ray(request.resources))
 
 
-def _open(request: Request, folder: SearchFolder, settings: SearchSettings, dataset: Dataset) -> Prepared:
+def _start_ray(resources: Resources) -> "Granted":
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Ray's own dependencies
+        from datg.search.ray_backend import start_ray
+
+        return start_ray(resources)
+
+
+def _open(
+    request: Request, folder: SearchFolder, settings: SearchSettings, dataset: Dataset, granted: "Granted"
+) -> Prepared:
     if settings.external_study and request.study_storage is None:
         raise ConfigError(f"the study of {folder.name} is in a database; name it again with --study-storage.")
     lock = DriverLock(folder)
@@ -199,23 +223,21 @@ def _open(request: Request, folder: SearchFolder, settings: SearchSettings, data
             steps=settings.steps,
         )
         driver = SearchDriver(folder, settings, study)
-    return Prepared(folder, settings, dataset, study, driver, lock, StopRequest(request.time_budget))
+    return Prepared(folder, settings, dataset, study, driver, lock, granted, StopRequest(request.time_budget))
 
 
-def conduct(prepared: Prepared, request: Request) -> int:
+def conduct(prepared: Prepared) -> int:
     """Runs what is missing; returns the exit code.
 
     Raises:
-        ConfigError: the cluster can never run a trial.
         DatgError: a final evaluation failed for good.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Ray's own dependencies
-        from datg.search.ray_backend import run_search, shut_down, start_ray
+        from datg.search.ray_backend import run_search, shut_down
 
-        granted = start_ray(request.resources)
         try:
-            run_search(prepared.driver, prepared.dataset, granted, prepared.stop)
+            run_search(prepared.driver, prepared.dataset, prepared.granted, prepared.stop)
         finally:
             shut_down()
     if prepared.stop.requested and not prepared.driver.all_done:

@@ -8,6 +8,7 @@ weights on novel classes. The data set reaches each node once, through the objec
 import json
 import logging
 import os
+import socket
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from datg.trial import BEST, CONFIG, Progress, TrialData, run_trial
 from datg.trial_config import TrialConfig
 
 WAIT_SECONDS = 0.5
+CONNECT_SECONDS = 5.0
 MAX_FAILURES = 2  # times that a trial is tried again after its machine or process died
 
 
@@ -58,14 +60,15 @@ def start_ray(resources: Resources) -> Granted:
         TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S="0",
         RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",
     )
-    local = resources.address is None
-    if local:
+    if resources.address is None:
         _check_fits([{"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}], resources)
+    else:
+        _check_reachable(resources.address)
     logging.getLogger("ray").setLevel(logging.ERROR)
     try:
         ray.init(
             address=resources.address,
-            include_dashboard=False if local else None,
+            include_dashboard=False if resources.address is None else None,
             configure_logging=True,
             logging_level=logging.ERROR,
             log_to_driver=False,
@@ -79,6 +82,19 @@ def start_ray(resources: Resources) -> Granted:
     except ConfigError:
         ray.shutdown()
         raise
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself would try for a minute."""
+    host, _, port = address.rpartition(":")
+    if not port.isdigit():
+        return  # auto, or a name that Ray resolves
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        raise ConfigError(
+            f"`--address` {address} does not answer ({error.strerror or error}); start Ray there first."
+        ) from None
 
 
 def _check_fits(nodes: list[dict[str, float]], resources: Resources) -> Granted:

@@ -82,6 +82,11 @@ def open_study(
         storage = optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": arguments})
         study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
         asked = len(study.get_trials(deepcopy=False))
+    except ImportError as error:
+        raise ConfigError(
+            "`--study-storage` needs a database driver that is not installed; for PostgreSQL: pip install 'datg[postgres]' and "
+            "a URL that begins with postgresql+psycopg://."
+        ) from error
     except (SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError) as error:
         where = url.rpartition("@")[2].removeprefix("sqlite:///")
         raise StateError(f"the study in {where} cannot be opened: {str(error).splitlines()[0]}") from error

@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 METRICS_AT_ONCE = 1000  # MLflow's own limit for one batch
 SECONDS_BETWEEN_SYNCS = 5.0
+MESSAGE_LENGTH = 200
 STATUS = {RUNNING: "RUNNING", DONE: "FINISHED", PRUNED: "KILLED", FAILED: "FAILED"}
 COMPLETE_TAG = "datg.complete"
 
@@ -138,7 +140,9 @@ class MlflowView:
             action()
         except Exception as error:  # whatever MLflow, its database or the network throw: it must not hurt the search
             if not self._failing:
-                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+                reason = _without_password((str(error).strip() or type(error).__name__).splitlines()[0])[
+                    :MESSAGE_LENGTH
+                ]
                 self.warn(
                     f"MLflow at {_without_password(self.uri)} does not take the results ({reason}); they are sent later."
                 )
@@ -180,8 +184,8 @@ class MlflowView:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
         from mlflow import MlflowClient
 
-        for name in ("mlflow", "alembic"):
-            logging.getLogger(name).setLevel(logging.WARNING)
+        for name in ("mlflow", "alembic", "urllib3"):
+            logging.getLogger(name).setLevel(logging.ERROR)
         with _schema_lock(self.uri):  # several processes that make the tables of an empty database at once break it
             client = MlflowClient(tracking_uri=self.uri)
             found = client.get_experiment_by_name(self.parent.experiment)
@@ -298,9 +302,9 @@ def _schema_lock(uri: str) -> contextlib.AbstractContextManager[Any]:
     return FileLock(uri.removeprefix("sqlite:///") + ".lock")
 
 
-def _without_password(uri: str) -> str:
-    scheme, separator, rest = uri.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+def _without_password(text: str) -> str:
+    """``text`` without the user and password of any address in it."""
+    return re.sub(r"//[^/@\s]*@", "//", text)
 
 
 def _progress_metrics(entry: Any) -> list["Metric"]:

@@ -147,7 +147,7 @@ def test_pixels_of_unknown_range_are_refused(tmp_path):
         (
             {"protocol": "dermnet-s"},
             DataError,
-            "needs at least 88 classes .* Classes left by --min-images: 1: 6, 2: 6, 5: 6, 10: 0",
+            "needs at least 88 classes .* --min-images: 1: 6, 2: 6, 5: 6, 10: 0",
         ),
         ({"protocol": "dermnet"}, ConfigError, "did you mean `dermnet-s`?"),
         ({"form": "zip"}, ConfigError, "`zip` is not a known form"),

@@ -1,0 +1,178 @@
+"""The driver with a scripted trial in place of a real one: what it asks, what it tells, what a resume finds."""
+
+from collections import Counter
+
+import pytest
+from optuna.trial import TrialState
+
+from datg.errors import ConfigError, StateError
+from datg.files import read_yaml
+from datg.search.driver import SearchDriver
+from datg.search.folder import DriverLock, find_folder, new_folder
+from datg.search.results import read_records
+from datg.search.settings import SearchSettings
+from datg.search.study import open_study, sqlite_url
+from datg.trial import Progress
+from datg.trial_config import TrialConfig
+from tests.search.conftest import settings_for
+
+
+def start(folder, settings):
+    study = open_study(
+        sqlite_url(folder.study),
+        folder.name,
+        sampler=settings.sampler,
+        pruner=settings.pruner,
+        seed=settings.seed,
+        trials=settings.trials,
+        steps=settings.steps,
+    )
+    return SearchDriver(folder, settings, study)
+
+
+def progress_of(iteration, accuracy):
+    return Progress(iteration, 1.0, 1.0, {"loss": 1.0, "ce": 1.0}, accuracy, 0.01, accuracy, 0.01, iteration)
+
+
+def score(config):
+    """A scripted objective: best at alpha = 1."""
+    return 1 / (1 + abs(config["strategy"]["alpha"] - 1))
+
+
+def run_one(driver, number):
+    config = read_yaml(driver.folder.trial(number) / "config.yaml")
+    for iteration in (10, 20, 30, 40):
+        if driver.report(number, progress_of(iteration, score(config) * iteration / 40)):
+            break
+    driver.finish(number, "finished")
+
+
+@pytest.fixture
+def settings(glyphs, data_root):
+    return settings_for(glyphs, data_root)
+
+
+def test_a_search_has_exactly_the_asked_number_of_trials_and_the_paper_is_its_first(folder, settings):
+    driver = start(folder, settings)
+    while (number := driver.next_trial()) is not None:
+        run_one(driver, number)
+    trials = driver.study.trials
+    assert len(trials) == settings.trials and all(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in trials)
+    assert trials[0].params["strategy.alpha"] == 2.0 and trials[0].params["strategy.mix_high"] == 4
+    assert driver.situation.outcomes.total() == settings.trials
+    best = max(t.user_attrs["objective"] for t in trials)
+    assert driver.situation.best[1] == best
+
+
+def test_a_killed_driver_loses_nothing_and_doubles_nothing(folder, settings):
+    driver = start(folder, settings)
+    run_one(driver, driver.next_trial())
+    second, third = driver.next_trial(), driver.next_trial()
+    driver.report(second, progress_of(10, 0.3))
+    configs = {n: read_yaml(folder.trial(n) / "config.yaml") for n in (second, third)}
+    del driver  # killed: nothing was told
+
+    driver = start(folder, settings)
+    assert driver.situation.outcomes == Counter({"finished": 1})
+    assert [driver.next_trial(), driver.next_trial()] == [second, third], "what was running comes first"
+    assert {n: read_yaml(folder.trial(n) / "config.yaml") for n in (second, third)} == configs
+    driver.report(second, progress_of(10, 0.3))  # the last validation, once more
+    values = driver.study.trials[second].intermediate_values
+    assert values == {1: 0.3}
+    run_one(driver, second)
+    run_one(driver, third)
+    while (number := driver.next_trial()) is not None:
+        run_one(driver, number)
+    states = Counter(trial.state for trial in driver.study.trials)
+    assert states.total() == settings.trials and TrialState.RUNNING not in states
+
+
+def test_more_trials_prolong_a_finished_search(folder, settings):
+    driver = start(folder, settings)
+    while (number := driver.next_trial()) is not None:
+        run_one(driver, number)
+    longer = start(folder, settings.model_copy(update={"trials": settings.trials + 2}))
+    numbers = []
+    while (number := longer.next_trial()) is not None:
+        numbers.append(number)
+        run_one(longer, number)
+    assert numbers == [settings.trials, settings.trials + 1]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "state"),
+    [
+        ("finished", TrialState.COMPLETE),
+        ("collapsed", TrialState.COMPLETE),
+        ("diverged", TrialState.PRUNED),
+        ("failed", TrialState.FAIL),
+    ],
+)
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes", "random", "qmc"])
+def test_every_outcome_has_its_state(folder, glyphs, data_root, outcome, state, sampler):
+    settings = settings_for(glyphs, data_root, search__sampler=sampler)
+    driver = start(folder, settings)
+    for _ in range(3):
+        number = driver.next_trial()
+        driver.report(number, progress_of(10, 0.3))
+        driver.finish(number, outcome, "a reason" if outcome in ("diverged", "failed") else "")
+    trial = driver.study.trials[0]
+    assert trial.state == state and trial.user_attrs["outcome"] == outcome
+    record = read_records(folder, settings, driver.study)[0]
+    assert record.state == {"finished": "done", "collapsed": "done", "diverged": "failed", "failed": "failed"}[outcome]
+    assert record.error == ("a reason" if outcome in ("diverged", "failed") else "")
+
+
+def test_a_trial_that_diverged_before_its_first_validation_is_told_too(folder, settings):
+    driver = start(folder, settings)
+    number = driver.next_trial()
+    driver.finish(number, "diverged", "nan")
+    assert driver.study.trials[0].state == TrialState.PRUNED
+    assert driver.next_trial() == 1
+
+
+def test_an_unpromising_trial_is_pruned_and_stays_so(folder, glyphs, data_root):
+    settings = settings_for(glyphs, data_root, search__pruner="median", search__trials=10)
+    driver = start(folder, settings)
+    for _ in range(5):
+        run_one(driver, driver.next_trial())
+    number = driver.next_trial()
+    assert [driver.report(number, progress_of(i, 0.0)) for i in (10, 20)][-1]
+    driver.finish(number, "finished")
+    assert driver.study.trials[number].state == TrialState.PRUNED
+    assert driver.situation.outcomes["pruned"] >= 1
+
+
+def test_settings_survive_their_file(folder, settings):
+    settings.save(folder)
+    assert SearchSettings.load(folder) == settings
+    assert TrialConfig.of(settings.config) == settings.trial_config
+    folder.settings.write_text("config: {}")
+    with pytest.raises(StateError, match="is damaged"):
+        SearchSettings.load(folder)
+
+
+def test_a_damaged_study_is_named(folder, settings):
+    folder.study.write_bytes(b"this is no database, and it is long enough" * 100)
+    with pytest.raises(StateError, match=r"study.db cannot be opened"):
+        start(folder, settings)
+
+
+def test_folders_get_the_first_free_number(tmp_path):
+    names = [new_folder(tmp_path, "glyphs").name for _ in range(3)]
+    assert [name.rpartition("-")[2] for name in names] == ["1", "2", "3"]
+
+
+def test_a_search_is_found_by_name_or_path_and_a_wrong_name_lists_them(tmp_path, settings):
+    made = new_folder(tmp_path, "glyphs")
+    settings.save(made)
+    assert find_folder(tmp_path, made.name) == find_folder(tmp_path, str(made.path)) == made
+    with pytest.raises(ConfigError, match=f"searches there: {made.name}"):
+        find_folder(tmp_path, "glyphs-1")
+
+
+def test_a_second_driver_is_refused_with_host_and_process(folder):
+    with DriverLock(folder), pytest.raises(ConfigError, match="already driven by process"), DriverLock(folder):
+        pass
+    with DriverLock(folder):
+        pass

@@ -1,0 +1,143 @@
+import itertools
+
+import optuna
+import pytest
+import yaml
+
+from datg.data.catalog import Dataset
+from datg.data.splits import Split
+from datg.errors import ConfigError
+from datg.learners import LEARNERS
+from datg.search.settings import read_space_file
+from datg.search.space import bounds_of, check_space, configured, fits, paper_setting, parse_space, restrict, suggest
+from datg.search.study import PRUNERS, SAMPLERS, open_study, sqlite_url
+from datg.trial import check_trial
+from datg.trial_config import TrialConfig
+from tests.conftest import table_of
+from tests.search.conftest import SPACES
+
+FILES = sorted(SPACES.rglob("*.yaml"))
+
+
+def config_of(path, learner="protonet"):
+    fixed = yaml.safe_load(path.read_text())["fixed"]
+    return TrialConfig.of({**fixed, "learner": {"name": learner}})
+
+
+def space_of(path):
+    return parse_space(read_space_file(path)["space"])
+
+
+def test_there_is_a_space_for_every_data_set_of_this_package():
+    assert {path.stem for path in FILES} >= {"glyphs", "dermnet"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_shipped_file_begins_with_the_command_that_runs_it(path):
+    assert path.read_text().startswith(f"# python launchers/search.py --dataset {path.stem}\n")
+
+
+@pytest.mark.parametrize(("path", "learner", "sampler"), list(itertools.product(FILES, LEARNERS, SAMPLERS)))
+def test_nothing_infeasible_is_ever_suggested(path, learner, sampler, tmp_path):
+    config = config_of(path, learner)
+    base = 11  # at 5 ways exactly two clusters
+    sizes = {"base": base, "validation": 5, "novel": 5}
+    table = table_of([20] * 21, shape=(3, 28, 28))
+    names = iter(table.names)
+    dataset = Dataset(
+        "x", table, Split(protocol="file", **{p: [next(names) for _ in range(n)] for p, n in sizes.items()})
+    )
+    space, bounds = space_of(path), bounds_of(config, base)
+    check_space(space, config, bounds)
+    study = open_study(sqlite_url(tmp_path / "s.db"), "s", sampler=sampler, trials=12)
+    for number in range(12):
+        trial = study.ask()
+        setting = suggest(trial, space, bounds)
+        check_trial(configured(config, setting), dataset)
+        assert fits(space, setting, bounds)
+        assert setting["strategy.clusters"] == 2
+        assert setting["strategy.mix_low"] <= setting["strategy.mix_high"] <= (3 if learner == "maml" else 4)
+        study.tell(trial, number / 12)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_the_setting_of_the_paper_lies_in_the_space(path):
+    config = config_of(path)
+    setting = paper_setting(space_of(path), config)
+    assert setting == {
+        "strategy.clusters": 2,
+        "strategy.alpha": 2.0,
+        "strategy.beta": 2.0,
+        "strategy.mix_low": 0,
+        "strategy.mix_high": 4,
+        "strategy.mmd_bandwidth": 1.0,
+        "strategy.mmd_weight": 1.0,
+    }
+    assert fits(space_of(path), setting, bounds_of(config, 20))
+    assert configured(config, setting).strategy.mix_high == 4
+
+
+def test_a_strategy_searches_only_what_it_has():
+    space = space_of(FILES[0])
+    assert [entry.key for entry in restrict(space, "random_mixup")] == [
+        f"strategy.{name}" for name in ("alpha", "beta", "mix_low", "mix_high")
+    ]
+    with pytest.raises(ConfigError, match="nothing to search for strategy vanilla"):
+        restrict(space, "vanilla")
+
+
+def test_two_clusters_must_be_possible():
+    config = config_of(FILES[0])
+    with pytest.raises(ConfigError, match="needs two clusters of 5 classes, but there are 9 base classes"):
+        bounds_of(config, 9)
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ({}, "must map at least one"),
+        ({"training.lr": 3}, "`space.training.lr` must be one of"),
+        ({"training.lr": {"log": [1]}}, "must have a list of two bounds"),
+        ({"training.lr": {"lgo": [1, 2]}}, "must be one of"),
+        ({"training.lr": {"log": [0, 1]}}, "log bounds must be above 0"),
+        ({"training.lr": {"float": [2, 1]}}, "lower bound must not exceed the upper"),
+        ({"training.lr": {"float": [0.0, 1]}}, "`training.lr` must be greater than 0"),
+        ({"training.rl": {"float": [0.1, 1]}}, "`training.rl` is not a known key"),
+        ({"strategy.alpah": {"log": [0.1, 1]}}, "did you mean `strategy.alpha`"),
+        ({"strategy.clusters": {"int": [2, "most"]}}, "has the bound 'most'"),
+        ({"strategy.clusters": {"int": [2, 9]}, "strategy.mix_high": {"int": [0, 5]}}, "must be at most 4"),
+        ({"training.optimiser": {"choice": []}}, "must have a list of choices"),
+    ],
+)
+def test_a_malformed_space_is_refused_by_key(space, message):
+    config = config_of(FILES[0])
+    with pytest.raises(ConfigError) as caught:
+        check_space(restrict(parse_space(space), "datg"), config, bounds_of(config, 20))
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(("sampler", "pruner"), list(itertools.product(SAMPLERS, PRUNERS)))
+def test_every_sampler_works_with_every_pruner(sampler, pruner, tmp_path):
+    study = open_study(sqlite_url(tmp_path / "s.db"), "s", sampler=sampler, pruner=pruner, trials=8, steps=9)
+    pruned = 0
+    for _ in range(8):
+        trial = study.ask()
+        x = trial.suggest_float("x", 0, 1)
+        for step in range(1, 10):
+            trial.report(x * step, step)
+            if trial.should_prune():
+                pruned += 1
+                study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+                break
+        else:
+            study.tell(trial, x)
+    assert (pruned == 0) if pruner == "none" else (pruned < 8)
+
+
+def test_a_resumed_sampler_does_not_repeat_itself(tmp_path):
+    def suggestions():
+        study = open_study(sqlite_url(tmp_path / "s.db"), "s", sampler="random", seed=1)
+        trials = [study.ask() for _ in range(3)]
+        return [trial.suggest_float("x", 0, 1) for trial in trials]
+
+    assert not set(suggestions()) & set(suggestions())

@@ -1,0 +1,139 @@
+"""The MLflow view against a real tracking database, and against servers that do not answer."""
+
+import dataclasses
+import time
+from pathlib import Path
+
+import pytest
+
+from datg.final_evaluation import EVALUATION, evaluate_best
+from datg.records import TrialRecord, read_record
+from datg.tracking.view import MlflowView, Parent, how_to_look, tracking_uri
+from datg.trial import BEST, StopTrial, TrialData, run_trial
+from tests.test_trial import config_of, dataset_of
+
+TAGS = {"dataset": "random", "learner": "protonet", "search": "s-1"}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> Path:
+    """Trial 0 has ended and is evaluated, trial 1 is on its way, trial 2 broke before it began."""
+    root = tmp_path_factory.mktemp("trials")
+    data = TrialData.of(dataset_of())
+
+    def stop(progress):
+        if progress.iteration >= 4:
+            raise StopTrial
+
+    run_trial(config_of(), data, report=lambda progress: None, folder=root / "0")
+    evaluate_best(root / "0" / BEST, dataset_of().part("novel"), save_to=root / "0" / EVALUATION)
+    run_trial(config_of(seed=1), data, report=stop, folder=root / "1")
+    (root / "2").mkdir()
+    return root
+
+
+def records_of(
+    folders: Path, states=(("done", "finished"), ("running", ""), ("failed", "failed"))
+) -> list[TrialRecord]:
+    return [
+        read_record(
+            number,
+            state,
+            outcome,
+            folders / str(number),
+            searched={"strategy.alpha": 0.5 + number, "strategy.clusters": 2},
+            tags={**TAGS, "trial": str(number)},
+            error="out of memory" if state == "failed" else "",
+            ended=1_700_000_000.0 if state != "running" else None,
+        )
+        for number, (state, outcome) in enumerate(states)
+    ]
+
+
+def view_of(tmp_path: Path, records, uri: str | None = None, warnings: list[str] | None = None) -> MlflowView:
+    parent = Parent(
+        name="s-1",
+        experiment="datg/random",
+        tags={"dataset": "random"},
+        params={"trials": 3},
+        artifacts=[],
+        runs_file=tmp_path / "mlflow.json",
+    )
+    uri = uri or f"sqlite:///{tmp_path}/mlflow.db"
+    told = warnings if warnings is not None else []
+    return MlflowView(uri, parent, dataset_of(), records, warn=told.append)
+
+
+def client_of(tmp_path):
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
+
+
+def runs_of(tmp_path):
+    client = client_of(tmp_path)
+    experiment = client.get_experiment_by_name("datg/random")
+    runs = client.search_runs([experiment.experiment_id])
+    return client, {run.data.tags.get("trial", "parent"): run for run in runs}, len(runs)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_each_trial_is_one_run_with_everything_however_often_it_is_sent(tmp_path, folders):
+    first = view_of(tmp_path, lambda: records_of(folders))
+    first.sync()
+    first.sync()
+    again = view_of(tmp_path, lambda: records_of(folders))  # another process, after a crash
+    again.sync()
+    client, runs, number = runs_of(tmp_path)
+    assert number == 4 and set(runs) == {"parent", "0", "1", "2"}
+    assert [runs[key].info.status for key in ("parent", "0", "1", "2")] == ["RUNNING", "FINISHED", "RUNNING", "FAILED"]
+    done = runs["0"]
+    assert done.data.params == {"strategy.alpha": "0.5", "strategy.clusters": "2"}
+    assert done.data.tags["mlflow.parentRunId"] == runs["parent"].info.run_id
+    assert done.data.tags["outcome"] == "finished" and runs["2"].data.tags["error"] == "out of memory"
+    for key in ("train/loss", "train/ce", "train/mmd", "val/accuracy", "val/ci95", "objective"):
+        history = client.get_metric_history(done.info.run_id, key)
+        assert [point.step for point in history] == [2, 4, 6], key
+        assert len(client.get_metric_history(runs["1"].info.run_id, key)) == 2
+    assert done.data.metrics["test/episodes"] == 30
+    assert {"test/accuracy", "test/ci95"} <= set(done.data.metrics)
+    names = {artifact.path for artifact in client.list_artifacts(done.info.run_id)}
+    assert names == {"config.yaml", "best.safetensors", "clusters.json", "learning_curve.png"}
+    inputs = client.get_run(done.info.run_id).inputs.dataset_inputs
+    assert {entry.dataset.name for entry in inputs} == {"random-base", "random-validation", "random-novel"}
+    assert len({entry.dataset.digest for entry in inputs}) == 3
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_trial_that_goes_on_after_a_resume_keeps_its_run(tmp_path, folders):
+    view_of(tmp_path, lambda: records_of(folders)).sync()
+    later = view_of(tmp_path, lambda: records_of(folders, (("done", "finished"), ("pruned", "pruned"))))
+    record = dataclasses.replace(later.records()[1], test=later.records()[0].test)
+    later.records = lambda: [records_of(folders)[0], record]
+    assert later.close(status="FINISHED")
+    client, runs, number = runs_of(tmp_path)
+    assert number == 4
+    assert runs["1"].info.status == "KILLED" and runs["parent"].info.status == "FINISHED"
+    assert [point.step for point in client.get_metric_history(runs["1"].info.run_id, "objective")] == [2, 4]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_dead_server_costs_a_line_and_nothing_else(tmp_path, folders):
+    warnings: list[str] = []
+    view = view_of(tmp_path, lambda: records_of(folders), uri="http://user:SECRET@127.0.0.1:9", warnings=warnings)
+    began = time.monotonic()
+    view.start()
+    assert time.monotonic() - began < 0.05
+    assert not view.close(status="FINISHED", timeout=30)
+    assert len(warnings) == 1 and "does not take the results" in warnings[0]
+    assert "SECRET" not in warnings[0]
+
+
+def test_the_default_store_is_what_a_bare_mlflow_ui_shows(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert tracking_uri(None) == f"sqlite:///{tmp_path}/mlflow.db"
+    assert how_to_look(tracking_uri(None)) == "mlflow ui"
+    assert how_to_look("sqlite:////elsewhere/x.db") == "mlflow ui --backend-store-uri sqlite:////elsewhere/x.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
+    assert how_to_look(tracking_uri(None)) == "http://127.0.0.1:5000"
