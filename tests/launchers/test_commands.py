@@ -1,0 +1,194 @@
+"""The commands as a user types them, in processes of their own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent.parent
+LAUNCHERS = sorted(path.stem for path in (ROOT / "launchers").glob("*.py"))
+SMALL = ["--set", "training.iterations=20", "--set", "training.eval_every=5", "--set", "backbone.filters=4"]
+SMALL += ["--set", "evaluation.validation_tasks=50", "--final-episodes", "100"]
+
+
+def environment(data_root):
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("DATG_", "MLFLOW_", "RAY_"))}
+    return {**clean, "DATG_DATA": str(data_root)}
+
+
+def command(launcher, *arguments):
+    return [sys.executable, str(ROOT / "launchers" / f"{launcher}.py"), *map(str, arguments)]
+
+
+def run(launcher, *arguments, cwd, data_root, code=0):
+    found = subprocess.run(
+        command(launcher, *arguments), cwd=cwd, env=environment(data_root), capture_output=True, text=True, timeout=300
+    )
+    assert found.returncode == code, found.stdout + found.stderr
+    return found
+
+
+def study_of(folder):
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna.load_study(study_name=folder.name, storage=f"sqlite:///{folder}/study.db")
+
+
+def mlflow_runs(cwd):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{cwd}/mlflow.db")
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    return client, client.search_runs(experiments)
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_help_answers_at_once(launcher, tmp_path, data_root):
+    seconds = []
+    for _ in range(4):
+        began = time.perf_counter()
+        found = run(launcher, "--help", cwd=tmp_path, data_root=data_root)
+        seconds.append(time.perf_counter() - began)
+    assert "Usage:" in found.stdout
+    assert min(seconds) < 0.6
+
+
+@pytest.mark.parametrize(
+    ("launcher", "arguments", "message"),
+    [
+        ("search", ["--dataset", "gylphs"], "data set `gylphs` is not in"),
+        ("search", ["--dataset", "glyphs", "--trials", "0"], "--trials"),
+        ("search", ["--dataset", "glyphs", "--cpus-per-trial", "1000"], "but no node has both"),
+        ("search", ["--dataset", "glyphs", "--output", "/proc/nowhere"], "cannot be written"),
+        ("search", ["--resume", "nothing"], "is no search in"),
+        ("export", ["nothing"], "is no search in"),
+        ("train", ["nothing.yaml"], "does not exist"),
+        ("evaluate", ["."], "holds no best.safetensors"),
+        ("import_data", ["skin", "nothing"], "is not a folder"),
+    ],
+)
+def test_a_mistake_gets_one_sentence_and_leaves_nothing(launcher, arguments, message, tmp_path, data_root):
+    data = sorted(data_root.iterdir())
+    found = run(launcher, *arguments, cwd=tmp_path, data_root=data_root, code=2)
+    assert message in found.stderr and "Traceback" not in found.stderr
+    assert list(tmp_path.rglob("*")) == [] and sorted(data_root.iterdir()) == data
+
+
+def test_a_dry_run_prints_every_value_and_where_it_came_from(tmp_path, data_root):
+    arguments = ["--dataset", "glyphs", "--shots", 5, "--set", "training.preset=paper", "--dry-run"]
+    lines = run("search", *arguments, cwd=tmp_path, data_root=data_root).stdout.splitlines()
+    sources = {line.split()[0]: line.split()[1] + " " + line.split(maxsplit=2)[2].strip() for line in lines}
+    assert sources["task.shots"] == "5 flag"
+    assert sources["training.lr"] == "0.05 preset paper"
+    assert sources["backbone.filters"] == "16 YAML"
+    assert sources["search.seed"] == "0 default"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_search_export_train_and_evaluate(tmp_path, data_root):
+    arguments = ["--dataset", "glyphs", "--trials", 4, "--json", *SMALL]
+    found = json.loads(run("search", *arguments, cwd=tmp_path, data_root=data_root).stdout)
+    folder = tmp_path / "runs" / found["search"]
+    assert len(found["trials"]) == 4
+    assert all(trial["episodes"] == 100 for trial in found["trials"])
+    scores = [trial["validation"] for trial in found["trials"]]
+    assert scores == sorted(scores, reverse=True)
+    states = [trial.state.name for trial in study_of(folder).trials]
+    assert len(states) == 4 and set(states) <= {"COMPLETE", "PRUNED"}
+
+    client, runs = mlflow_runs(tmp_path)
+    children = [run for run in runs if run.data.tags.get("mlflow.parentRunId")]
+    assert len(runs) == 5 and len(children) == 4
+    assert {run.info.status for run in runs} <= {"FINISHED", "KILLED"}
+    for child in children:
+        assert child.data.metrics["test/episodes"] == 100
+        trial = int(child.data.tags["trial"])
+        points = client.get_metric_history(child.info.run_id, "objective")
+        lines = (folder / "trials" / str(trial) / "progress.jsonl").read_text().splitlines()
+        assert [point.step for point in points] == [json.loads(line)["iteration"] for line in lines]
+
+    run("export", found["search"], "--top", 1, cwd=tmp_path, data_root=data_root)
+    path = tmp_path / "configs" / f"{found['search']}-top1.yaml"
+    exported = yaml.safe_load(path.read_text())
+    best = max((t for t in study_of(folder).trials if t.state.name == "COMPLETE"), key=lambda t: t.value)
+    assert exported["provenance"]["trial"] == best.number
+    assert exported["provenance"]["mlflow run"] in {child.info.run_id for child in children}
+    assert exported["config"]["strategy"]["alpha"] == best.params["strategy.alpha"]
+
+    trained = json.loads(run("train", path, "--seeds", 2, "--json", cwd=tmp_path, data_root=data_root).stdout)
+    assert trained["summary"]["seeds"] == 2 and len(trained["seeds"]) == 2
+    _, runs = mlflow_runs(tmp_path)
+    assert len(runs) == 5 + 3
+    again = json.loads(run("train", path, "--seeds", 2, "--json", cwd=tmp_path, data_root=data_root).stdout)
+    assert again == trained, "what is done is not done again"
+
+    for place in (f"runs/{found['search']}", f"runs/{trained['training']}/seed-1"):
+        arguments = [place, "--episodes", 50, "--shots", 5, "--json"]
+        evaluated = json.loads(run("evaluate", *arguments, cwd=tmp_path, data_root=data_root).stdout)
+        assert evaluated["episodes"] == 50 and evaluated["shots"] == 5
+
+    path.write_text(path.read_text().replace("clusters: ", "clusters: -"))
+    broken = run("train", path, cwd=tmp_path, data_root=data_root, code=2)
+    assert "`strategy.clusters` must be greater than or equal to 2" in broken.stderr
+
+
+def interrupted(tmp_path, data_root, number, *, trials=4):
+    """Starts a search, sends it a signal in the middle of its trials, and returns its folder and exit code."""
+    slow = ["--set", "training.iterations=200", "--set", "training.eval_every=10", "--set", "backbone.filters=4"]
+    arguments = ["--dataset", "glyphs", "--trials", trials, "--final-episodes", 100, "--pruner", "none", *slow]
+    process = subprocess.Popen(
+        command("search", *arguments), cwd=tmp_path, env=environment(data_root), stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if any(len(path.read_text().splitlines()) >= 3 for path in tmp_path.glob("runs/*/trials/*/progress.jsonl")):
+            break
+        time.sleep(0.2)
+    process.send_signal(number)
+    _, messages = process.communicate(timeout=60)
+    (folder,) = (tmp_path / "runs").iterdir()
+    return folder, process.returncode, messages
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGKILL, -9)]
+)
+def test_a_search_that_was_stopped_goes_on_where_it_was(number, code, tmp_path, data_root):
+    folder, found, messages = interrupted(tmp_path, data_root, number)
+    assert found == code, messages
+    if number != signal.SIGKILL:
+        assert f"--resume {folder.name}" in messages
+    before = {t.number: t.intermediate_values for t in study_of(folder).trials}
+    assert any(before.values())
+    run("search", "--resume", folder.name, cwd=tmp_path, data_root=data_root)
+    trials = study_of(folder).trials
+    assert [t.state.name for t in trials] == ["COMPLETE"] * 4
+    for trial in trials:
+        assert set(before.get(trial.number, {}).items()) <= set(trial.intermediate_values.items())
+        assert sorted(trial.intermediate_values) == list(range(1, 21))
+        lines = (folder / "trials" / str(trial.number) / "progress.jsonl").read_text().splitlines()
+        assert [json.loads(line)["iteration"] for line in lines] == list(range(10, 201, 10))
+    client, runs = mlflow_runs(tmp_path)
+    assert len(runs) == 5 and {run.info.status for run in runs} == {"FINISHED"}
+    for child in (run for run in runs if "trial" in run.data.tags):
+        points = client.get_metric_history(child.info.run_id, "objective")
+        assert sorted(point.step for point in points) == list(range(10, 201, 10))
+
+
+@pytest.mark.slow
+def test_a_search_whose_time_is_up_can_go_on(tmp_path, data_root):
+    arguments = ["--dataset", "glyphs", "--trials", 2, "--time-budget", 6, "--set", "training.iterations=100000"]
+    found = run("search", *arguments, cwd=tmp_path, data_root=data_root, code=75)
+    assert "the time budget is used up" in found.stderr
+    (folder,) = (tmp_path / "runs").iterdir()
+    refused = run("search", "--resume", folder.name, "--learner", "maml", cwd=tmp_path, data_root=data_root, code=2)
+    assert "takes its configuration from" in refused.stderr
