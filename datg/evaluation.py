@@ -21,7 +21,9 @@ from datg.learners.learner import Learner
 from datg.seeding import derive_seed
 from datg.tasks import Classes, TaskSampler
 
-EXAMPLES_AT_ONCE = 2_000  # through the backbone: its activations stay below 1 GB at 84 x 84
+VALUES_AT_ONCE = (
+    5_000_000  # input values through the backbone: 2,000 pictures of 28 x 28, whose activations take 0.2 GB
+)
 EMBEDDINGS_AT_ONCE = 8_000  # gathered embeddings stay within a processor's cache
 NORMAL_95 = 1.96
 
@@ -82,7 +84,7 @@ def evaluate(
     learner.eval()
     try:
         with torch.inference_mode():
-            at_once = EXAMPLES_AT_ONCE
+            at_once = _examples_at_once(sampler.classes)
             if learner.embeds_once:
                 sampler = replace(sampler, classes=embed_all(learner, sampler.classes))
                 at_once = EMBEDDINGS_AT_ONCE
@@ -108,10 +110,14 @@ def embed_all(learner: Learner, classes: Classes) -> Classes:
     owner = torch.repeat_interleave(torch.arange(len(classes), device=device), classes.counts)
     rows = torch.arange(int(ends[-1]), device=device) - starts[owner] + classes.starts[owner]
     embedded = []
-    for part in rows.split(EXAMPLES_AT_ONCE):
+    for part in rows.split(_examples_at_once(classes)):
         examples = classes.gather(part)[None, None]
         embedded.append(learner.backbone(examples, running=True)[0, 0].flatten(1))
     return Classes(torch.cat(embedded), starts, classes.counts)
+
+
+def _examples_at_once(classes: Classes) -> int:
+    return max(1, VALUES_AT_ONCE // classes.examples[0].numel())
 
 
 def _accuracy(logits: Tensor) -> Tensor:

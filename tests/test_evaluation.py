@@ -55,7 +55,7 @@ def test_it_is_the_textbook_evaluation(name, options):
 def test_a_task_does_not_depend_on_how_many_are_evaluated_or_at_once(name, options, monkeypatch):
     learner, sampler = make(name, options)
     many = evaluate(learner, sampler, tasks=50, seed=0, purpose="test")
-    monkeypatch.setattr("datg.evaluation.EXAMPLES_AT_ONCE", 60)
+    monkeypatch.setattr("datg.evaluation.VALUES_AT_ONCE", 60 * 3 * 16 * 16)
     monkeypatch.setattr("datg.evaluation.EMBEDDINGS_AT_ONCE", 60)
     few = evaluate(learner, sampler, tasks=20, seed=0, purpose="test")
     assert np.abs(many.accuracies[:20] - few.accuracies).max() <= 1 / 12 + 1e-6

@@ -1,0 +1,1 @@
+"""Measurements behind the figures of the README: each is a ratio within one run."""

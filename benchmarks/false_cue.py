@@ -1,0 +1,65 @@
+"""How much does a model trained on glyphs look at the colour of the background?
+
+    python -m benchmarks.false_cue runs/glyphs-vanilla-protonet-5way-1shot-final runs/glyphs-datg-protonet-5way-1shot-final
+
+Novel classes have random hues, so a query whose hue is nearest to that of some support example says nothing about its class
+(that guess is right in one of N cases). The share of queries that a model puts into that class is how far it follows the
+cue. Every best.safetensors below the given folders is measured on 2,000 tasks.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from torch import Tensor
+
+from datg.command_line import DataRoot, run_command
+from datg.evaluation import embed_all
+from datg.final_evaluation import load_best
+from datg.search.find_weights import novel_classes
+from datg.trial import BEST, make_sampler
+
+TASKS = 2000
+
+
+def false_cue(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of final trainings with ProtoNet at one shot.")],
+    data_root: DataRoot = None,
+) -> None:
+    """Prints one line a folder: mean over its seeds, and their standard deviation."""
+    for run in runs:
+        shares = [follows_hue(path, data_root) for path in sorted(run.glob(f"*/{BEST}"))]
+        spread = (
+            f" (standard deviation over {len(shares)} seeds {np.std(shares, ddof=1):.3f})" if len(shares) > 1 else ""
+        )
+        print(f"{run.name}: {np.mean(shares):.3f}{spread}")
+
+
+def follows_hue(path: Path, data_root: Path | None) -> float:
+    """The share of queries that the model at ``path`` puts into the class of the support example nearest in hue."""
+    config, novel = novel_classes(path, data_root, shots=1)
+    learner = load_best(path).learner.eval()
+    sampler = make_sampler(config, novel, torch.device("cpu"))
+    tasks = sampler.draw_numbered(0, TASKS, seed=0)
+    hues = background_hue(sampler.classes.gather(tasks.rows))
+    with torch.inference_mode():
+        # Embeddings are laid out class by class, like the counts; rows of the table are mapped to them.
+        embedded = embed_all(learner, sampler.classes)
+        offsets = embedded.starts[tasks.classes] - sampler.classes.starts[tasks.classes]
+        guesses = learner.predict(embedded.gather(tasks.rows + offsets[..., None]), 1).argmax(2)
+    support, query = hues[:, :, 0], hues[:, :, 1:].flatten(1)
+    nearest = (query[:, :, None] - support[:, None]).abs().argmin(2)
+    return (guesses == nearest).float().mean().item()
+
+
+def background_hue(examples: Tensor) -> Tensor:
+    """Hue of the mean colour of the border, as a point on the unit circle: `(..., 3, h, w)` to complex `(...)`."""
+    edges = [examples[..., 0, :], examples[..., -1, :], examples[..., :, 0], examples[..., :, -1]]
+    red, green, blue = torch.cat(edges, dim=-1).mean(-1).unbind(-1)
+    return torch.polar(torch.ones_like(red), torch.atan2(3**0.5 * (green - blue), 2 * red - green - blue))
+
+
+if __name__ == "__main__":
+    run_command(false_cue)
