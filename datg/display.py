@@ -78,25 +78,29 @@ def _plain_progress(out: Console) -> Callable[[str, int, int], None]:
 
 
 def print_rows(rows: list[dict[str, Any]], out: Console) -> None:
-    """A table of equal mappings; numbers below 1 in absolute value get four digits."""
+    """A table of equal mappings: a value and its ``ci95`` share a column, and so do all dotted keys."""
+    compact = [_compact(row) for row in rows]
     table = Table(box=None, pad_edge=False)
-    for key in rows[0] if rows else ():
-        table.add_column(key.rpartition(".")[2], justify="right", overflow="fold")
-    for row in rows:
-        table.add_row(*(_cell(value) for value in row.values()))
+    for key in compact[0] if compact else ():
+        table.add_column(key, justify="left" if key == "setting" else "right", no_wrap=key != "setting")
+    for row in compact:
+        table.add_row(*row.values())
     out.print(table)
 
 
+def _compact(row: dict[str, Any]) -> dict[str, str]:
+    cells = {key: _cell(value) for key, value in row.items() if "." not in key and not key.endswith(" ci95")}
+    for key, value in row.items():
+        if key.endswith(" ci95") and value is not None:
+            cells[key.removesuffix(" ci95")] += f" ± {_cell(value)}"
+    setting = [f"{key.rpartition('.')[2]} {_cell(value)}" for key, value in row.items() if "." in key]
+    return {**cells, "setting": ", ".join(setting)} if setting else cells
+
+
 def _cell(value: Any) -> str:
-    if value is None:
-        return "-"
-    return (
-        f"{value:.4g}"
-        if isinstance(value, float) and abs(value) >= 1
-        else f"{value:.4f}"
-        if isinstance(value, float)
-        else str(value)
-    )
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) >= 1 else f"{value:.4f}"
+    return "-" if value is None else str(value)
 
 
 def duration(seconds: float) -> str:

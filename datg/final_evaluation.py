@@ -37,17 +37,19 @@ def load_best(path: Path) -> BestWeights:
     """Reads a checkpoint of best weights.
 
     Raises:
-        StateError: it is damaged, or its weights do not fit the architecture that its configuration describes.
+        ConfigError: it is no checkpoint, is damaged, or its weights do not fit the architecture that it describes.
     """
-    weights, info = load_checkpoint(path)
     try:
+        weights, info = load_checkpoint(path)
         config = TrialConfig.of(info["config"])
         learner = build_learner(config, tuple(info["shape"]))
         learner.load_state_dict(weights)
+    except StateError as error:
+        raise ConfigError(str(error)) from error
     except (KeyError, ConfigError, RuntimeError) as error:
-        raise StateError(
-            f"{path} does not hold best weights of the architecture that it describes ({type(error).__name__}: {error}); "
-            "give the best.safetensors of a trial."
+        raise ConfigError(
+            f"{path} does not hold best weights of the architecture that it describes "
+            f"({type(error).__name__}: {str(error).splitlines()[0]}); give the best.safetensors of a trial."
         ) from error
     return BestWeights(learner, config, info)
 
@@ -76,7 +78,7 @@ def evaluate_best(
     best = load_best(path)
     config = best.config
     if novel.shape != tuple(best.info["shape"]):
-        raise StateError(
+        raise ConfigError(
             f"{path} was trained on examples of shape {best.info['shape']}, the data have {list(novel.shape)}."
         )
     if shots is not None:

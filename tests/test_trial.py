@@ -183,11 +183,11 @@ def test_weights_of_another_architecture_are_refused(tmp_path):
     weights, info = load_checkpoint(tmp_path / BEST)
     for change in ({"backbone": {"name": "conv4", "filters": 8}}, {"learner": {"name": "maml"}}):
         save_checkpoint(tmp_path / "x", weights, {**info, "config": {**info["config"], **change}})
-        with pytest.raises(StateError, match="does not hold best weights of the architecture"):
+        with pytest.raises(ConfigError, match="does not hold best weights of the architecture"):
             load_best(tmp_path / "x")
-    with pytest.raises(StateError, match="does not hold best weights"):
+    with pytest.raises(ConfigError, match="does not hold best weights"):
         load_best(tmp_path / LAST)
-    with pytest.raises(StateError, match="does not exist"):
+    with pytest.raises(ConfigError, match="does not exist"):
         load_best(tmp_path / "none")
 
 

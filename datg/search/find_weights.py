@@ -5,7 +5,7 @@ from pathlib import Path
 from datg.data.catalog import data_root, open_dataset
 from datg.data.class_table import ClassTable
 from datg.data.splits import Split, check_tasks
-from datg.errors import ConfigError, StateError
+from datg.errors import ConfigError
 from datg.final_evaluation import load_best
 from datg.records import ranked, read_record
 from datg.trial import BEST
@@ -36,13 +36,13 @@ def novel_classes(path: Path, root: Path | None, *, shots: int | None) -> tuple[
 
     Raises:
         DataError: the data set is missing or too small for the tasks.
-        StateError: the data set is not the one that the weights were trained on.
+        ConfigError: the data set is not the one that the weights were trained on.
     """
     best = load_best(path)
     config, info = best.config, best.info
     dataset = open_dataset(config.dataset, data_root(root))
     if info["fingerprint"] != dataset.table.fingerprint:
-        raise StateError(
+        raise ConfigError(
             f"{path} was trained on other data than {config.dataset} holds now (fingerprint {info['fingerprint'][:16]}, not "
             f"{dataset.table.fingerprint[:16]}); import the old data again."
         )
