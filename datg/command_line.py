@@ -4,6 +4,7 @@ Exit codes: 0 done; 1 a bug; 2 wrong usage, configuration, data or resources; 3 
 75 stopped, can be resumed; 130 Ctrl-C.
 """
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from typing import Annotated, Any
 import typer
 
 from datg.errors import DatgError, StateError
+
+FILE_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 DataRoot = Annotated[
     Path | None, typer.Option(help="Where data sets live.", envvar="DATG_DATA", show_default="./data", show_envvar=True)

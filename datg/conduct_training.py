@@ -1,5 +1,6 @@
 """A final training from the request to its summary."""
 
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ from datg.config import Layers, parse_settings
 from datg.data.catalog import Dataset, data_root, open_dataset
 from datg.errors import ConfigError, DataError
 from datg.evaluation import load_evaluation
-from datg.files import write_yaml
-from datg.final_evaluation import EVALUATION
+from datg.files import read_yaml, write_yaml
+from datg.final_evaluation import EVALUATION, choose_device
 from datg.final_training import Show, Summary, read_seeds, seed_folder, summarise, train_seeds
 from datg.memory import keep_freed_memory
 from datg.records import TrialRecord
@@ -31,6 +32,7 @@ class PreparedTraining:
 
     Attributes:
         folder: of its files.
+        id: tells this training from others of the same name.
         config: what is trained.
         provenance: where the configuration comes from.
         dataset: on what.
@@ -39,6 +41,7 @@ class PreparedTraining:
     """
 
     folder: Path
+    id: str
     config: TrialConfig
     provenance: dict[str, Any]
     dataset: Dataset
@@ -72,6 +75,7 @@ class PreparedTraining:
         tags = context_tags(self.config, self.folder.name)
         origin = {key: self.provenance.get(key) for key in ("search", "trial", "mlflow run")}
         return Parent(
+            id=self.id,
             name=self.folder.name,
             experiment=f"datg/{self.config.dataset}",
             tags={key: value for key, value in tags.items() if key not in ("search", "seed")}
@@ -110,10 +114,13 @@ def prepare_training(
             f"{dataset.table.fingerprint[:16]}); import the old data again, or remove `provenance.data` to train anyway."
         )
     check_trial(config, dataset)
+    chosen = choose_device(device)
     task = f"{config.task.ways}way-{config.task.shots}shot"
     folder = output.absolute() / f"{path.stem}-{config.strategy_name}-{config.learner_name}-{task}-final"
-    content = {"config": config.values(), "provenance": {**provenance, "data": provenance_of(dataset)}}
-    if (folder / TRAINING).exists() and read_export(folder / TRAINING)[0] != config.values():
+    known = read_yaml(folder / TRAINING) if (folder / TRAINING).exists() else {}
+    identity = str(known.get("id") or uuid.uuid4().hex)
+    content = {"id": identity, "config": config.values(), "provenance": {**provenance, "data": provenance_of(dataset)}}
+    if known and known.get("config") != config.values():
         raise ConfigError(
             f"{folder} holds the training of another configuration; give another --output or rename {path.name}."
         )
@@ -124,5 +131,4 @@ def prepare_training(
             f"`--output` {output} cannot be written ({error.strerror}); name a writable folder."
         ) from error
     keep_freed_memory()
-    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    return PreparedTraining(folder, config, provenance, dataset, list(range(seeds)), chosen)
+    return PreparedTraining(folder, identity, config, provenance, dataset, list(range(seeds)), chosen)

@@ -15,6 +15,7 @@ from datg.errors import ConfigError, unknown_name
 from datg.files import parse_yaml
 
 Option = TypeVar("Option")
+USER_SOURCES = ("--set", "flag")
 
 
 class Layers:
@@ -39,14 +40,15 @@ class Layers:
         if isinstance(preset, str) and preset in self._presets:
             self._put(self._presets[preset], f"preset {preset}")
         for section in {key.rpartition(".")[0] for key in flat if key.endswith(".name")}:
-            # Another learner or strategy has other options: those of the one before do not carry over.
+            # Another learner or strategy has other options: those of the one before do not carry over, except what the
+            # user has set explicitly.
             if flat[f"{section}.name"] != self.values.get(f"{section}.name"):
-                self.drop(section)
+                self._drop(section)
         self._put(flat, source)
 
-    def drop(self, section: str) -> None:
-        """Removes every value of a section."""
-        for key in [key for key in self.values if key.startswith(f"{section}.")]:
+    def _drop(self, section: str) -> None:
+        inside = [key for key in self.values if key.startswith(f"{section}.") and self.sources[key] not in USER_SOURCES]
+        for key in inside:
             del self.values[key], self.sources[key]
 
     def _put(self, flat: Mapping[str, Any], source: str) -> None:
@@ -84,6 +86,8 @@ def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
             place = place.setdefault(section, {})
             if not isinstance(place, dict):
                 raise ConfigError(f"`{key}` cannot be set: `{section}` is a value and not a section.")
+        if isinstance(place.get(last), dict):
+            raise ConfigError(f"`{key}` is a section and not a value; set one of its keys, such as `{key}.name`.")
         place[last] = value
     return nested
 

@@ -21,7 +21,7 @@ PLAIN_WIDTH = 200  # columns of a log file: wide enough for a leaderboard
 def console() -> Console:
     """Where progress and messages go: standard error, so that results on standard output can be piped."""
     width = None if sys.stderr.isatty() else PLAIN_WIDTH
-    return Console(file=sys.stderr, highlight=False, width=width)
+    return Console(file=sys.stderr, highlight=False, markup=False, width=width)
 
 
 @contextmanager

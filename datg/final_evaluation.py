@@ -54,11 +54,25 @@ def load_best(path: Path) -> BestWeights:
     return BestWeights(learner, config, info)
 
 
+def choose_device(name: str | None) -> torch.device:
+    """The device called ``name``; a GPU if there is one by default.
+
+    Raises:
+        ConfigError: there is no such device.
+    """
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"`--device` must be a device of this machine, cpu or cuda, got {name}.") from error
+    return device
+
+
 def evaluate_best(
     path: Path,
     novel: ClassTable,
     *,
-    device: torch.device | str | None = None,
+    device: str | None = None,
     tasks: int | None = None,
     shots: int | None = None,
     progress: Callable[[int], None] = lambda done: None,
@@ -83,10 +97,10 @@ def evaluate_best(
         )
     if shots is not None:
         config = config.model_copy(update={"task": config.task.model_copy(update={"shots": shots})})
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    sampler = make_sampler(config, novel, device)
+    chosen = choose_device(device)
+    sampler = make_sampler(config, novel, chosen)
     evaluation = evaluate(
-        best.learner.to(device),
+        best.learner.to(chosen),
         sampler,
         tasks=tasks or config.evaluation.test_tasks,
         seed=config.evaluation.seed,

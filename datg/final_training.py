@@ -78,7 +78,7 @@ def train_seeds(
 
         if (place / BEST).exists():
             novel = dataset.part("novel")
-            evaluate_best(place / BEST, novel, device=device, progress=evaluated, save_to=place / EVALUATION)
+            evaluate_best(place / BEST, novel, device=str(device), progress=evaluated, save_to=place / EVALUATION)
         write_text(place / OUTCOME, outcome)
 
 

@@ -10,6 +10,7 @@ evaluation from a counter-based one, so that task i depends on (seed, i) alone.
 
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -37,14 +38,22 @@ class Classes:
     counts: Tensor
 
     @classmethod
-    def of(cls, table: ClassTable, *, device: torch.device | str = "cpu") -> "Classes":
-        """The classes of ``table``; on the CPU its examples are shared and not copied."""
+    def of(
+        cls, table: ClassTable, *, device: torch.device | str = "cpu", sharing: "Classes | None" = None
+    ) -> "Classes":
+        """The classes of ``table``; on the CPU its examples are shared and not copied.
+
+        Args:
+            table: class table or a selection of it.
+            device: where the examples go.
+            sharing: another selection of the same table that is on the device already.
+        """
         with warnings.catch_warnings():
             # The table is mapped read-only; nothing here writes to it.
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
             examples = torch.from_numpy(table.examples)
         starts, counts = torch.from_numpy(table.starts.copy()), torch.from_numpy(table.counts.copy())
-        return cls(examples.to(device), starts.to(device), counts.to(device))
+        return cls(examples.to(device) if sharing is None else sharing.examples, starts.to(device), counts.to(device))
 
     def __len__(self) -> int:
         """The number of classes."""
@@ -92,11 +101,11 @@ class TaskSampler:
     shots: int
     queries: int
 
-    @property
+    @cached_property
     def _keys_a_task(self) -> int:
         return len(self.classes) + self.ways * self._largest
 
-    @property
+    @cached_property
     def _largest(self) -> int:
         return int(self.classes.counts.max())
 

@@ -142,10 +142,14 @@ def build_learner(config: TrialConfig, shape: tuple[int, ...]) -> Learner:
     )
 
 
-def make_sampler(config: TrialConfig, table: ClassTable, device: torch.device) -> TaskSampler:
-    """Draws tasks of the configured geometry from the classes of ``table``."""
+def make_sampler(
+    config: TrialConfig, table: ClassTable, device: torch.device, *, sharing: Classes | None = None
+) -> TaskSampler:
+    """Draws tasks of the configured geometry from the classes of ``table``; see :meth:`Classes.of`."""
     task = config.task
-    return TaskSampler(Classes.of(table, device=device), ways=task.ways, shots=task.shots, queries=task.queries)
+    return TaskSampler(
+        Classes.of(table, device=device, sharing=sharing), ways=task.ways, shots=task.shots, queries=task.queries
+    )
 
 
 def run_trial(
@@ -193,12 +197,14 @@ class _Run:
         clusters = config.strategy.partition(
             data.base, ways=task.ways, seed=derive_seed(config.evaluation.seed, "clusters")
         )
-        self.validation = make_sampler(config, data.validation, device)
+        sampler = make_sampler(config, data.base, device)
+        shared = sampler.classes if data.validation.examples is data.base.examples else None
+        self.validation = make_sampler(config, data.validation, device, sharing=shared)
         self.training = Training(
             learner,
             config.strategy,
             Batch(
-                make_sampler(config, data.base, device),
+                sampler,
                 settings.batch,
                 Streams.of(config.seed, device=device),
                 None if clusters is None else _memberships(clusters).to(device),

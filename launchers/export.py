@@ -30,6 +30,8 @@ def export(
     if as_json:
         print(json.dumps([str(path) for path in paths]))
         return
+    if len(paths) < top:
+        print(f"only {len(paths)} of the {top} asked: the others were pruned, failed or are not done")
     for path in paths:
         print(f"{path}\n  python launchers/train.py {path} --seeds 3")
 

@@ -43,11 +43,14 @@ def train(
         warn=lambda text: out.print(text),
     )
     view.start()
-    code = 130
+    code = 1
     try:
         with progress_bar(out) as show:
             prepared.run(show)
         code = 0 if prepared.accuracies() else 3
+    except KeyboardInterrupt:
+        code = 130
+        raise
     finally:
         sent = view.close(status="FINISHED" if code == 0 else "KILLED" if code == 130 else "FAILED")
     rows, summary = prepared.rows(), prepared.summary()

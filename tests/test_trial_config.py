@@ -90,6 +90,14 @@ def test_another_strategy_does_not_inherit_the_options_of_the_one_before():
     assert layers.nested() == {"strategy": {"name": "vanilla"}}
 
 
+def test_a_strategy_given_as_a_flag_keeps_what_the_user_set():
+    layers = Layers()
+    layers.add({"strategy": {"name": "datg", "alpha": 1}}, "YAML")
+    layers.add({"strategy.clusters": 3}, "--set")
+    layers.add({"strategy.name": "inter_cluster"}, "flag")
+    assert layers.nested() == {"strategy": {"name": "inter_cluster", "clusters": 3}}
+
+
 @pytest.mark.parametrize("setting", ["training.lr", "=3", " =3"])
 def test_a_setting_without_key_or_value_is_refused(setting: str):
     with pytest.raises(ConfigError, match="must look like key=value"):
@@ -99,6 +107,8 @@ def test_a_setting_without_key_or_value_is_refused(setting: str):
 def test_a_value_cannot_be_a_section_too():
     with pytest.raises(ConfigError, match="`training` is a value"):
         nest({"training": 3, "training.lr": 1})
+    with pytest.raises(ConfigError, match="`learner` is a section"):
+        nest({"learner.name": "maml", "learner": "maml"})
 
 
 def test_the_known_keys_are_dotted():

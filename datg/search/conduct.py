@@ -25,7 +25,7 @@ from datg.trial_config import PRESETS
 if TYPE_CHECKING:
     from datg.search.ray_backend import Granted
 
-NO_SUCCESS = 3
+NO_SUCCESS, UNFINISHED = 3, 75
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +79,7 @@ class Prepared:
         lock: held while it runs.
         granted: what Ray can give.
         stop: why to end early.
+        evaluation_errors: by trial number, of final evaluations that failed for good.
     """
 
     folder: SearchFolder
@@ -89,6 +90,7 @@ class Prepared:
     lock: DriverLock
     granted: "Granted"
     stop: StopRequest = field(default_factory=StopRequest)
+    evaluation_errors: dict[int, str] = field(default_factory=dict)
 
     def records(self) -> list[TrialRecord]:
         """The trials so far."""
@@ -96,13 +98,15 @@ class Prepared:
 
     def closing_lines(self, code: int, uri: str, *, sent: bool) -> list[str]:
         """What to do next."""
-        lines = []
-        if code in (75, 130):
-            lines.append(
-                f"stopped ({self.stop.reason}); go on with: python launchers/search.py --resume {self.folder.name}"
-            )
+        lines = [f"trial {record.number} {record.outcome}: {record.error}" for record in self.records() if record.error]
+        lines += [f"trial {number} not evaluated: {error}" for number, error in sorted(self.evaluation_errors.items())]
+        resume = f"python launchers/search.py --resume {self.folder.name}"
+        if self.stop.requested and code in (75, 130):
+            lines.append(f"stopped ({self.stop.reason}); go on with: {resume}")
+        elif code == UNFINISHED:
+            lines.append(f"some final evaluations failed; try them again with: {resume}")
         elif code == NO_SUCCESS:
-            lines.append("no trial succeeded; the causes stand above and in each trial's record.")
+            lines.append("no trial succeeded; the causes stand above.")
         else:
             lines.append(f"best configuration: {self.folder.best}")
             lines.append(f"export: python launchers/export.py {self.folder.name} --top 3 --out configs")
@@ -158,7 +162,7 @@ def prepare(request: Request) -> Prepared:
     folder = new_folder(request.output, settings.trial_config.dataset)
     try:
         settings.save(folder)
-        return _open(request, folder, settings, dataset, granted)
+        return _open(request, folder, settings, dataset, granted, create=True)
     except BaseException:
         shutil.rmtree(folder.path, ignore_errors=True)
         raise
@@ -195,7 +199,7 @@ def resume_search(request: Request, search: str) -> Prepared:
             )
         settings = settings.model_copy(update={"trials": trials})
         settings.save(folder)
-    return _open(request, folder, settings, dataset, _start_ray(request.resources))
+    return _open(request, folder, settings, dataset, _start_ray(request.resources), create=False)
 
 
 def _start_ray(resources: Resources) -> "Granted":
@@ -207,7 +211,13 @@ def _start_ray(resources: Resources) -> "Granted":
 
 
 def _open(
-    request: Request, folder: SearchFolder, settings: SearchSettings, dataset: Dataset, granted: "Granted"
+    request: Request,
+    folder: SearchFolder,
+    settings: SearchSettings,
+    dataset: Dataset,
+    granted: "Granted",
+    *,
+    create: bool,
 ) -> Prepared:
     if settings.external_study and request.study_storage is None:
         raise ConfigError(f"the study of {folder.name} is in a database; name it again with --study-storage.")
@@ -216,6 +226,7 @@ def _open(
         study = open_study(
             request.study_storage or sqlite_url(folder.study),
             folder.name,
+            create=create,
             sampler=settings.sampler,
             pruner=settings.pruner,
             seed=settings.seed,
@@ -227,17 +238,13 @@ def _open(
 
 
 def conduct(prepared: Prepared) -> int:
-    """Runs what is missing; returns the exit code.
-
-    Raises:
-        DatgError: a final evaluation failed for good.
-    """
+    """Runs what is missing; returns the exit code."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Ray's own dependencies
         from datg.search.ray_backend import run_search, shut_down
 
         try:
-            run_search(prepared.driver, prepared.dataset, prepared.granted, prepared.stop)
+            prepared.evaluation_errors = run_search(prepared.driver, prepared.dataset, prepared.granted, prepared.stop)
         finally:
             shut_down()
     if prepared.stop.requested and not prepared.driver.all_done:
@@ -246,7 +253,7 @@ def conduct(prepared: Prepared) -> int:
     if not best:
         return NO_SUCCESS
     write_export(prepared.folder.best, prepared.folder, prepared.settings, best[0])
-    return 0
+    return UNFINISHED if prepared.evaluation_errors else 0
 
 
 def parent_run(prepared: Prepared) -> Parent:
@@ -259,6 +266,7 @@ def parent_run(prepared: Prepared) -> Parent:
         tags={key: value for key, value in context_tags(config, folder.name).items() if key != "search"},
         params={name: getattr(settings, name) for name in ("trials", "sampler", "pruner", "seed")},
         artifacts=[folder.settings, folder.best],
+        id=settings.id,
         runs_file=folder.mlflow,
     )
 

@@ -145,7 +145,7 @@ class SearchDriver:
         if trial is None:
             return
         if number in self._pruned:
-            outcome = "pruned"
+            outcome, error = "pruned", ""
         trial.set_user_attr("outcome", outcome)
         if error:
             trial.set_user_attr("error", error)

@@ -23,7 +23,7 @@ from ray.tune.search import Searcher
 
 from datg.data.catalog import Dataset
 from datg.errors import ConfigError, DatgError, TrialDiverged
-from datg.files import read_yaml
+from datg.files import read_yaml, write_text
 from datg.final_evaluation import EVALUATION, evaluate_best
 from datg.memory import ENVIRONMENT
 from datg.search.conduct import Resources
@@ -34,6 +34,7 @@ from datg.trial_config import TrialConfig
 
 WAIT_SECONDS = 0.5
 CONNECT_SECONDS = 5.0
+CAUSE = "error.txt"
 MAX_FAILURES = 2  # times that a trial is tried again after its machine or process died
 
 
@@ -119,7 +120,7 @@ def shut_down() -> None:
     ray.shutdown()
 
 
-def run_search(driver: SearchDriver, dataset: Dataset, granted: Granted, stop: StopRequest) -> None:
+def run_search(driver: SearchDriver, dataset: Dataset, granted: Granted, stop: StopRequest) -> dict[int, str]:
     """Runs trials and final evaluations until none is missing or a stop is requested; Ray must have been started.
 
     Args:
@@ -127,6 +128,9 @@ def run_search(driver: SearchDriver, dataset: Dataset, granted: Granted, stop: S
         dataset: put into the object store once.
         granted: what :func:`start_ray` returned.
         stop: asked all the time.
+
+    Returns:
+        Errors of final evaluations that failed for good, by trial number.
     """
     stop.install()
     data = ray.put(dataset)
@@ -157,7 +161,7 @@ def run_search(driver: SearchDriver, dataset: Dataset, granted: Granted, stop: S
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Tune warns of its own deprecations
         tuner.fit()
-    evaluations.wait(stop)
+    return evaluations.wait(stop)
 
 
 class _StudySearcher(Searcher):
@@ -179,7 +183,7 @@ class _StudySearcher(Searcher):
         number = self._numbers[trial_id]
         result = result or {}
         if error or "outcome" not in result:
-            self._driver.finish(number, "failed", result.get("error", "its process died or raised an error"))
+            self._driver.finish(number, "failed", _cause_of_death(self._driver.folder.trial(number)))
         else:
             self._driver.finish(number, result["outcome"], result.get("error", ""))
         self._on_end(number)
@@ -237,15 +241,23 @@ def _train(tune_config: dict[str, Any], data: Any, granted: Granted) -> None:
         tune.report({**last, "outcome": "diverged", "error": str(error)})
     except DatgError as error:  # would be the same on the next try
         tune.report({**last, "outcome": "failed", "error": str(error)})
+    except Exception as error:  # a bug or the machine: tried again, and if it stays, the cause is told
+        write_text(folder / CAUSE, f"{type(error).__name__}: {error}".splitlines()[0])
+        raise
     else:
         tune.report({**last, "outcome": result.outcome})
+
+
+def _cause_of_death(folder: Path) -> str:
+    path = folder / CAUSE
+    return path.read_text() if path.exists() else "its process died (killed, out of memory, or its machine was lost)"
 
 
 @ray.remote(max_retries=MAX_FAILURES)
 def _evaluate(dataset: Dataset, folder: Path, granted: Granted) -> None:
     """The final evaluation of a trial, in a worker process."""
     device = _set_up_worker(granted)
-    evaluate_best(folder / BEST, dataset.part("novel"), device=device, save_to=folder / EVALUATION)
+    evaluate_best(folder / BEST, dataset.part("novel"), device=str(device), save_to=folder / EVALUATION)
 
 
 def _set_up_worker(granted: Granted) -> torch.device:
@@ -289,16 +301,8 @@ class _Evaluations:
             except ray.exceptions.RayError as error:
                 self.errors[number] = str(error).strip().splitlines()[-1]
 
-    def wait(self, stop: StopRequest) -> None:
-        """Waits for all, or until a stop is requested.
-
-        Raises:
-            DatgError: an evaluation failed for good; the others are done first.
-        """
+    def wait(self, stop: StopRequest) -> dict[int, str]:
+        """Waits for all, or until a stop is requested; returns the errors."""
         while self._waiting and not stop.requested:
             self._collect(WAIT_SECONDS)
-        if self.errors:
-            listed = "; ".join(f"trial {number}: {error}" for number, error in sorted(self.errors.items()))
-            raise DatgError(
-                f"the final evaluation failed for {len(self.errors)} trials ({listed}); --resume tries it again."
-            )
+        return self.errors

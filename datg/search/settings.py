@@ -1,12 +1,13 @@
 """What a search was asked for: resolved from flags and YAML once, saved in its folder, read again by a resume."""
 
 import importlib.metadata
+import uuid
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from datg.config import Layers, flatten, sentences
+from datg.config import USER_SOURCES, Layers, flatten, sentences
 from datg.data.catalog import Dataset
 from datg.errors import ConfigError, StateError, unknown_name
 from datg.files import read_yaml, write_yaml
@@ -18,7 +19,7 @@ from datg.strategies import STRATEGIES
 from datg.trial import check_trial, provenance_of
 from datg.trial_config import PRESETS, TrialConfig
 
-USER_SOURCES = ("--set", "flag")
+SEARCH_DEFAULTS: dict[str, Any] = {"trials": 50, "sampler": "tpe", "pruner": "halving", "seed": 0}
 VERSIONS_OF = ("datg", "torch", "ray", "optuna", "mlflow", "numpy", "scikit-learn")
 
 
@@ -26,6 +27,7 @@ class SearchSettings(BaseModel):
     """Everything that decides what a search does.
 
     Attributes:
+        id: tells this search from others of the same name; its runs in MLflow are found by it.
         config: the configuration that every trial starts from, nested values.
         space: what is searched.
         trials: how many trials there will be.
@@ -40,6 +42,7 @@ class SearchSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    id: str
     config: dict[str, Any]
     space: dict[str, Any]
     trials: Annotated[int, Field(ge=1)]
@@ -118,8 +121,14 @@ def resolve_settings(
         ConfigError: with every mistake.
         DataError: the data do not suffice.
     """
+    for key, flag in (("seed", "--seed"), ("dataset", "--dataset")):
+        if layers.sources.get(key) == "--set":
+            raise ConfigError(f"`{key}` of a search is given with {flag}, not with --set.")
     nested = layers.nested()
-    search = {"trials": 50, "sampler": "tpe", "pruner": "halving", "seed": 0, **nested.pop("search", {})}
+    search = {**SEARCH_DEFAULTS, **nested.pop("search", {})}
+    for key in search:
+        if key not in SEARCH_DEFAULTS:
+            raise ConfigError(unknown_name("key", f"search.{key}", [f"search.{name}" for name in SEARCH_DEFAULTS]))
     for section, table in (("learner", LEARNERS), ("strategy", STRATEGIES)):
         name = nested.get(section, {}).get("name")
         if name is not None and name not in table:
@@ -133,6 +142,7 @@ def resolve_settings(
     check_space(space, config, bounds_of(config, len(dataset.split.base)))
     try:
         return SearchSettings(
+            id=uuid.uuid4().hex,
             config=config.values(),
             space={entry.key: {entry.kind: list(entry.values)} for entry in space},
             external_study=external_study,

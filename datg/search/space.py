@@ -17,6 +17,16 @@ from datg.generation.clustering import most_clusters
 from datg.strategies import STRATEGIES
 from datg.trial_config import TrialConfig
 
+# What must be equal for the tasks, the steps and the scores of trials to be comparable.
+UNSEARCHED = (
+    "dataset",
+    "seed",
+    "task.",
+    "evaluation.",
+    "training.iterations",
+    "training.eval_every",
+    "training.preset",
+)
 KINDS = ("int", "float", "log", "choice")
 Bounds = Mapping[str, Any]
 
@@ -62,8 +72,18 @@ def parse_space(raw: Any) -> Space:
             raise ConfigError(
                 f"`space.{key}` must have a list of {'choices' if kind == 'choice' else 'two bounds'}, got {values!r}."
             )
-        space.append(Range(str(key), kind, tuple(values)))
+        if key.startswith(UNSEARCHED):
+            raise ConfigError(f"`space.{key}` cannot be searched: trials with different values could not be compared.")
+        space.append(Range(str(key), kind, tuple(values if kind == "choice" else map(_number, values))))
     return space
+
+
+def _number(bound: Any) -> Any:
+    """YAML reads 1e-4, without a dot, as text."""
+    try:
+        return float(bound) if isinstance(bound, str) else bound
+    except ValueError:
+        return bound
 
 
 def restrict(space: Space, strategy: str) -> Space:
@@ -94,7 +114,9 @@ def bounds_of(config: TrialConfig, base_classes: int) -> dict[str, Any]:
             f"strategy {config.strategy_name} needs two clusters of {config.task.ways} classes, but there are "
             f"{base_classes} base classes; lower task.ways or choose strategy random_mixup."
         )
-    return {**flatten(config.values()), "max_clusters": clusters, "shared_layers": config.shared_layers}
+    fixed_high = getattr(config.strategy, "mix_high", None)  # a highest layer that is set bounds the lowest, too
+    shared = config.shared_layers if fixed_high is None else fixed_high
+    return {**flatten(config.values()), "max_clusters": clusters, "shared_layers": shared}
 
 
 def check_space(space: Space, config: TrialConfig, bounds: Bounds) -> None:
@@ -104,11 +126,11 @@ def check_space(space: Space, config: TrialConfig, bounds: Bounds) -> None:
         ConfigError: naming the key.
     """
     known: dict[str, Any] = dict(bounds)
-    corners: list[dict[str, Any]] = [{}, {}]
+    corners: list[dict[str, Any]] = [{}, {}]  # all lowest, all highest
     for entry in space:
         if entry.kind == "choice":
-            for corner in corners:
-                corner[entry.key] = entry.values[0]
+            for choice in entry.values:
+                configured(config, {entry.key: choice})
             continue
         for value in entry.values:
             number = known.get(value) if isinstance(value, str) else value
@@ -126,6 +148,8 @@ def check_space(space: Space, config: TrialConfig, bounds: Bounds) -> None:
             )
             raise ConfigError(f"`space.{entry.key}`: {rule}, got [{low}, {high}].")
         corners[0][entry.key], corners[1][entry.key] = low, high
+        if not any(isinstance(value, str) for value in entry.values):
+            corners.append({**corners[1], entry.key: low})  # this one lowest, those before it highest
         known[entry.key] = low  # a later bound that refers to this key is tried at its lowest
     for corner in corners:
         configured(config, corner)

@@ -38,7 +38,7 @@ SAMPLERS: dict[str, Callable[[int, int], BaseSampler]] = {
 # Steps are validations: 1, 2, ... up to the number that a full trial has.
 PRUNERS: dict[str, Callable[[int], BasePruner]] = {
     "halving": lambda steps: optuna.pruners.SuccessiveHalvingPruner(
-        min_resource=max(1, steps // 4), reduction_factor=3
+        min_resource=max(1, steps // 4), reduction_factor=2
     ),
     "hyperband": lambda steps: optuna.pruners.HyperbandPruner(min_resource=1, max_resource=steps, reduction_factor=3),
     "median": lambda steps: optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=max(1, steps // 4)),
@@ -63,31 +63,38 @@ def open_study(
     url: str,
     name: str,
     *,
+    create: bool = False,
     sampler: str = "random",
     pruner: str = "none",
     seed: int = 0,
     trials: int = 1,
     steps: int = 1,
 ) -> optuna.Study:
-    """Opens the study ``name``, or creates it.
+    """Opens the study ``name``, or with ``create`` makes it.
 
     A resumed sampler must not draw the same numbers again, so its seed depends on how many trials there are.
 
     Raises:
-        StateError: the storage is damaged or cannot be reached.
+        StateError: the study is missing or damaged, or its storage cannot be reached.
     """
     optuna.logging.set_verbosity(logging.ERROR)
+    file = Path(url.removeprefix("sqlite:///"))
+    if url.startswith("sqlite:///") and not create and not file.exists():
+        raise StateError(f"the study {file} is missing; restore it from a copy: without it the trials are not known.")
     try:
         arguments = {"timeout": SQLITE_TIMEOUT} if url.startswith("sqlite") else {}
         storage = optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": arguments})
-        study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
+        if create:
+            study = optuna.create_study(storage=storage, study_name=name, direction="maximize")
+        else:
+            study = optuna.load_study(storage=storage, study_name=name)
         asked = len(study.get_trials(deepcopy=False))
     except ImportError as error:
         raise ConfigError(
             "`--study-storage` needs a database driver that is not installed; for PostgreSQL: pip install 'datg[postgres]' and "
             "a URL that begins with postgresql+psycopg://."
         ) from error
-    except (SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError) as error:
+    except (SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError, KeyError) as error:
         where = url.rpartition("@")[2].removeprefix("sqlite:///")
         raise StateError(f"the study in {where} cannot be opened: {str(error).splitlines()[0]}") from error
     study.sampler = SAMPLERS[sampler](derive_seed(seed, "sampler", asked) % 2**32, trials)

@@ -34,7 +34,7 @@ METRICS_AT_ONCE = 1000  # MLflow's own limit for one batch
 SECONDS_BETWEEN_SYNCS = 5.0
 MESSAGE_LENGTH = 200
 STATUS = {RUNNING: "RUNNING", DONE: "FINISHED", PRUNED: "KILLED", FAILED: "FAILED"}
-COMPLETE_TAG = "datg.complete"
+COMPLETE_TAG, PREPARED_TAG, ID_TAG = "datg.complete", "datg.prepared", "datg.id"
 
 
 def tracking_uri(given: str | None) -> str:
@@ -54,6 +54,7 @@ class Parent:
     """The run that stands above the trials.
 
     Attributes:
+        id: all runs below carry it as a tag, and are found again by it.
         name: of the run and of the search.
         experiment: where it stands.
         tags: of the parent.
@@ -62,6 +63,7 @@ class Parent:
         runs_file: where the ids of the runs are written down.
     """
 
+    id: str
     name: str
     experiment: str
     tags: dict[str, str]
@@ -100,12 +102,15 @@ class MlflowView:
     _experiment_id: str = ""
     _parent_id: str = ""
     _sent: dict[int, _Sent] = field(default_factory=dict)
+    _begun: dict[int, str] = field(default_factory=dict)
     _finished: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
     _failing: bool = False
 
     def start(self) -> None:
-        """Begins to sync in the background."""
+        """Begins to sync in the background; the tables of a local database are made before this returns."""
+        if self.uri.startswith("sqlite:///"):
+            self._try(self._open_store)
         self._thread = threading.Thread(target=self._keep_syncing, name="mlflow", daemon=True)
         self._thread.start()
 
@@ -147,6 +152,8 @@ class MlflowView:
                     f"MLflow at {_without_password(self.uri)} does not take the results ({reason}); they are sent later."
                 )
             self._failing = True
+            # Something may have been made in part: the next attempt looks at what is really there.
+            self._client, self._sent = None, {}
         else:
             if self._failing:
                 self.warn("MLflow takes the results again.")
@@ -200,14 +207,22 @@ class MlflowView:
             self._parent_id = parents[0].info.run_id
             client.update_run(self._parent_id, status="RUNNING")
         else:
-            self._parent_id = self._create_parent(client)
+            tags = {ID_TAG: self.parent.id, "search": self.parent.name, **self.parent.tags}
+            self._parent_id = client.create_run(self._experiment_id, tags=tags, run_name=self.parent.name).info.run_id
+        if not parents or PREPARED_TAG not in parents[0].data.tags:
+            self._prepare(client, self._parent_id, self.parent.params)
         for run in runs:
-            if run.data.tags.get("mlflow.parentRunId") == self._parent_id:
-                complete = run.data.tags.get(COMPLETE_TAG) == "true"
+            if run.data.tags.get("mlflow.parentRunId") == self._parent_id and PREPARED_TAG in run.data.tags:
+                complete = COMPLETE_TAG in run.data.tags
                 self._sent[int(run.data.tags["trial"])] = _Sent(run.info.run_id, complete=complete)
+            elif run.info.run_id != self._parent_id:
+                self._begun[int(run.data.tags["trial"])] = run.info.run_id
         self._client = client
         self._write_runs_file()
         return client
+
+    def _open_store(self) -> None:
+        self._connect()
 
     def _artifact_location(self) -> str | None:
         """Beside a local database, where ``mlflow ui`` in that folder looks; a server decides for itself."""
@@ -219,31 +234,29 @@ class MlflowView:
         token = None
         while True:
             page = client.search_runs(
-                [self._experiment_id], filter_string=f"tags.search = '{self.parent.name}'", page_token=token
+                [self._experiment_id], filter_string=f"tags.`{ID_TAG}` = '{self.parent.id}'", page_token=token
             )
             yield from page
             token = page.token
             if not token:
                 return
 
-    def _create_parent(self, client: "MlflowClient") -> str:
-        from mlflow.entities import Param
-
-        tags = {"search": self.parent.name, **self.parent.tags}
-        run_id: str = client.create_run(self._experiment_id, tags=tags, run_name=self.parent.name).info.run_id
-        client.log_batch(run_id, params=[Param(key, str(value)) for key, value in self.parent.params.items()])
-        client.log_inputs(run_id, self._inputs())
-        return run_id
-
     def _create_child(self, client: "MlflowClient", record: TrialRecord) -> _Sent:
+        """Makes the run of a trial, or completes one that an earlier attempt has only begun."""
+        run_id = self._begun.get(record.number)
+        if run_id is None:
+            tags = {ID_TAG: self.parent.id, **record.tags, "mlflow.parentRunId": self._parent_id}
+            name = f"{self.parent.name} #{record.number}"
+            run_id = client.create_run(self._experiment_id, tags=tags, run_name=name).info.run_id
+        self._prepare(client, run_id, record.searched)
+        return _Sent(run_id)
+
+    def _prepare(self, client: "MlflowClient", run_id: str, params: dict[str, Any]) -> None:
         from mlflow.entities import Param
 
-        tags = {**record.tags, "mlflow.parentRunId": self._parent_id}
-        run = client.create_run(self._experiment_id, tags=tags, run_name=f"{self.parent.name} #{record.number}")
-        run_id = run.info.run_id
-        client.log_batch(run_id, params=[Param(key, str(value)) for key, value in record.searched.items()])
+        client.log_batch(run_id, params=[Param(key, str(value)) for key, value in params.items()])
         client.log_inputs(run_id, self._inputs())
-        return _Sent(run_id)
+        client.set_tag(run_id, PREPARED_TAG, "true")
 
     def _inputs(self) -> list[Any]:
         from mlflow.entities import Dataset as Input

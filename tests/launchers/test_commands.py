@@ -51,7 +51,9 @@ def mlflow_runs(cwd):
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_help_answers_at_once(launcher, tmp_path, data_root):
     seconds = []
-    for _ in range(4):
+    for _ in range(10):  # other processes may be in the way
+        if seconds and min(seconds) < 0.6:
+            break
         began = time.perf_counter()
         found = run(launcher, "--help", cwd=tmp_path, data_root=data_root)
         seconds.append(time.perf_counter() - began)
@@ -106,6 +108,7 @@ def test_search_export_train_and_evaluate(tmp_path, data_root):
     client, runs = mlflow_runs(tmp_path)
     children = [run for run in runs if run.data.tags.get("mlflow.parentRunId")]
     assert len(runs) == 5 and len(children) == 4
+    assert not any("error" in child.data.tags for child in children)
     assert {run.info.status for run in runs} <= {"FINISHED", "KILLED"}
     for child in children:
         assert child.data.metrics["test/episodes"] == 100

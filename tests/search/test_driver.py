@@ -21,6 +21,7 @@ def start(folder, settings):
     study = open_study(
         sqlite_url(folder.study),
         folder.name,
+        create=not folder.study.exists(),
         sampler=settings.sampler,
         pruner=settings.pruner,
         seed=settings.seed,
@@ -138,8 +139,9 @@ def test_an_unpromising_trial_is_pruned_and_stays_so(folder, glyphs, data_root):
         run_one(driver, driver.next_trial())
     number = driver.next_trial()
     assert [driver.report(number, progress_of(i, 0.0)) for i in (10, 20)][-1]
-    driver.finish(number, "finished")
+    driver.finish(number, "failed", "Tune has no outcome for a trial that it stopped")
     assert driver.study.trials[number].state == TrialState.PRUNED
+    assert "error" not in driver.study.trials[number].user_attrs
     assert driver.situation.outcomes["pruned"] >= 1
 
 
@@ -176,3 +178,12 @@ def test_a_second_driver_is_refused_with_host_and_process(folder):
         pass
     with DriverLock(folder):
         pass
+
+
+def test_a_missing_study_is_not_begun_anew_in_silence(folder, settings):
+    start(folder, settings)
+    with pytest.raises(StateError, match="cannot be opened"):
+        open_study(sqlite_url(folder.study), "another name")
+    folder.study.unlink()
+    with pytest.raises(StateError, match="study.db is missing"):
+        open_study(sqlite_url(folder.study), folder.name)

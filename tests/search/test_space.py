@@ -49,7 +49,7 @@ def test_nothing_infeasible_is_ever_suggested(path, learner, sampler, tmp_path):
     )
     space, bounds = space_of(path), bounds_of(config, base)
     check_space(space, config, bounds)
-    study = open_study(sqlite_url(tmp_path / "s.db"), "s", sampler=sampler, trials=12)
+    study = open_study(sqlite_url(tmp_path / "s.db"), "s", create=True, sampler=sampler, trials=12)
     for number in range(12):
         trial = study.ask()
         setting = suggest(trial, space, bounds)
@@ -86,6 +86,19 @@ def test_a_strategy_searches_only_what_it_has():
         restrict(space, "vanilla")
 
 
+def test_a_bound_like_1e_4_is_a_number():
+    space = parse_space({"training.lr": {"log": ["1e-4", 0.1]}})
+    assert space[0].values == (1e-4, 0.1)
+
+
+def test_a_highest_layer_that_is_set_bounds_the_lowest():
+    config = configured(config_of(FILES[0]), {"strategy.mix_high": 2})
+    space = [entry for entry in space_of(FILES[0]) if entry.key != "strategy.mix_high"]
+    bounds = bounds_of(config, 20)
+    check_space(space, config, bounds)
+    assert bounds["shared_layers"] == 2
+
+
 def test_two_clusters_must_be_possible():
     config = config_of(FILES[0])
     with pytest.raises(ConfigError, match="needs two clusters of 5 classes, but there are 9 base classes"):
@@ -107,6 +120,10 @@ def test_two_clusters_must_be_possible():
         ({"strategy.clusters": {"int": [2, "most"]}}, "has the bound 'most'"),
         ({"strategy.clusters": {"int": [2, 9]}, "strategy.mix_high": {"int": [0, 5]}}, "must be at most 4"),
         ({"training.optimiser": {"choice": []}}, "must have a list of choices"),
+        ({"training.optimiser": {"choice": ["adam", "rmsprop"]}}, "`training.optimiser` must be 'sgd' or 'adam'"),
+        ({"strategy.mix_low": {"int": [0, 4]}, "strategy.mix_high": {"int": [0, 4]}}, "`strategy.mix_low` must be"),
+        ({"task.shots": {"int": [1, 5]}}, "cannot be searched"),
+        ({"training.iterations": {"int": [1, 5]}}, "cannot be searched"),
     ],
 )
 def test_a_malformed_space_is_refused_by_key(space, message):
@@ -118,7 +135,9 @@ def test_a_malformed_space_is_refused_by_key(space, message):
 
 @pytest.mark.parametrize(("sampler", "pruner"), list(itertools.product(SAMPLERS, PRUNERS)))
 def test_every_sampler_works_with_every_pruner(sampler, pruner, tmp_path):
-    study = open_study(sqlite_url(tmp_path / "s.db"), "s", sampler=sampler, pruner=pruner, trials=8, steps=9)
+    study = open_study(
+        sqlite_url(tmp_path / "s.db"), "s", create=True, sampler=sampler, pruner=pruner, trials=8, steps=9
+    )
     pruned = 0
     for _ in range(8):
         trial = study.ask()
@@ -136,7 +155,8 @@ def test_every_sampler_works_with_every_pruner(sampler, pruner, tmp_path):
 
 def test_a_resumed_sampler_does_not_repeat_itself(tmp_path):
     def suggestions():
-        study = open_study(sqlite_url(tmp_path / "s.db"), "s", sampler="random", seed=1)
+        path = tmp_path / "s.db"
+        study = open_study(sqlite_url(path), "s", create=not path.exists(), sampler="random", seed=1)
         trials = [study.ask() for _ in range(3)]
         return [trial.suggest_float("x", 0, 1) for trial in trials]
 

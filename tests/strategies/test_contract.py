@@ -20,8 +20,9 @@ PAIRS = [
     for strategy, learner in itertools.product(STRATEGIES, LEARNERS)
     if learner not in STRATEGIES[strategy].refused_learners
 ]
-# The settings that switch a strategy off, as far as the method can be switched off.
+# The settings that switch a strategy off: it then is vanilla.
 NO_MIXING = {"alpha": 1000.0, "beta": 1e-6}  # lambda = 1
+OFF = {"random_mixup": NO_MIXING, "inter_cluster": NO_MIXING, "datg": {**NO_MIXING, "mmd_weight": 0.0}}
 
 
 def learner_of(name, seed=0):
@@ -103,10 +104,9 @@ def test_hyperparameters_are_the_fields_of_a_frozen_dataclass(strategy):
             assert type(TrialConfig.of(values).strategy) is kind
 
 
-@pytest.mark.parametrize(("strategy", "learner"), [pair for pair in PAIRS if pair[0] != "vanilla"])
+@pytest.mark.parametrize(("strategy", "learner"), [pair for pair in PAIRS if pair[0] in OFF])
 def test_switched_off_it_is_vanilla(strategy, learner):
-    kind = STRATEGIES[strategy]
-    off = kind(**NO_MIXING, **({"mmd_weight": 0.0} if strategy == "datg" else {}))
+    off = STRATEGIES[strategy](**OFF[strategy])
     net = learner_of(learner)
     batch = batch_of(table_of([8] * 12))
     # Vanilla draws from all classes; with one cluster that holds them all, so does the strategy.
@@ -121,6 +121,10 @@ def test_switched_off_it_is_vanilla(strategy, learner):
         torch.autograd.grad(ours.total, parameters), torch.autograd.grad(theirs.total, parameters), strict=True
     ):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
+
+
+def test_every_strategy_but_vanilla_can_be_switched_off():
+    assert {*OFF, "vanilla"} == set(STRATEGIES)
 
 
 def test_datg_without_its_mmd_is_inter_cluster_mixup():

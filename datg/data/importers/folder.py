@@ -57,9 +57,10 @@ def import_folder(
     """
     files = _list_files(raw)
     hashes = {}
-    for index, (path, digest) in enumerate(_in_threads(_hash_file, [p for paths in files.values() for p in paths])):
+    every = [path for paths in files.values() for path in paths]
+    for index, (path, digest) in enumerate(_in_threads(_hash_file, every)):
         hashes[path] = digest
-        progress("reading", index + 1, 0)
+        progress("reading", index + 1, len(every))
     kept, duplicates = _drop_duplicates(files, hashes, keep_across=options.keep_duplicates)
     candidates = {name: paths for name, paths in kept.items() if len(paths) >= options.min_images}
     refused: dict[str, str] = {}
