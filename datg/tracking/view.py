@@ -6,8 +6,6 @@ crash between making a run and noting its id makes no second run. In the backgro
 """
 
 import contextlib
-import hashlib
-import json
 import logging
 import os
 import re
@@ -24,11 +22,12 @@ from datg.data.catalog import Dataset
 from datg.files import write_json
 from datg.records import DONE, FAILED, PRUNED, RUNNING, TrialRecord
 from datg.tracking.artifacts import draw_learning_curve
+from datg.tracking.entities import dataset_inputs, progress_metrics, test_metrics
 from datg.trial import BEST, CLUSTERS, CONFIG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Metric, Run
+    from mlflow.entities import Run
 
 METRICS_AT_ONCE = 1000  # MLflow's own limit for one batch
 SECONDS_BETWEEN_SYNCS = 5.0
@@ -255,31 +254,12 @@ class MlflowView:
         from mlflow.entities import Param
 
         client.log_batch(run_id, params=[Param(key, str(value)) for key, value in params.items()])
-        client.log_inputs(run_id, self._inputs())
+        client.log_inputs(run_id, dataset_inputs(self.dataset))
         client.set_tag(run_id, PREPARED_TAG, "true")
 
-    def _inputs(self) -> list[Any]:
-        from mlflow.entities import Dataset as Input
-        from mlflow.entities import DatasetInput, InputTag
-
-        inputs = []
-        for part in ("base", "validation", "novel"):
-            table = self.dataset.part(part)
-            digest = hashlib.sha256(json.dumps([table.fingerprint, table.names]).encode()).hexdigest()[:32]
-            profile = {"classes": len(table), "examples": int(table.counts.sum())}
-            source = Input(
-                name=f"{self.dataset.name}-{part}",
-                digest=digest,
-                source_type="local",
-                source=json.dumps({"uri": f"{self.dataset.name}/{table.description.get('file', '')}"}),
-                profile=json.dumps(profile),
-            )
-            inputs.append(DatasetInput(source, [InputTag("mlflow.data.context", part)]))
-        return inputs
-
     def _send(self, client: "MlflowClient", record: TrialRecord, sent: _Sent) -> None:
-        metrics = [metric for entry in record.progress[sent.points :] for metric in _progress_metrics(entry)]
-        metrics += _test_metrics(record)
+        metrics = [metric for entry in record.progress[sent.points :] for metric in progress_metrics(entry)]
+        metrics += test_metrics(record)
         for start in range(0, len(metrics), METRICS_AT_ONCE):
             client.log_batch(sent.run_id, metrics=metrics[start : start + METRICS_AT_ONCE])
         sent.points = len(record.progress)
@@ -318,21 +298,3 @@ def _schema_lock(uri: str) -> contextlib.AbstractContextManager[Any]:
 def _without_password(text: str) -> str:
     """``text`` without the user and password of any address in it."""
     return re.sub(r"//[^/@\s]*@", "//", text)
-
-
-def _progress_metrics(entry: Any) -> list["Metric"]:
-    from mlflow.entities import Metric
-
-    values = {f"train/{name}": value for name, value in entry.losses.items()}
-    values |= {"val/accuracy": entry.accuracy, "val/ci95": entry.ci95, "objective": entry.objective}
-    return [Metric(key, value, int(entry.time * 1000), entry.iteration) for key, value in values.items()]
-
-
-def _test_metrics(record: TrialRecord) -> list["Metric"]:
-    from mlflow.entities import Metric
-
-    test = record.test
-    if test is None or record.last is None:
-        return []
-    values = {"test/accuracy": test.accuracy, "test/ci95": test.ci95, "test/episodes": float(test.episodes)}
-    return [Metric(key, value, int(test.time * 1000), record.last.best_iteration) for key, value in values.items()]

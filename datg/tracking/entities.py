@@ -1,0 +1,53 @@
+"""Trials and data sets in MLflow's terms; mlflow is imported late, because that takes seconds."""
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from datg.data.catalog import Dataset
+from datg.records import TrialRecord
+from datg.trial import Progress
+
+if TYPE_CHECKING:
+    from mlflow.entities import Metric
+
+
+def dataset_inputs(dataset: Dataset) -> list[Any]:
+    """The three class tables of a data set, each with a digest of its classes and examples."""
+    from mlflow.entities import Dataset as Input
+    from mlflow.entities import DatasetInput, InputTag
+
+    inputs = []
+    for part in ("base", "validation", "novel"):
+        table = dataset.part(part)
+        digest = hashlib.sha256(json.dumps([table.fingerprint, table.names]).encode()).hexdigest()[:32]
+        profile = {"classes": len(table), "examples": int(table.counts.sum())}
+        source = Input(
+            name=f"{dataset.name}-{part}",
+            digest=digest,
+            source_type="local",
+            source=json.dumps({"uri": f"{dataset.name}/{table.description.get('file', '')}"}),
+            profile=json.dumps(profile),
+        )
+        inputs.append(DatasetInput(source, [InputTag("mlflow.data.context", part)]))
+    return inputs
+
+
+def progress_metrics(entry: Progress) -> list["Metric"]:
+    """One validation as points with its own time and step."""
+    from mlflow.entities import Metric
+
+    values = {f"train/{name}": value for name, value in entry.losses.items()}
+    values |= {"val/accuracy": entry.accuracy, "val/ci95": entry.ci95, "objective": entry.objective}
+    return [Metric(key, value, int(entry.time * 1000), entry.iteration) for key, value in values.items()]
+
+
+def test_metrics(record: TrialRecord) -> list["Metric"]:
+    """The final evaluation, at the step of the best weights."""
+    from mlflow.entities import Metric
+
+    test = record.test
+    if test is None or record.last is None:
+        return []
+    values = {"test/accuracy": test.accuracy, "test/ci95": test.ci95, "test/episodes": float(test.episodes)}
+    return [Metric(key, value, int(test.time * 1000), record.last.best_iteration) for key, value in values.items()]
