@@ -71,7 +71,7 @@ def _draw(character: str, group: int | None, rng: np.random.Generator) -> npt.ND
     mask = Image.new("L", (side, side))
     centre = side / 2 + rng.uniform(-0.12, 0.12, size=2) * side
     ImageDraw.Draw(mask).text(
-        tuple(centre), character, fill=255, font=font, anchor="mm", stroke_width=int(rng.integers(0, 2))
+        tuple(centre), character, fill=255, font=font, anchor="mm", stroke_width=int(rng.integers(0, 3))
     )
     slant, turn = rng.uniform(-0.3, 0.3), rng.uniform(-0.2, 0.2)
     affine = (1.0, slant, -slant * side / 2, turn, 1.0, -turn * side / 2)
