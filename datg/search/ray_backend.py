@@ -76,7 +76,10 @@ def start_ray(resources: Resources) -> Granted:
             runtime_env={"env_vars": ENVIRONMENT},
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"`--address` {resources.address}: {str(error).splitlines()[0]}") from error
+        raise ConfigError(
+            f"`--address` {resources.address}: {str(error).splitlines()[0]}; if the cluster uses token authentication, set "
+            "RAY_AUTH_MODE=token here, too."
+        ) from error
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     try:
         return _check_fits(nodes, resources)
