@@ -7,6 +7,7 @@ Exit codes: 0 done; 1 a bug; 2 wrong usage, configuration, data or resources; 3 
 import errno
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -39,13 +40,15 @@ def run_command(command: Callable[..., Any]) -> None:
         app()
     except DatgError as error:
         if verbose:
-            raise
+            traceback.print_exc()
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
         leave(4 if isinstance(error, StateError) else 2)
     except OSError as error:
-        if verbose:
+        if error.errno not in FILE_TROUBLE:
             raise
+        if verbose:
+            traceback.print_exc()
         print(
             f"error: {error.filename or 'a file'}: {error.strerror or error}; free space or choose another folder.",
             file=sys.stderr,

@@ -21,9 +21,8 @@ from datg.learners.learner import Learner
 from datg.seeding import derive_seed
 from datg.tasks import Classes, TaskSampler
 
-VALUES_AT_ONCE = (
-    5_000_000  # input values through the backbone: 2,000 pictures of 28 x 28, whose activations take 0.2 GB
-)
+# Input values through the backbone: 2,000 pictures of 28 x 28, whose activations take 0.2 GB.
+VALUES_AT_ONCE = 5_000_000
 EMBEDDINGS_AT_ONCE = 8_000  # gathered embeddings stay within a processor's cache
 NORMAL_95 = 1.96
 

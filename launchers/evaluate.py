@@ -28,8 +28,10 @@ def evaluate(
     """Evaluates RUN on novel classes."""
     from datg.display import console, progress_bar
     from datg.final_evaluation import evaluate_best
+    from datg.memory import keep_freed_memory
     from datg.search.find_weights import find_weights, novel_classes
 
+    keep_freed_memory()
     path = find_weights(run)
     config, novel = novel_classes(path, data_root, shots=shots)
     total, started = episodes or config.evaluation.test_tasks, time.perf_counter()

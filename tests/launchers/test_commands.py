@@ -82,6 +82,28 @@ def test_a_mistake_gets_one_sentence_and_leaves_nothing(launcher, arguments, mes
     assert list(tmp_path.rglob("*")) == [] and sorted(data_root.iterdir()) == data
 
 
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        ("OSError(28, 'No space left on device', 'x.db')", 2, "error: x.db: No space left on device; free space"),
+        ("PermissionError(13, 'Permission denied', 'x.db')", 2, "error: x.db: Permission denied"),
+        ("ConnectionResetError(104, 'reset')", 1, "Traceback"),
+        ("KeyError('a bug')", 1, "Traceback"),
+        ("KeyboardInterrupt()", 130, ""),
+    ],
+)
+def test_files_in_trouble_get_a_sentence_and_bugs_a_traceback(error, code, message):
+    text = f"from datg.command_line import run_command\ndef act() -> None:\n    raise {error}\nrun_command(act)"
+    found = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True)
+    assert found.returncode == code and message in found.stderr
+    assert ("Traceback" in found.stderr) == (code == 1)
+
+
+def test_verbose_shows_the_traceback_and_keeps_the_exit_code(tmp_path, data_root):
+    found = run("export", "nothing", "-v", cwd=tmp_path, data_root=data_root, code=2)
+    assert "Traceback" in found.stderr and "error: `nothing` is no search" in found.stderr
+
+
 def test_a_dry_run_prints_every_value_and_where_it_came_from(tmp_path, data_root):
     arguments = ["--dataset", "glyphs", "--shots", 5, "--set", "training.preset=paper", "--dry-run"]
     lines = run("search", *arguments, cwd=tmp_path, data_root=data_root).stdout.splitlines()
