@@ -20,9 +20,10 @@ from datg.data.catalog import open_dataset
 from datg.evaluation import evaluate
 from datg.learners.learner import Learner
 from datg.memory import keep_freed_memory
+from datg.network import build_learner
 from datg.seeding import derive_seed
 from datg.tasks import TaskSampler
-from datg.trial import build_learner, make_sampler
+from datg.trial import make_sampler
 from datg.trial_config import TrialConfig
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from datg.command_line import DataRoot, run_command
 from datg.evaluation import embed_all
-from datg.final_evaluation import load_best
+from datg.network import load_best
 from datg.search.find_weights import novel_classes
 from datg.trial import BEST, make_sampler
 

@@ -16,6 +16,9 @@ import typer
 
 from datg.errors import DatgError, StateError
 
+SPACES = Path(__file__).parent.parent / "search_spaces"
+LEARNER_NAMES = "protonet, maml, anil, reptile"  # importing the tables would take a second of every --help
+STRATEGY_NAMES = "vanilla, meta_reg, taml, meta_dropout, metamix, meta_maxup, mlti, random_mixup, inter_cluster, datg"
 FILE_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 DataRoot = Annotated[
@@ -29,6 +32,17 @@ TrackingUri = Annotated[
     str | None,
     typer.Option(help="MLflow tracking store.", envvar="MLFLOW_TRACKING_URI", show_default="sqlite:///./mlflow.db"),
 ]
+
+Space = Annotated[Path | None, typer.Option(help="YAML.", show_default="search_spaces/<dataset>.yaml")]
+Shots = Annotated[int | None, typer.Option(min=1, help="K.")]
+MaxConcurrent = Annotated[int | None, typer.Option(min=1, help="Trials at once.", show_default="all that fit")]
+CpusPerTrial = Annotated[int, typer.Option(min=1, help="Cores, and threads, of a trial.")]
+GpusPerTrial = Annotated[float | None, typer.Option(min=0.0, help="May be a fraction.", show_default="1 if any")]
+Address = Annotated[str | None, typer.Option(help="Ray cluster, or auto.", show_default="Ray is started here")]
+StudyStorage = Annotated[str | None, typer.Option(help="URL of an Optuna database.", show_default="sqlite")]
+TimeBudget = Annotated[float | None, typer.Option(min=0.0, help="Seconds; then stop, to be resumed.")]
+FinalEpisodes = Annotated[int | None, typer.Option(min=2, help="Test tasks.", show_default="20000")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Prints every value and where it came from.")]
 
 
 def run_command(command: Callable[..., Any]) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from datg.files import replacing
 from datg.learners.learner import Learner
-from datg.seeding import derive_seed
+from datg.seeding import derive_seed, generator
 from datg.tasks import Classes, TaskSampler
 
 # Input values through the backbone: 2,000 pictures of 28 x 28, whose activations take 0.2 GB.
@@ -81,6 +81,8 @@ def evaluate(
     """
     was_training = learner.training
     learner.eval()
+    # A training that goes on says again where its noise comes from.
+    learner.draw_from(generator(seed, purpose, "noise", device=sampler.classes.starts.device))
     try:
         with torch.inference_mode():
             at_once = _examples_at_once(sampler.classes)

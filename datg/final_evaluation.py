@@ -1,57 +1,17 @@
 """The final evaluation of a trial's best weights on tasks of novel classes."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from datg.checkpoint import load_checkpoint
 from datg.data.class_table import ClassTable
-from datg.errors import ConfigError, StateError
+from datg.errors import ConfigError
 from datg.evaluation import Evaluation, evaluate
-from datg.learners.learner import Learner
-from datg.trial import build_learner, make_sampler
-from datg.trial_config import TrialConfig
+from datg.network import load_best
+from datg.trial import make_sampler
 
 EVALUATION = "evaluation.parquet"
-
-
-@dataclass(frozen=True)
-class BestWeights:
-    """A checkpoint of a trial's best validation.
-
-    Attributes:
-        learner: with those weights.
-        config: of the trial.
-        info: iteration, validation accuracy and interval, fingerprint and split of the data.
-    """
-
-    learner: Learner
-    config: TrialConfig
-    info: dict[str, Any]
-
-
-def load_best(path: Path) -> BestWeights:
-    """Reads a checkpoint of best weights.
-
-    Raises:
-        ConfigError: it is no checkpoint, is damaged, or its weights do not fit the architecture that it describes.
-    """
-    try:
-        weights, info = load_checkpoint(path)
-        config = TrialConfig.of(info["config"])
-        learner = build_learner(config, tuple(info["shape"]))
-        learner.load_state_dict(weights)
-    except StateError as error:
-        raise ConfigError(str(error)) from error
-    except (KeyError, ConfigError, RuntimeError) as error:
-        raise ConfigError(
-            f"{path} does not hold best weights of the architecture that it describes "
-            f"({type(error).__name__}: {str(error).splitlines()[0]}); give the best.safetensors of a trial."
-        ) from error
-    return BestWeights(learner, config, info)
 
 
 def choose_device(name: str | None) -> torch.device:

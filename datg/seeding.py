@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def derive_seed(seed: int, *names: str | int) -> int:
@@ -30,11 +30,13 @@ class Streams:
     Attributes:
         tasks: the tasks that every strategy trains on (T_i), on the training device.
         partners: the second tasks that some strategies mix with (T_j), on the training device.
+        noise: dropout and other noise inside the network, on the training device.
         mixing: layers, Mixup coefficients, class pairings and clusters: small, and needed on the host.
     """
 
     tasks: torch.Generator
     partners: torch.Generator
+    noise: torch.Generator
     mixing: np.random.Generator
 
     @classmethod
@@ -43,6 +45,7 @@ class Streams:
         return cls(
             tasks=generator(seed, "tasks", device=device),
             partners=generator(seed, "partners", device=device),
+            noise=generator(seed, "noise", device=device),
             mixing=np.random.Generator(np.random.PCG64(derive_seed(seed, "mixing"))),
         )
 
@@ -52,6 +55,7 @@ class Streams:
         return {
             "tasks": self.tasks.get_state(),
             "partners": self.partners.get_state(),
+            "noise": self.noise.get_state(),
             "mixing": torch.tensor(list(mixing), dtype=torch.uint8),
         }
 
@@ -59,4 +63,25 @@ class Streams:
         """Puts all streams back where :meth:`state` found them."""
         self.tasks.set_state(state["tasks"])
         self.partners.set_state(state["partners"])
+        self.noise.set_state(state["noise"])
         self.mixing.bit_generator.state = json.loads(bytes(state["mixing"].tolist()))
+
+
+class Noise(nn.Module):
+    """A part of a network that draws, from a generator that whoever runs the network provides.
+
+    Attributes:
+        generator: on the device of the network.
+    """
+
+    generator: torch.Generator | None = None
+
+    def uniform(self, like: Tensor) -> Tensor:
+        """Uniform in [0, 1), of the shape of ``like``."""
+        assert self.generator is not None, "nobody has said where noise is drawn from"
+        return torch.rand(like.shape, generator=self.generator, device=like.device)
+
+    def normal(self, like: Tensor) -> Tensor:
+        """Standard normal, of the shape of ``like``."""
+        assert self.generator is not None, "nobody has said where noise is drawn from"
+        return torch.randn(like.shape, generator=self.generator, device=like.device)

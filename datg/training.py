@@ -5,7 +5,7 @@ they were last asked for. Nothing in its loop waits for the device.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -70,6 +70,7 @@ class Training:
             TrialDiverged: a loss was NaN or infinite.
         """
         self.learner.train()
+        self.learner.draw_from(self.batch.streams.noise)
         self._sums, self._summed = {}, 0
         for _ in range(iterations):
             self._update()
@@ -84,9 +85,12 @@ class Training:
     def _update(self) -> None:
         for group in self.optimiser.param_groups:
             group["lr"] = self.schedule.at(self.iteration)
-        losses = self.strategy.losses(self.learner, self.batch)
+        batch = replace(self.batch, progress=self.iteration / self.schedule.iterations)
+        losses = self.strategy.losses(self.learner, batch)
         self.optimiser.zero_grad(set_to_none=True)
         losses.total.backward()
+        if self.strategy.gradient_clip is not None:
+            torch.nn.utils.clip_grad_value_(self.learner.parameters(), self.strategy.gradient_clip)
         self.optimiser.step()
         self.iteration += 1
         self._summed += 1

@@ -19,10 +19,12 @@ from datg.data.splits import check_split, check_tasks
 from datg.errors import ConfigError, StateError
 from datg.evaluation import Evaluation, evaluate
 from datg.files import write_json, write_text, write_yaml
-from datg.generation.clustering import Clusters, most_clusters
-from datg.learners import LEARNERS
+from datg.generation.clustering import Clusters
 from datg.learners.learner import Learner
-from datg.seeding import Streams, derive_seed, generator
+from datg.network import build_learner
+from datg.partition import check_clusters, partition
+from datg.seeding import Streams
+from datg.strategies.clustered_mixup import ClusteredMixup
 from datg.strategies.strategy import Batch
 from datg.tasks import Classes, TaskSampler
 from datg.training import Schedule, Training, make_optimiser
@@ -119,27 +121,13 @@ def check_trial(config: TrialConfig, dataset: Dataset) -> None:
     task = config.task
     check_split(dataset.split, counts)
     check_tasks(dataset.split, counts, ways=task.ways, shots=task.shots, queries=task.queries)
-    BACKBONES[config.backbone.name].check_shape(dataset.table.shape)
-    clusters = getattr(config.strategy, "clusters", None)
-    base = len(dataset.split.base)
-    if clusters is not None and clusters > most_clusters(base, task.ways):
-        raise ConfigError(
-            f"`strategy.clusters` must be at most {most_clusters(base, task.ways)} for {base} base classes and "
-            f"{task.ways} ways, got {clusters}."
-        )
-
-
-def build_learner(config: TrialConfig, shape: tuple[int, ...]) -> Learner:
-    """The learner of ``config`` for examples of ``shape``, freshly initialised from its seed."""
-    section = config.backbone
-    return LEARNERS[config.learner_name].build(
-        BACKBONES[section.name],
-        config.learner,
-        generator=generator(config.seed, "initialisation"),
-        ways=config.task.ways,
-        shape=shape,
-        filters=section.filters,
-    )
+    shape = dataset.table.shape
+    BACKBONES[config.backbone_name].check_shape(shape)
+    problems = config.strategy.problems(config.surroundings(shape))
+    if problems:
+        raise ConfigError("\n".join(problems))
+    if isinstance(config.strategy, ClusteredMixup):
+        check_clusters(config, dataset.part("base"))
 
 
 def make_sampler(
@@ -192,11 +180,9 @@ class _Run:
     def __init__(self, config: TrialConfig, data: TrialData, device: torch.device, folder: Path | None) -> None:
         self.config, self.data, self.folder = config, data, folder
         self.history: list[Progress] = []
-        task, settings = config.task, config.training
+        settings = config.training
         learner = build_learner(config, data.base.shape).to(device)
-        clusters = config.strategy.partition(
-            data.base, ways=task.ways, seed=derive_seed(config.evaluation.seed, "clusters")
-        )
+        clusters = partition(config, data.base, device)
         sampler = make_sampler(config, data.base, device)
         shared = sampler.classes if data.validation.examples is data.base.examples else None
         self.validation = make_sampler(config, data.validation, device, sharing=shared)

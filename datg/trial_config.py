@@ -6,12 +6,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, ValidationError, model_validator
 
 from datg.backbones import BACKBONES
+from datg.backbones.backbone import BackboneOptions
 from datg.config import build_named, sentences
-from datg.errors import ConfigError, unknown_name
+from datg.errors import ConfigError
 from datg.learners import LEARNERS
 from datg.learners.learner import LearnerOptions
 from datg.strategies import STRATEGIES
-from datg.strategies.strategy import Strategy
+from datg.strategies.strategy import Strategy, Surroundings
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -33,6 +34,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 DEFAULT_PRESET = "mlti"  # the README says what measurement decided it
 
 _LEARNER_OPTIONS = {name: learner.options for name, learner in LEARNERS.items()}
+_BACKBONE_OPTIONS = {name: backbone.options for name, backbone in BACKBONES.items()}
 
 
 def _named(instance: Any, table: dict[str, Any]) -> dict[str, Any]:
@@ -50,6 +52,11 @@ LearnerSection = Annotated[
     PlainValidator(lambda value: build_named(_LEARNER_OPTIONS, "learner", value)),
     PlainSerializer(lambda value: _named(value, _LEARNER_OPTIONS)),
 ]
+BackboneSection = Annotated[
+    BackboneOptions,
+    PlainValidator(lambda value: build_named(_BACKBONE_OPTIONS, "backbone", value)),
+    PlainSerializer(lambda value: _named(value, _BACKBONE_OPTIONS)),
+]
 
 
 class _Section(BaseModel):
@@ -62,13 +69,6 @@ class TaskSection(_Section):
     ways: Annotated[int, Field(ge=2)] = 5
     shots: Positive = 1
     queries: Positive = 15
-
-
-class BackboneSection(_Section):
-    """The network below the learner."""
-
-    name: str = "conv4"
-    filters: Positive = 32
 
 
 class TrainingSection(_Section):
@@ -127,7 +127,7 @@ class TrialConfig(_Section):
     dataset: str
     seed: Annotated[int, Field(ge=0)] = 0
     task: TaskSection = TaskSection()
-    backbone: BackboneSection = BackboneSection()
+    backbone: BackboneSection
     learner: LearnerSection
     strategy: StrategySection
     training: TrainingSection
@@ -140,7 +140,10 @@ class TrialConfig(_Section):
         Raises:
             ConfigError: with every mistake, one a line.
         """
-        filled = {"learner": {"name": "protonet"}, "strategy": {"name": "datg"}, "training": {}, **values}
+        filled: dict[str, Any] = {"training": {}, **values}
+        for section, name in (("backbone", "conv4"), ("learner", "protonet"), ("strategy", "datg")):
+            given = values.get(section, {})
+            filled[section] = {"name": name, **given} if isinstance(given, dict) else given
         try:
             config = cls.model_validate(filled)
         except ValidationError as error:
@@ -155,6 +158,11 @@ class TrialConfig(_Section):
         return self.model_dump(mode="json")
 
     @property
+    def backbone_name(self) -> str:
+        """The backbone's name in its table."""
+        return str(self.values()["backbone"]["name"])
+
+    @property
     def learner_name(self) -> str:
         """The learner's name in its table."""
         return str(self.values()["learner"]["name"])
@@ -167,16 +175,20 @@ class TrialConfig(_Section):
     @property
     def shared_layers(self) -> int:
         """L_S: the last layer that a strategy may mix."""
-        return LEARNERS[self.learner_name].shared_layers(BACKBONES[self.backbone.name].depth)
+        return LEARNERS[self.learner_name].shared_layers(BACKBONES[self.backbone_name].depth)
+
+    def surroundings(self, shape: tuple[int, ...] | None = None) -> Surroundings:
+        """What the strategy must fit, for examples of ``shape`` if that is known."""
+        return Surroundings(
+            shared_layers=self.shared_layers, learner=self.learner, batch=self.training.batch, shape=shape
+        )
 
     def _problems(self) -> list[str]:
         """Combinations that cannot work."""
-        if self.backbone.name not in BACKBONES:
-            return ["`backbone.name` is wrong: " + unknown_name("backbone", self.backbone.name, BACKBONES)]
-        problems = self.strategy.problems(self.shared_layers)
         reason = self.strategy.refused_learners.get(self.learner_name)
         if reason:
-            problems.append(f"strategy {self.strategy_name} cannot be used with learner {self.learner_name}: {reason}.")
+            return [f"strategy {self.strategy_name} cannot be used with learner {self.learner_name}: {reason}."]
+        problems = self.strategy.problems(self.surroundings())
         if self.training.eval_every > self.training.iterations:
             problems.append(
                 f"`training.eval_every` must be at most training.iterations ({self.training.iterations}), "

@@ -1,13 +1,18 @@
 import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from datg.backbones.conv4 import Conv4, Conv4Options
+from datg.backbones.fc2 import Fc2, Fc2Options
 from datg.data.catalog import Dataset, open_dataset
 from datg.data.class_table import ClassTable
-from datg.seeding import Streams
+from datg.learners import LEARNERS
+from datg.learners.learner import NamedLearner
+from datg.seeding import Streams, generator
 from datg.strategies.strategy import Batch
 from datg.tasks import Classes, TaskSampler
 
@@ -68,3 +73,25 @@ def batch_of(
     if clusters:
         groups = torch.arange(clusters)[:, None] == torch.arange(len(table)) * clusters // len(table)
     return Batch(sampler, size, Streams.of(seed), groups)
+
+
+def learner_of(
+    name: str,
+    *,
+    shape: tuple[int, ...] = (3, 16, 16),
+    filters: int = 4,
+    ways: int = 3,
+    seed: int = 0,
+    dropout: float = 0.2,
+    **options: object,
+) -> NamedLearner:
+    """A small learner of the table; on pictures of conv4, on vectors of fc2."""
+    backbone = (
+        partial(Conv4, shape, Conv4Options(filters=filters))
+        if len(shape) == 3
+        else partial(Fc2, shape, Fc2Options(width=2 * filters, dropout=dropout))
+    )
+    kind = LEARNERS[name]
+    built = kind.build(backbone, kind.options(**options), generator=generator(seed, "net"), ways=ways)
+    built.draw_from(generator(seed, "noise"))
+    return built.train()

@@ -2,21 +2,16 @@ import numpy as np
 import pytest
 import torch
 
-from datg.backbones.conv4 import Conv4
 from datg.evaluation import Evaluation, evaluate, load_evaluation
-from datg.learners import LEARNERS
-from datg.seeding import derive_seed, generator
+from datg.seeding import derive_seed
 from datg.tasks import Classes, TaskSampler
-from tests.conftest import table_of
+from tests.conftest import learner_of, table_of
 
 LEARNER_OPTIONS = [("protonet", {}), ("protonet", {"evaluation_statistics": "batch"}), ("maml", {})]
 
 
 def make(name, options, counts=(9, 12, 8, 20, 10)):
-    kind = LEARNERS[name]
-    learner = kind.build(
-        Conv4, kind.options(**options), generator=generator(0, "net"), ways=3, shape=(3, 16, 16), filters=4
-    )
+    learner = learner_of(name, **options)
     sampler = TaskSampler(Classes.of(table_of(list(counts))), ways=3, shots=2, queries=4)
     with torch.no_grad():  # running statistics that are not the initial ones
         learner.train()

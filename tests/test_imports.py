@@ -30,7 +30,7 @@ LAYERS = [
     ["datg.learners"],
     ["datg.generation"],
     ["datg.strategies"],
-    ["datg.trial_config", "datg.training", "datg.evaluation"],
+    ["datg.trial_config", "datg.training", "datg.evaluation", "datg.network", "datg.partition"],
     ["datg.trial", "datg.final_evaluation"],
     ["datg.records", "datg.final_training"],
     ["datg.tracking", "datg.display", "datg.command_line"],

@@ -4,6 +4,8 @@ Layer l is the output of block l; layer 0 is the input. A new backbone is one cl
 :class:`~datg.backbones.backbone.Backbone` and one line in :data:`BACKBONES`.
 """
 
+from datg.backbones.backbone import Backbone
 from datg.backbones.conv4 import Conv4
+from datg.backbones.fc2 import Fc2
 
-BACKBONES = {"conv4": Conv4}
+BACKBONES: dict[str, type[Backbone]] = {"conv4": Conv4, "fc2": Fc2}

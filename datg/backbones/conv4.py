@@ -3,17 +3,29 @@
 84 x 84 pictures become 5 x 5 x filters, 42 x 42 become 2 x 2, 28 x 28 become 1 x 1.
 """
 
-import math
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from datg.backbones.backbone import Backbone, Block, batch_norm
+from datg.backbones.backbone import Backbone, BackboneOptions, Block, batch_norm, initialise
 from datg.errors import ConfigError
 
 SMALLEST_SIDE = 16  # four poolings leave one pixel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conv4Options(BackboneOptions):
+    """What conv4 can be told.
+
+    Attributes:
+        filters: channels of every block.
+    """
+
+    filters: Annotated[int, Field(ge=1)] = 32
 
 
 class ConvBlock(Block):
@@ -21,30 +33,31 @@ class ConvBlock(Block):
 
     def __init__(self, channels: int, filters: int, *, running_statistics: bool, generator: torch.Generator) -> None:
         super().__init__()
-        self.conv = nn.utils.skip_init(nn.Conv2d, channels, filters, 3, padding=1)
+        self.affine = nn.utils.skip_init(nn.Conv2d, channels, filters, 3, padding=1)
         self.norm = nn.BatchNorm2d(filters, track_running_stats=running_statistics)
-        initialise(self.conv, fan_in=channels * 9, generator=generator)
+        initialise(self.affine, generator=generator)
 
-    def forward(self, inputs: Tensor, groups: int | None = 1) -> Tensor:
-        """See :meth:`Block.forward`."""
-        convolved = self.conv(inputs)
+    def activate(self, preactivations: Tensor, groups: int | None) -> Tensor:
+        """See :meth:`Block.activate`."""
         # ReLU and max-pooling commute; pooled first there is less to do.
-        pooled = [functional.relu(functional.max_pool2d(x, 2)) for x in batch_norm(convolved, self.norm, groups)]
+        pooled = [functional.relu(functional.max_pool2d(x, 2)) for x in batch_norm(preactivations, self.norm, groups)]
         return pooled[0] if len(pooled) == 1 else torch.cat(pooled)
 
 
 class Conv4(Backbone):
     """Four :class:`ConvBlock`, for square or other pictures of at least 16 x 16."""
 
+    options: ClassVar[type[BackboneOptions]] = Conv4Options
     depth: ClassVar[int] = 4
 
     def __init__(
-        self, shape: tuple[int, ...], *, filters: int, running_statistics: bool, generator: torch.Generator
+        self, shape: tuple[int, ...], options: Conv4Options, *, running_statistics: bool, generator: torch.Generator
     ) -> None:
         """Builds the blocks for examples of ``shape`` `(channels, height, width)`."""
-        super().__init__()
+        super().__init__(shape, options, running_statistics=running_statistics, generator=generator)
         self.check_shape(shape)
         channels, height, width = shape
+        filters = options.filters
         self.blocks = nn.ModuleList(
             ConvBlock(width_in, filters, running_statistics=running_statistics, generator=generator)
             for width_in in (channels, filters, filters, filters)
@@ -63,12 +76,3 @@ class Conv4(Backbone):
     def embedding_size(self) -> int:
         """Filters x the pixels that four poolings leave."""
         return self._embedding_size
-
-
-def initialise(layer: nn.Conv2d | nn.Linear, *, fan_in: int, generator: torch.Generator) -> None:
-    """PyTorch's own default initialisation (uniform within 1 / sqrt(fan_in)), from a given generator."""
-    bound = 1 / math.sqrt(fan_in)
-    with torch.no_grad():
-        layer.weight.uniform_(-bound, bound, generator=generator)
-        if layer.bias is not None:
-            layer.bias.uniform_(-bound, bound, generator=generator)

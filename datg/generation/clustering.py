@@ -7,6 +7,7 @@ cluster (cost to its centroid) and C - kN free columns (cost to the nearest cent
 
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from datg.data.class_table import ClassTable
 from datg.errors import ConfigError
+from datg.files import read_yaml
 
 Floats = npt.NDArray[np.float64]
 THUMBNAIL = 4
@@ -33,13 +35,15 @@ class Clusters:
         assignment: `(C,)` the cluster of each, 0 to k - 1.
         distances: `(C,)` distance to the own centroid in feature space.
         moved: how many classes the size rule took out of their nearest cluster.
-        seed: of k-means.
+        source: what it was made from: raw, embedding, init, file or random.
+        seed: of k-means or of chance.
     """
 
     names: tuple[str, ...]
     assignment: npt.NDArray[np.int64]
     distances: Floats
     moved: int
+    source: str
     seed: int
 
     @property
@@ -57,7 +61,7 @@ class Clusters:
             }
             for k in range(self.number)
         ]
-        return {"features": "raw", "seed": self.seed, "moved by the size rule": self.moved, "clusters": members}
+        return {"features": self.source, "seed": self.seed, "moved by the size rule": self.moved, "clusters": members}
 
 
 def most_clusters(classes: int, ways: int) -> int:
@@ -65,22 +69,75 @@ def most_clusters(classes: int, ways: int) -> int:
     return classes // ways
 
 
-def cluster_classes(table: ClassTable, *, clusters: int, ways: int, seed: int) -> Clusters:
-    """Partitions the classes of ``table`` into ``clusters`` clusters of at least ``ways`` classes each.
+def check_number(clusters: int, classes: int, ways: int) -> None:
+    """Raises ConfigError unless ``classes`` base classes make ``clusters`` clusters of at least ``ways`` classes."""
+    if clusters > most_clusters(classes, ways):
+        raise ConfigError(
+            f"`strategy.clusters` must be at most {most_clusters(classes, ways)} for {classes} base classes and {ways} ways, "
+            f"got {clusters}."
+        )
+
+
+def cluster_classes(
+    names: tuple[str, ...], features: Floats, *, clusters: int, ways: int, source: str, seed: int
+) -> Clusters:
+    """Partitions classes by their `(C, d)` features into ``clusters`` clusters of at least ``ways`` classes each.
 
     Raises:
         ConfigError: there are fewer than clusters * ways classes.
     """
-    if clusters > most_clusters(len(table), ways):
-        raise ConfigError(
-            f"`strategy.clusters` must be at most {most_clusters(len(table), ways)} for {len(table)} base classes and "
-            f"{ways} ways, got {clusters}."
-        )
-    features = standardise(raw_features(table))
+    check_number(clusters, len(names), ways)
+    features = standardise(features)
     assignment, moved = constrained_kmeans(features, clusters=clusters, smallest=ways, seed=seed)
     centroids = _centroids(features, assignment, clusters)
     distances = np.linalg.norm(features - centroids[assignment], axis=1)
-    return Clusters(table.names, assignment, distances, moved, seed)
+    return Clusters(names, assignment, distances, moved, source, seed)
+
+
+def random_clusters(names: tuple[str, ...], *, clusters: int, ways: int, seed: int) -> Clusters:
+    """A balanced partition by chance: the control of a comparison of features.
+
+    Raises:
+        ConfigError: there are fewer than clusters * ways classes.
+    """
+    check_number(clusters, len(names), ways)
+    assignment = np.random.Generator(np.random.PCG64(seed)).permutation(np.arange(len(names)) % clusters)
+    return Clusters(names, assignment, np.zeros(len(names)), 0, "random", seed)
+
+
+def read_clusters(path: Path, names: tuple[str, ...], *, clusters: int, ways: int) -> Clusters:
+    """The user's own partition: YAML or JSON with ``clusters``, a list of lists of class names.
+
+    The ``clusters.json`` of a trial is such a file, too.
+
+    Raises:
+        ConfigError: it is missing, or not a partition of ``names`` into ``clusters`` clusters of at least ``ways`` classes.
+    """
+    groups = read_yaml(path).get("clusters")
+    if not isinstance(groups, list) or not all(isinstance(group, list | dict) for group in groups):
+        raise ConfigError(f"{path} must hold `clusters`, a list of lists of class names.")
+    members = [[str(name) for name in group] for group in groups]
+    listed = [name for group in members for name in group]
+    doubled = sorted({name for name in listed if listed.count(name) > 1})
+    wrong = {
+        "are no base classes": sorted(set(listed) - set(names)),
+        "are missing": sorted(set(names) - set(listed)),
+        "stand twice": doubled,
+    }
+    problems = [f"{path}: {', '.join(found)} {what}." for what, found in wrong.items() if found]
+    problems += [
+        f"{path}: cluster {index} has {len(group)} classes, but a task has {ways} ways."
+        for index, group in enumerate(members)
+        if len(group) < ways
+    ]
+    if len(members) != clusters:
+        problems.append(
+            f"`strategy.clusters` must be {len(members)}, the number of clusters in {path}, got {clusters}."
+        )
+    if problems:
+        raise ConfigError("\n".join(problems))
+    owner = {name: index for index, group in enumerate(members) for name in group}
+    return Clusters(names, np.array([owner[name] for name in names]), np.zeros(len(names)), 0, "file", 0)
 
 
 def raw_features(table: ClassTable) -> Floats:

@@ -14,6 +14,16 @@ from datg.learners.protonet import squared_distances
 SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 
+def linear_discrepancy(generated: Tensor, real: Tensor) -> Tensor:
+    """MMD_cr of each generated task, `(B,)`, with phi the identity: squared distances of mean points.
+
+    Args:
+        generated: `(B, n, d)`.
+        real: `(M, n, d)`.
+    """
+    return squared_distances(generated.mean(1), real.mean(1)).mean(1)
+
+
 def mean_discrepancy(generated: Tensor, real: Tensor, *, bandwidth: float) -> Tensor:
     """MMD_cr of each generated task, `(B,)`, with the mean of five Gaussian kernels.
 

@@ -2,12 +2,14 @@
 
 Letters: B tasks, N ways, K shots, Q queries, L blocks, L_S of them shared by all tasks.
 
-*Sets* are the examples of tasks cut into normalisation batches, each `(B, N, m, *shape)`: ProtoNet normalises support
-and query together (one set with m = K + Q), MAML each by itself (two sets, m = K and m = Q). Strategies may do the same
-to every set of a task at any layer up to L_S, and need not know which learner they work for.
+Tasks pass through a learner as `(B, N, K + Q, *shape)` examples at some layer, the first K of each class the support set.
+A learner alone knows which of them are normalised together: ProtoNet normalises support and query as one batch, the
+learners with an inner loop each by itself. Strategies may change examples at any layer up to L_S, and need not know which
+learner they work for.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -16,8 +18,9 @@ from pydantic import ConfigDict
 from torch import Tensor, nn
 
 from datg.backbones.backbone import Backbone
+from datg.seeding import Noise
 
-Sets = tuple[Tensor, ...]
+MakeBackbone = Callable[..., Backbone]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,37 +31,14 @@ class LearnerOptions:
 
 
 class Learner(nn.Module, ABC):
-    """A backbone, and a way to classify queries given a support set.
+    """A backbone, and a way to classify queries given a support set."""
 
-    Attributes:
-        options: the class of this learner's hyperparameters.
-    """
-
-    options: ClassVar[type[LearnerOptions]]
     backbone: Backbone
 
-    @classmethod
-    @abstractmethod
-    def build(cls, backbone_type: Any, options: Any, *, generator: torch.Generator, ways: int, **backbone: Any) -> Self:
-        """Builds the backbone with the batch normalisation that this learner needs, and the learner on top.
-
-        Args:
-            backbone_type: a class of the table of backbones.
-            options: an instance of :attr:`options`.
-            generator: initialises all weights.
-            ways: N.
-            **backbone: further arguments of the backbone.
-        """
-
-    @staticmethod
-    @abstractmethod
-    def shared_layers(depth: int) -> int:
-        """L_S for a backbone of ``depth`` blocks: the last layer that strategies may mix."""
-
     @property
+    @abstractmethod
     def last_shared(self) -> int:
-        """L_S of this learner."""
-        return self.shared_layers(self.backbone.depth)
+        """L_S: the last layer that all tasks share, and that strategies may change."""
 
     @property
     @abstractmethod
@@ -66,20 +46,23 @@ class Learner(nn.Module, ABC):
         """Whether in evaluation an example's embedding is the same in every task (running statistics)."""
 
     @abstractmethod
-    def sets(self, examples: Tensor, shots: int) -> Sets:
-        """Cuts `(B, N, K + Q, *shape)` examples (at any layer) into this learner's normalisation batches."""
+    def sets(self, examples: Tensor, shots: int) -> tuple[Tensor, ...]:
+        """Cuts `(B, N, K + Q, *shape)` examples along their third axis into normalisation batches."""
 
-    def encode(self, sets: Sets, start: int, stop: int) -> Sets:
-        """Passes sets from layer ``start`` to ``stop`` under the meta-parameters, with batch statistics."""
-        return tuple(self.backbone(examples, start, stop) for examples in sets)
+    def encode(self, examples: Tensor, shots: int, start: int, stop: int) -> Tensor:
+        """Passes examples from layer ``start`` to ``stop`` under the meta-parameters, with batch statistics."""
+        if start == stop:
+            return examples
+        encoded = [self.backbone(part, start, stop) for part in self.sets(examples, shots)]
+        return encoded[0] if len(encoded) == 1 else torch.cat(encoded, dim=2)
+
+    def embed(self, examples: Tensor, shots: int) -> Tensor:
+        """The output of the last block under the meta-parameters, `(B, N * (K + Q), d)`, from examples at layer L_S."""
+        return self.encode(examples, shots, self.last_shared, self.backbone.depth).flatten(3).flatten(1, 2)
 
     @abstractmethod
-    def embed(self, sets: Sets) -> Tensor:
-        """The output of the last block under the meta-parameters, `(B, N * (K + Q), d)`, from sets at layer L_S."""
-
-    @abstractmethod
-    def classify(self, sets: Sets, shots: int) -> Tensor:
-        """Query logits `(B, N * Q, N)` from sets at layer L_S; queries stand class by class."""
+    def classify(self, examples: Tensor, shots: int) -> Tensor:
+        """Query logits `(B, N * Q, N)` from examples at layer L_S; queries stand class by class."""
 
     @abstractmethod
     def predict(self, examples: Tensor, shots: int) -> Tensor:
@@ -87,3 +70,80 @@ class Learner(nn.Module, ABC):
 
         Where :attr:`embeds_once`, the examples are embeddings `(B, N, K + Q, d)` already.
         """
+
+    def draw_from(self, generator: torch.Generator | None) -> None:
+        """Says where dropout and other noise in the network come from."""
+        for module in self.modules():
+            if isinstance(module, Noise):
+                module.generator = generator
+
+
+class NamedLearner(Learner, ABC):
+    """A learner of the table: it can be built from a configuration.
+
+    Attributes:
+        options: the class of this learner's hyperparameters.
+    """
+
+    options: ClassVar[type[LearnerOptions]]
+
+    @classmethod
+    @abstractmethod
+    def build(cls, backbone: MakeBackbone, options: Any, *, generator: torch.Generator, ways: int) -> Self:
+        """Builds the backbone with the batch normalisation that this learner needs, and the learner on top.
+
+        Args:
+            backbone: a backbone with its shape and options, called with ``running_statistics`` and ``generator``.
+            options: an instance of :attr:`options`.
+            generator: initialises all weights.
+            ways: N.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def shared_layers(depth: int) -> int:
+        """L_S for a backbone of ``depth`` blocks."""
+
+    @property
+    def last_shared(self) -> int:
+        """See :attr:`Learner.last_shared`."""
+        return self.shared_layers(self.backbone.depth)
+
+
+class Extension(Learner, ABC):
+    """A learner with parameters of a strategy around it; what a subclass does not change is the learner's own.
+
+    Attributes:
+        learner: the one inside.
+    """
+
+    def __init__(self, learner: Learner) -> None:
+        super().__init__()
+        self.learner = learner
+
+    @property
+    def backbone(self) -> Backbone:  # type: ignore[override]
+        """Of the learner inside."""
+        return self.learner.backbone
+
+    @property
+    def last_shared(self) -> int:
+        """See :attr:`Learner.last_shared`."""
+        return self.learner.last_shared
+
+    @property
+    def embeds_once(self) -> bool:
+        """See :attr:`Learner.embeds_once`."""
+        return self.learner.embeds_once
+
+    def sets(self, examples: Tensor, shots: int) -> tuple[Tensor, ...]:
+        """See :meth:`Learner.sets`."""
+        return self.learner.sets(examples, shots)
+
+    def classify(self, examples: Tensor, shots: int) -> Tensor:
+        """See :meth:`Learner.classify`."""
+        return self.learner.classify(examples, shots)
+
+    def predict(self, examples: Tensor, shots: int) -> Tensor:
+        """See :meth:`Learner.predict`."""
+        return self.learner.predict(examples, shots)

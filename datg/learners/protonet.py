@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from datg.backbones.backbone import Backbone
-from datg.learners.learner import Learner, LearnerOptions, Sets
+from datg.learners.learner import LearnerOptions, MakeBackbone, NamedLearner
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class ProtoNetOptions(LearnerOptions):
     evaluation_statistics: Literal["running", "batch"] = "running"
 
 
-class ProtoNet(Learner):
+class ProtoNet(NamedLearner):
     """All blocks are shared; nothing is adapted."""
 
     options: ClassVar[type[LearnerOptions]] = ProtoNetOptions
@@ -37,12 +37,10 @@ class ProtoNet(Learner):
         self._embeds_once = options.evaluation_statistics == "running"
 
     @classmethod
-    def build(
-        cls, backbone_type: Any, options: ProtoNetOptions, *, generator: torch.Generator, ways: int, **backbone: Any
-    ) -> Self:
-        """See :meth:`Learner.build`; the number of ways does not matter here."""
+    def build(cls, backbone: MakeBackbone, options: Any, *, generator: torch.Generator, ways: int) -> Self:
+        """See :meth:`NamedLearner.build`; the number of ways does not matter here."""
         running = options.evaluation_statistics == "running"
-        return cls(backbone_type(**backbone, running_statistics=running, generator=generator), options)
+        return cls(backbone(running_statistics=running, generator=generator), options)
 
     @staticmethod
     def shared_layers(depth: int) -> int:
@@ -51,21 +49,15 @@ class ProtoNet(Learner):
 
     @property
     def embeds_once(self) -> bool:
-        """True with running statistics."""
+        """Whether evaluation uses running statistics."""
         return self._embeds_once
 
-    def sets(self, examples: Tensor, shots: int) -> Sets:
+    def sets(self, examples: Tensor, shots: int) -> tuple[Tensor, ...]:
         """Support and query together."""
         return (examples,)
 
-    def embed(self, sets: Sets) -> Tensor:
-        """The flattened last layer."""
-        (examples,) = sets
-        return examples.flatten(3).flatten(1, 2)
-
-    def classify(self, sets: Sets, shots: int) -> Tensor:
+    def classify(self, examples: Tensor, shots: int) -> Tensor:
         """Minus the squared Euclidean distance of each query to each prototype."""
-        (examples,) = sets
         embeddings = examples.flatten(3)
         prototypes = embeddings[:, :, :shots].mean(2)
         queries = embeddings[:, :, shots:].flatten(1, 2)
@@ -73,8 +65,7 @@ class ProtoNet(Learner):
 
     def predict(self, examples: Tensor, shots: int) -> Tensor:
         """As :meth:`classify`, from embeddings or (batch statistics) from raw examples."""
-        sets = (examples,) if self.embeds_once else self.encode((examples,), 0, self.last_shared)
-        return self.classify(sets, shots)
+        return self.classify(examples if self.embeds_once else self.encode(examples, shots, 0, self.last_shared), shots)
 
 
 def squared_distances(left: Tensor, right: Tensor) -> Tensor:

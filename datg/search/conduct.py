@@ -3,6 +3,7 @@
 import shutil
 import warnings
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from datg.config import Layers, parse_settings
 from datg.data.catalog import Dataset, data_root, open_dataset
 from datg.errors import ConfigError, StateError
 from datg.records import TrialRecord, ranked
+from datg.search.comparison import Comparison, write_tables
 from datg.search.driver import SearchDriver, Situation
 from datg.search.export import write_export
 from datg.search.folder import DriverLock, SearchFolder, find_folder, new_folder
@@ -52,6 +54,7 @@ class Request:
     Attributes:
         spaces: the folder of the spaces that go with data sets.
         flags: dotted keys that were given as flags.
+        comparison: what is compared, if it is not a search in a space.
     """
 
     dataset: str | None
@@ -64,6 +67,7 @@ class Request:
     study_storage: str | None
     time_budget: float | None
     resources: Resources
+    comparison: Comparison | None = None
 
 
 @dataclass
@@ -100,13 +104,16 @@ class Prepared:
         """What to do next."""
         lines = [f"trial {record.number} {record.outcome}: {record.error}" for record in self.records() if record.error]
         lines += [f"trial {number} not evaluated: {error}" for number, error in sorted(self.evaluation_errors.items())]
-        resume = f"python launchers/search.py --resume {self.folder.name}"
+        launcher = "compare" if self.settings.grid else "search"
+        resume = f"python launchers/{launcher}.py --resume {self.folder.name}"
         if self.stop.requested and code in (75, 130):
             lines.append(f"stopped ({self.stop.reason}); go on with: {resume}")
         elif code == UNFINISHED:
             lines.append(f"some final evaluations failed; try them again with: {resume}")
         elif code == NO_SUCCESS:
             lines.append("no trial succeeded; the causes stand above.")
+        elif self.settings.grid:
+            lines.append(f"tables: {self.folder.comparison('md')} and {self.folder.comparison('csv').name} beside it")
         else:
             lines.append(f"best configuration: {self.folder.best}")
             lines.append(f"export: python launchers/export.py {self.folder.name} --top 3 --out configs")
@@ -141,7 +148,14 @@ def _settings(request: Request) -> tuple[SearchSettings, Layers, Dataset]:
     root = data_root(request.data_root)
     dataset = open_dataset(request.dataset, root)
     layers, space = _layers(request, request.dataset)
-    settings = resolve_settings(dataset, layers, space, root=root, external_study=request.study_storage is not None)
+    settings = resolve_settings(
+        dataset,
+        layers,
+        space,
+        root=root,
+        external_study=request.study_storage is not None,
+        make_grid=None if request.comparison is None else partial(request.comparison.grid, dataset),
+    )
     return settings, layers, dataset
 
 
@@ -159,7 +173,8 @@ def prepare(request: Request) -> Prepared:
     """Checks everything, then makes the folder and the study of a new search."""
     settings, _, dataset = _settings(request)
     granted = _start_ray(request.resources)  # before the folder: a request that no node can meet leaves nothing behind
-    folder = new_folder(request.output, settings.trial_config.dataset)
+    kind = "" if request.comparison is None else "-comparison"
+    folder = new_folder(request.output, settings.trial_config.dataset + kind)
     try:
         settings.save(folder)
         return _open(request, folder, settings, dataset, granted, create=True)
@@ -193,6 +208,8 @@ def resume_search(request: Request, search: str) -> Prepared:
         )
     trials = request.flags.get("search.trials")
     if trials is not None:
+        if settings.grid:
+            raise ConfigError(f"{folder.name} is a comparison, whose trials are given; leave out --trials.")
         if trials < settings.trials:
             raise ConfigError(
                 f"`--trials` must be at least {settings.trials}, as many as {folder.name} already asks for, got {trials}."
@@ -249,10 +266,13 @@ def conduct(prepared: Prepared) -> int:
             shut_down()
     if prepared.stop.requested and not prepared.driver.all_done:
         return prepared.stop.exit_code
-    best = [record for record in ranked(prepared.records()) if record.state == "done"]
+    records = prepared.records()
+    best = [record for record in ranked(records) if record.state == "done"]
     if not best:
         return NO_SUCCESS
     write_export(prepared.folder.best, prepared.folder, prepared.settings, best[0])
+    if prepared.settings.grid:
+        write_tables(prepared.folder, prepared.settings, records)
     return UNFINISHED if prepared.evaluation_errors else 0
 
 
@@ -260,12 +280,16 @@ def parent_run(prepared: Prepared) -> Parent:
     """The MLflow run above the trials of a search."""
     settings, folder = prepared.settings, prepared.folder
     config = settings.trial_config
+    # What the trials of a comparison do not have in common is no tag of the run above them.
+    own = {"search"} | ({"learner", "strategy", "seed"} if settings.grid else set())
+    kind = {"kind": "comparison"} if settings.grid else {}
+    names = ("trials",) if settings.grid else ("trials", "sampler", "pruner", "seed")
     return Parent(
         name=folder.name,
         experiment=f"datg/{config.dataset}",
-        tags={key: value for key, value in context_tags(config, folder.name).items() if key != "search"},
-        params={name: getattr(settings, name) for name in ("trials", "sampler", "pruner", "seed")},
-        artifacts=[folder.settings, folder.best],
+        tags={key: value for key, value in context_tags(config, folder.name).items() if key not in own} | kind,
+        params={name: getattr(settings, name) for name in names},
+        artifacts=[folder.settings, folder.best, folder.comparison("md"), folder.comparison("csv")],
         id=settings.id,
         runs_file=folder.mlflow,
     )
@@ -275,7 +299,7 @@ def describe(situation: Situation) -> str:
     """One line: best so far with its interval, running, ended by outcome, time left."""
     from datg.display import duration
 
-    parts = []
+    parts = [situation.preparing] if situation.preparing else []
     if situation.best is not None:
         number, objective, ci95 = situation.best
         parts.append(f"best {objective:.4f} ± {ci95:.4f} (trial {number})")

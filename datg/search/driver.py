@@ -8,6 +8,7 @@ import time
 import warnings
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 import optuna
 from optuna.trial import TrialState
@@ -15,10 +16,12 @@ from optuna.trial import TrialState
 from datg.errors import ConfigError
 from datg.files import write_yaml
 from datg.final_evaluation import EVALUATION
+from datg.partition import lacks_embedding, vanilla_of, with_embedding
 from datg.search.folder import SearchFolder
 from datg.search.settings import SearchSettings
 from datg.search.space import bounds_of, configured, fits, paper_setting, suggest
 from datg.trial import BEST, CONFIG, Progress
+from datg.trial_config import TrialConfig
 
 
 @dataclass
@@ -33,6 +36,7 @@ class Situation:
         evaluated: final evaluations done.
         started: monotonic seconds.
         ended_here: trials that ended since this driver started.
+        preparing: what is done before the first trial.
     """
 
     asked: int
@@ -42,6 +46,7 @@ class Situation:
     evaluated: int = 0
     started: float = field(default_factory=time.monotonic)
     ended_here: int = 0
+    preparing: str = ""
 
     def seconds_left(self) -> float | None:
         """A guess from the trials ended so far; None before the first."""
@@ -66,7 +71,7 @@ class SearchDriver:
 
     def _take_up(self) -> None:
         trials = self.study.get_trials(deepcopy=False)
-        if not trials:
+        if not trials and not self.settings.grid:
             setting = paper_setting(self.settings.ranges, self.config)
             if fits(self.settings.ranges, setting, self._bounds):
                 self.study.enqueue_trial(setting)
@@ -109,15 +114,27 @@ class SearchDriver:
     def _start(self, trial: optuna.Trial) -> bool:
         """Writes the trial's configuration; a value that no check foresaw fails it here, before it costs anything."""
         self._running[trial.number] = trial
-        setting = suggest(trial, self.settings.ranges, self._bounds)
         try:
-            config = configured(self.config, setting)
+            config = with_embedding(configured(self.config, self._setting(trial)), self.folder.embedding / BEST)
         except ConfigError as error:
             self.finish(trial.number, "failed", str(error))
             return False
         write_yaml(self.folder.trial(trial.number) / CONFIG, config.values())
         self.situation.running[trial.number] = 0.0
         return True
+
+    def _setting(self, trial: optuna.Trial) -> dict[str, Any]:
+        if self.settings.grid:
+            return self.settings.grid[trial.number]
+        return suggest(trial, self.settings.ranges, self._bounds)
+
+    def embedding_config(self) -> TrialConfig | None:
+        """The network that must be trained before any trial, because base classes are clustered by its embeddings."""
+        for setting in self.settings.grid or [{}]:
+            config = configured(self.config, setting)
+            if lacks_embedding(config):
+                return vanilla_of(config)
+        return None
 
     def report(self, number: int, progress: Progress) -> bool:
         """Passes a validation to the study; returns whether the trial should be pruned."""

@@ -6,7 +6,7 @@ from datg.data.catalog import data_root, open_dataset
 from datg.data.class_table import ClassTable
 from datg.data.splits import Split, check_tasks
 from datg.errors import ConfigError
-from datg.final_evaluation import load_best
+from datg.network import load_best
 from datg.records import ranked, read_record
 from datg.trial import BEST
 from datg.trial_config import TrialConfig

@@ -46,6 +46,10 @@ class SearchFolder:
         """The exported best configuration."""
         return self.path / "best.yaml"
 
+    def comparison(self, form: str) -> Path:
+        """The table of a comparison, as ``md`` or ``csv``."""
+        return self.path / f"comparison.{form}"
+
     @property
     def tune(self) -> Path:
         """Ray Tune's own state: disposable."""
@@ -55,6 +59,11 @@ class SearchFolder:
     def mlflow(self) -> Path:
         """Which MLflow runs show this search."""
         return self.path / "mlflow.json"
+
+    @property
+    def embedding(self) -> Path:
+        """The folder of the network that base classes are clustered by, if the strategy wants one."""
+        return self.path / "embedding"
 
     def trial(self, number: int) -> Path:
         """The folder of a trial."""

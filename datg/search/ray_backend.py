@@ -137,6 +137,8 @@ def run_search(driver: SearchDriver, dataset: Dataset, granted: Granted, stop: S
     """
     stop.install()
     data = ray.put(dataset)
+    if not _train_embedding(driver, data, granted, stop):
+        return {}
     evaluations = _Evaluations(driver, data, granted)
     for number in driver.ended:
         evaluations.start(number)
@@ -254,6 +256,28 @@ def _train(tune_config: dict[str, Any], data: Any, granted: Granted) -> None:
 def _cause_of_death(folder: Path) -> str:
     path = folder / CAUSE
     return path.read_text() if path.exists() else "its process died (killed, out of memory, or its machine was lost)"
+
+
+@ray.remote(max_retries=MAX_FAILURES)
+def _train_apart(dataset: Dataset, config: TrialConfig, folder: Path, granted: Granted) -> None:
+    """A training that is no trial, in a worker process; one that has ended already ends at once."""
+    device = _set_up_worker(granted)
+    run_trial(config, TrialData.of(dataset), report=lambda progress: None, folder=folder, device=device)
+
+
+def _train_embedding(driver: SearchDriver, data: Any, granted: Granted, stop: StopRequest) -> bool:
+    """Trains the network that base classes are clustered by, if there is to be one; whether the search can go on."""
+    config = driver.embedding_config()
+    if config is None:
+        return True
+    driver.situation.preparing = "training the network that classes are clustered by"
+    task = _train_apart.options(num_cpus=granted.cpus, num_gpus=granted.gpus)
+    waiting = [task.remote(data, config, driver.folder.embedding, granted)]
+    while waiting and not stop.requested:
+        done, waiting = ray.wait(waiting, timeout=WAIT_SECONDS)
+        ray.get(done)
+    driver.situation.preparing = ""
+    return not waiting
 
 
 @ray.remote(max_retries=MAX_FAILURES)

@@ -43,7 +43,7 @@ def read_records(folder: SearchFolder, settings: SearchSettings, study: optuna.S
     """The trials of a search so far, by number."""
     tags = context_tags(settings.trial_config, folder.name)
     trials = study.get_trials(deepcopy=False)
-    return [_record(folder, trial, tags) for trial in trials if trial.state in _STATES]
+    return [_record(folder, settings, trial, tags) for trial in trials if trial.state in _STATES]
 
 
 def context_tags(config: TrialConfig, search: str) -> dict[str, str]:
@@ -59,7 +59,9 @@ def context_tags(config: TrialConfig, search: str) -> dict[str, str]:
     }
 
 
-def _record(folder: SearchFolder, trial: FrozenTrial, tags: dict[str, str]) -> TrialRecord:
+def _record(folder: SearchFolder, settings: SearchSettings, trial: FrozenTrial, tags: dict[str, str]) -> TrialRecord:
+    searched = settings.searched(trial.number, dict(trial.params))
+    own_tags = {key: str(value) for key, value in searched.items() if key in tags}
     ended = trial.state.is_finished()
     outcome = outcome_of(trial) if ended else ""
     return read_record(
@@ -67,8 +69,8 @@ def _record(folder: SearchFolder, trial: FrozenTrial, tags: dict[str, str]) -> T
         FAILED if outcome == "diverged" else _STATES[trial.state],
         outcome,
         folder.trial(trial.number),
-        searched=dict(trial.params),
-        tags={**tags, "trial": str(trial.number)},
+        searched=searched,
+        tags={**tags, **own_tags, "trial": str(trial.number)},
         error=str(trial.user_attrs.get("error", "")),
         ended=trial.datetime_complete.timestamp() if trial.datetime_complete else None,
     )

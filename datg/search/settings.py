@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,13 +14,14 @@ from datg.errors import ConfigError, StateError, unknown_name
 from datg.files import read_yaml, write_yaml
 from datg.learners import LEARNERS
 from datg.search.folder import SearchFolder
-from datg.search.space import Space, bounds_of, check_space, parse_space, restrict
+from datg.search.space import Space, bounds_of, check_space, parse_space, whole_space
 from datg.search.study import check_names
 from datg.strategies import STRATEGIES
 from datg.trial import check_trial, provenance_of
 from datg.trial_config import PRESETS, TrialConfig
 
 SEARCH_DEFAULTS: dict[str, Any] = {"trials": 50, "sampler": "tpe", "pruner": "halving", "seed": 0}
+MakeGrid = Callable[[TrialConfig], list[dict[str, Any]]]
 VERSIONS_OF = ("datg", "torch", "ray", "optuna", "mlflow", "numpy", "scikit-learn")
 
 
@@ -30,6 +32,7 @@ class SearchSettings(BaseModel):
         id: tells this search from others of the same name; its runs in MLflow are found by it.
         config: the configuration that every trial starts from, nested values.
         space: what is searched.
+        grid: instead of a space: the setting of every trial, by its number (a comparison).
         trials: how many trials there will be.
         sampler: suggests configurations.
         pruner: ends unpromising trials.
@@ -45,6 +48,7 @@ class SearchSettings(BaseModel):
     id: str
     config: dict[str, Any]
     space: dict[str, Any]
+    grid: list[dict[str, Any]] = []
     trials: Annotated[int, Field(ge=1)]
     sampler: str
     pruner: str
@@ -69,6 +73,13 @@ class SearchSettings(BaseModel):
         """Validations of a full trial."""
         training = self.trial_config.training
         return -(-training.iterations // training.eval_every)
+
+    def searched(self, number: int, params: dict[str, Any]) -> dict[str, Any]:
+        """What tells trial ``number`` from the others: what was suggested for it, or its place in the grid."""
+        if not self.grid:
+            return params
+        setting = self.grid[number]
+        return {section: setting[section]["name"] for section in ("learner", "strategy")} | {"seed": setting["seed"]}
 
     def save(self, folder: SearchFolder) -> None:
         """Writes ``search.yaml``."""
@@ -106,16 +117,23 @@ def read_space_file(path: Path) -> dict[str, Any]:
 
 
 def resolve_settings(
-    dataset: Dataset, layers: Layers, raw_space: Any, *, root: Path, external_study: bool
+    dataset: Dataset,
+    layers: Layers,
+    raw_space: Any,
+    *,
+    root: Path,
+    external_study: bool,
+    make_grid: MakeGrid | None = None,
 ) -> SearchSettings:
     """Makes checked settings of everything that the user said.
 
     Args:
         dataset: what is searched on.
         layers: keys of a :class:`TrialConfig`, and ``search.trials|sampler|pruner|seed``.
-        raw_space: the ``space`` section of the YAML.
+        raw_space: the ``space`` section of the YAML, or None.
         root: where the data set was found.
         external_study: whether the study lives elsewhere.
+        make_grid: of a comparison: the setting of every trial, from the configuration that they start from.
 
     Raises:
         ConfigError: with every mistake.
@@ -136,15 +154,27 @@ def resolve_settings(
     config = TrialConfig.of({**nested, "dataset": dataset.name, "seed": search["seed"]})
     check_trial(config, dataset)
     check_names(str(search["sampler"]), str(search["pruner"]))
-    # A key that the user sets is not searched.
-    wanted = [entry for entry in parse_space(raw_space) if layers.sources.get(entry.key) not in USER_SOURCES]
-    space = restrict(wanted, config.strategy_name)
-    check_space(space, config, bounds_of(config, len(dataset.split.base)))
+    space: Space = []
+    grid: list[dict[str, Any]] = []
+    if make_grid is not None:
+        grid = make_grid(config)
+        search |= {"trials": len(grid), "pruner": "none", "sampler": "random"}
+    else:
+        # A key that the user sets is not searched.
+        whole = whole_space(raw_space or {}, config)
+        space = [entry for entry in whole if layers.sources.get(entry.key) not in USER_SOURCES]
+        if not space:
+            raise ConfigError(
+                f"nothing is left to search for strategy {config.strategy_name}; add a key to the `space` of the YAML, or train "
+                "it with launchers/train.py."
+            )
+        check_space(space, config, bounds_of(config, len(dataset.split.base)))
     try:
         return SearchSettings(
             id=uuid.uuid4().hex,
             config=config.values(),
             space={entry.key: {entry.kind: list(entry.values)} for entry in space},
+            grid=grid,
             external_study=external_study,
             provenance=provenance_of(dataset),
             data_root=str(root),
@@ -164,4 +194,9 @@ def explain(settings: SearchSettings, layers: Layers) -> list[tuple[str, Any, st
         if source is None and key in PRESETS[settings.config["training"]["preset"]]:
             source = f"preset {settings.config['training']['preset']}"
         rows.append((key, value, source or "default"))
-    return rows + [(f"space.{key}", entry, "YAML") for key, entry in settings.space.items()]
+    own = settings.trial_config.strategy.ranges()
+    for key, entry in settings.space.items():
+        rows.append((f"space.{key}", entry, "strategy" if own.get(key) == entry else "YAML"))
+    for number, setting in enumerate(settings.grid):
+        rows.append((f"trial {number}", setting, "grid"))
+    return rows

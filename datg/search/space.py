@@ -1,8 +1,9 @@
 """Search spaces: dotted configuration keys with ranges, and how a trial's values are asked for.
 
-In YAML a range is one of ``{int: [low, high]}``, ``{float: [low, high]}``, ``{log: [low, high]}`` and ``{choice: [...]}``.
-A bound may be a name that is known only with the data and the learner (``max_clusters``, ``shared_layers``) or the key of an
-earlier range (``strategy.mix_low``), so that nothing infeasible is ever suggested.
+Each strategy names what of it is worth searching; a search's YAML replaces ranges or adds some. A range is one of
+``{int: [low, high]}``, ``{float: [low, high]}``, ``{log: [low, high]}`` and ``{choice: [...]}``. A bound may be a name that is
+known only with the data and the learner (``max_clusters``, ``shared_layers``) or the key of an earlier range
+(``strategy.mix_low``), so that nothing infeasible is ever suggested.
 """
 
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from datg.config import flatten
 from datg.errors import ConfigError, unknown_name
 from datg.generation.clustering import most_clusters
 from datg.strategies import STRATEGIES
+from datg.strategies.clustered_mixup import ClusteredMixup
 from datg.trial_config import TrialConfig
 
 # What must be equal for the tasks, the steps and the scores of trials to be comparable.
@@ -56,13 +58,13 @@ Space = list[Range]
 
 
 def parse_space(raw: Any) -> Space:
-    """Checks the ``space`` of a search's YAML.
+    """Checks the ``space`` of a search's YAML, or the ranges of a strategy.
 
     Raises:
         ConfigError: a range is malformed; the message names the key.
     """
-    if not isinstance(raw, dict) or not raw:
-        raise ConfigError("`space` must map at least one configuration key to a range.")
+    if not isinstance(raw, dict):
+        raise ConfigError(f"`space` must map configuration keys to ranges, got {raw!r}.")
     space: Space = []
     for key, entry in raw.items():
         if not isinstance(entry, dict) or len(entry) != 1 or next(iter(entry)) not in KINDS:
@@ -93,13 +95,17 @@ def restrict(space: Space, strategy: str) -> Space:
     for entry in space:
         if entry.key.startswith("strategy.") and entry.key not in every:
             raise ConfigError(f"`space.{entry.key}`: " + unknown_name("key", entry.key, every))
-    kept = [entry for entry in space if not entry.key.startswith("strategy.") or entry.key in own]
-    if not kept:
-        raise ConfigError(
-            f"the space has nothing to search for strategy {strategy}; add a key such as training.lr, or train it with "
-            "launchers/train.py."
-        )
-    return kept
+    return [entry for entry in space if not entry.key.startswith("strategy.") or entry.key in own]
+
+
+def whole_space(given: Any, config: TrialConfig) -> Space:
+    """The ranges that the strategy of ``config`` names, replaced and completed by the ``given`` ones of a YAML file.
+
+    Raises:
+        ConfigError: a range is malformed, or is of a key that no strategy has.
+    """
+    own = {entry.key: entry for entry in parse_space(config.strategy.ranges())}
+    return list((own | {entry.key: entry for entry in restrict(parse_space(given), config.strategy_name)}).values())
 
 
 def bounds_of(config: TrialConfig, base_classes: int) -> dict[str, Any]:
@@ -109,7 +115,7 @@ def bounds_of(config: TrialConfig, base_classes: int) -> dict[str, Any]:
         ConfigError: the strategy clusters, and there are too few classes for two clusters.
     """
     clusters = most_clusters(base_classes, config.task.ways)
-    if hasattr(config.strategy, "clusters") and clusters < 2:
+    if isinstance(config.strategy, ClusteredMixup) and clusters < 2:
         raise ConfigError(
             f"strategy {config.strategy_name} needs two clusters of {config.task.ways} classes, but there are "
             f"{base_classes} base classes; lower task.ways or choose strategy random_mixup."
@@ -156,14 +162,9 @@ def check_space(space: Space, config: TrialConfig, bounds: Bounds) -> None:
 
 
 def paper_setting(space: Space, config: TrialConfig) -> dict[str, Any]:
-    """The paper's own values of the searched keys: the strategy's defaults, as far as the space holds them."""
-    default = type(config.strategy)()
-    setting: dict[str, Any] = {}
-    for entry in space:
-        section, _, name = entry.key.partition(".")
-        value = getattr(default, name) if section == "strategy" else _get(config.values(), entry.key)
-        setting[entry.key] = config.shared_layers if value is None else value
-    return setting
+    """The values of the searched keys that ``config`` has: the method's own defaults, unless they were set."""
+    found = {entry.key: _get(config.values(), entry.key) for entry in space}
+    return {key: config.shared_layers if value is None else value for key, value in found.items()}
 
 
 def fits(space: Space, setting: Mapping[str, Any], bounds: Bounds) -> bool:

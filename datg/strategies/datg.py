@@ -2,50 +2,73 @@
 
 Where the paper's text and Algorithm 1 contradict each other, this follows Eq. 1 and the text: the inner loop of MAML sees
 the mixed support only, and the MMD stands in the outer loss (lines 10 to 12 would put query labels into the inner loop).
-The MMD compares embeddings under the meta-parameters, pooled over support and query, with all 2B real tasks of the batch.
+The MMD compares generated tasks, support and query pooled, with all 2B real tasks of the batch, under the meta-parameters.
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
-from datg.data.class_table import ClassTable
-from datg.generation.clustering import Clusters, cluster_classes
-from datg.generation.mmd import mean_discrepancy
+from datg.generation.mixup import MixedTasks
+from datg.generation.mmd import linear_discrepancy, mean_discrepancy
 from datg.learners.learner import Learner
-from datg.strategies.inter_cluster import ClusterCount, two_clusters
-from datg.strategies.strategy import Batch, Losses, query_loss
-from datg.strategies.task_mixup import TaskMixup
+from datg.strategies.clustered_mixup import ClusteredMixup
+from datg.strategies.strategy import Batch, Losses, Weight, query_losses
 
 
 @dataclass(frozen=True, kw_only=True)
-class Datg(TaskMixup):
+class Datg(ClusteredMixup):
     """Inter-cluster Mixup whose generated tasks are kept close to real ones.
 
     Attributes:
-        clusters: k, as in inter-cluster Mixup.
         mmd_bandwidth: kernel bandwidth as a multiple of the median heuristic.
         mmd_weight: weight of the MMD in the outer loss; 0 leaves it out and is inter-cluster Mixup.
+        mmd_kernel: five Gaussians, or linear: the distance of mean points.
+        mmd_layer: what is compared: ``embedding``, the output of the last block; ``shared``, layer L_S; ``mixing``, the layer
+            at which a task was mixed (no gradient where that is the input).
     """
 
-    clusters: ClusterCount = 2
     mmd_bandwidth: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
-    mmd_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    mmd_weight: Weight = 1.0
+    mmd_kernel: Literal["gaussian", "linear"] = "gaussian"
+    mmd_layer: Literal["embedding", "shared", "mixing"] = "embedding"
 
-    def partition(self, base: ClassTable, *, ways: int, seed: int) -> Clusters:
-        """See :func:`~datg.generation.clustering.cluster_classes`."""
-        return cluster_classes(base, clusters=self.clusters, ways=ways, seed=seed)
+    def ranges(self) -> dict[str, dict[str, list[Any]]]:
+        """Weight and bandwidth of the MMD, too."""
+        ranges = super().ranges()
+        if self.mmd_kernel == "gaussian":
+            ranges["strategy.mmd_bandwidth"] = {"log": [0.1, 10]}
+        return ranges | {"strategy.mmd_weight": {"log": [0.001, 10]}}
 
     def losses(self, learner: Learner, batch: Batch) -> Losses:
-        """Cross-entropy of B generated tasks + weight * mean over them of MMD_cr (Eq. 4)."""
-        keep_real = self.mmd_weight > 0
-        tasks = self.generate(learner, batch, families=two_clusters(batch), keep_real=keep_real)
-        cross_entropy = query_loss(learner.classify(tasks.mixed, batch.sampler.shots))
-        if not keep_real:
+        """Cross-entropy of B tasks + weight * mean of MMD_cr (Eq. 4) over those of them that were generated."""
+        tasks = self.generate_across(learner, batch, keep_real=self.mmd_weight > 0)
+        cross_entropy = query_losses(learner.classify(tasks.mixed.generated, batch.shots)).mean()
+        if self.mmd_weight == 0:
             return Losses(total=cross_entropy, cross_entropy=cross_entropy)
-        assert tasks.first is not None and tasks.second is not None
-        real = torch.cat([learner.embed(tasks.first), learner.embed(tasks.second)])
-        mmd = mean_discrepancy(learner.embed(tasks.mixed), real, bandwidth=self.mmd_bandwidth).mean()
-        return Losses(total=cross_entropy + self.mmd_weight * mmd, cross_entropy=cross_entropy, mmd=mmd)
+        discrepancies = self._discrepancies(learner, tasks.mixed, batch.shots)
+        mmd = (discrepancies * tasks.new).sum() / tasks.new.sum().clamp(min=1)
+        return Losses(total=cross_entropy + self.mmd_weight * mmd, cross_entropy=cross_entropy, others={"mmd": mmd})
+
+    def _discrepancies(self, learner: Learner, tasks: MixedTasks, shots: int) -> Tensor:
+        """MMD_cr of each generated task, `(B,)`."""
+        if self.mmd_layer == "mixing":
+            mixtures = tasks.mixtures
+            return torch.cat([self._compare(_points(m.generated), _points(m.real)) for m in mixtures])
+        assert tasks.real is not None
+        if self.mmd_layer == "shared":
+            return self._compare(_points(tasks.generated), _points(tasks.real))
+        return self._compare(learner.embed(tasks.generated, shots), learner.embed(tasks.real, shots))
+
+    def _compare(self, generated: Tensor, real: Tensor) -> Tensor:
+        if self.mmd_kernel == "linear":
+            return linear_discrepancy(generated, real)
+        return mean_discrepancy(generated, real, bandwidth=self.mmd_bandwidth)
+
+
+def _points(examples: Tensor) -> Tensor:
+    """`(B, N, M, *shape)` to `(B, N * M, d)`."""
+    return examples.flatten(3).flatten(1, 2)

@@ -1,18 +1,28 @@
-"""Random task Mixup (paper 3.1, first half; Table 3): pairs of tasks drawn from all base classes are mixed by Eq. 3."""
+"""Random task Mixup (paper 3.1, first half; Table 3): pairs of tasks drawn from all base classes are mixed by Eq. 3.
+
+With ``partner`` cyclic it is MLTI with linear mixing at a random layer and no within-task pairs.
+"""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from datg.learners.learner import Learner
-from datg.strategies.strategy import Batch, Losses, query_loss
+from datg.strategies.strategy import Batch, Losses, query_losses
 from datg.strategies.task_mixup import TaskMixup
 
 
 @dataclass(frozen=True, kw_only=True)
 class RandomMixup(TaskMixup):
-    """Mixes tasks of all base classes; see :class:`~datg.strategies.task_mixup.TaskMixup` for the fields."""
+    """Mixes tasks of all base classes; see :class:`~datg.strategies.task_mixup.TaskMixup` for the other fields.
+
+    Attributes:
+        partner: whether T_j is drawn afresh or is the next task of the batch.
+    """
+
+    partner: Literal["fresh", "cyclic"] = "fresh"
 
     def losses(self, learner: Learner, batch: Batch) -> Losses:
         """Cross-entropy of B generated tasks."""
-        tasks = self.generate(learner, batch)
-        loss = query_loss(learner.classify(tasks.mixed, batch.sampler.shots))
+        tasks = self.generate(learner, batch, cyclic=self.partner == "cyclic")
+        loss = query_losses(learner.classify(tasks.mixed.generated, batch.shots)).mean()
         return Losses(total=loss, cross_entropy=loss)

@@ -1,19 +1,24 @@
 """What every strategy is: a frozen dataclass whose fields are its hyperparameters, with a loss."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar
 
 import torch
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from datg.data.class_table import ClassTable
-from datg.generation.clustering import Clusters
-from datg.learners.learner import Learner
+from datg.learners.learner import Learner, LearnerOptions
 from datg.seeding import Streams
 from datg.tasks import TaskSampler
+
+NO_INNER_LOOP = "the method regularises what an inner loop does, and protonet has none"
+NOTHING_SHARED = "reptile adapts every layer and has no layers that all tasks share"
+Share = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+BetaParameter = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
@@ -23,17 +28,17 @@ class Losses:
     Attributes:
         total: what is minimised.
         cross_entropy: on the queries.
-        mmd: before weighting; None where the strategy has none.
+        others: further parts by name, before weighting.
     """
 
     total: Tensor
     cross_entropy: Tensor
-    mmd: Tensor | None = None
+    others: Mapping[str, Tensor] = field(default_factory=dict)
 
     def parts(self) -> dict[str, Tensor]:
         """All parts under their public names, detached."""
-        named = {"loss": self.total, "ce": self.cross_entropy, "mmd": self.mmd}
-        return {name: value.detach() for name, value in named.items() if value is not None}
+        named = {"loss": self.total, "ce": self.cross_entropy, **self.others}
+        return {name: value.detach() for name, value in named.items()}
 
 
 @dataclass(frozen=True)
@@ -45,12 +50,50 @@ class Batch:
         size: B, tasks a meta-batch.
         streams: the generators of this training run.
         clusters: `(k, C)` bool, which class is in which cluster; None for strategies without clusters.
+        progress: the share of the training that is done, in [0, 1).
     """
 
     sampler: TaskSampler
     size: int
     streams: Streams
     clusters: Tensor | None = None
+    progress: float = 0.0
+
+    @property
+    def shots(self) -> int:
+        """K."""
+        return self.sampler.shots
+
+    @property
+    def device(self) -> torch.device:
+        """Of the examples."""
+        return self.sampler.classes.examples.device
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one example."""
+        return tuple(self.sampler.classes.examples.shape[1:])
+
+    def draw(self) -> Tensor:
+        """B tasks of all base classes, `(B, N, K + Q, *shape)`."""
+        return self.sampler.classes.gather(self.sampler.draw(self.size, generator=self.streams.tasks).rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What a strategy's hyperparameters must fit.
+
+    Attributes:
+        shared_layers: L_S of the learner.
+        learner: its options.
+        batch: B.
+        shape: of the examples, or None before there are data.
+    """
+
+    shared_layers: int
+    learner: LearnerOptions
+    batch: int
+    shape: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,25 +108,47 @@ class Strategy(ABC):
     # Learners that the method is not defined for, each with the reason.
     refused_learners: ClassVar[dict[str, str]] = {}
 
-    def problems(self, shared_layers: int) -> list[str]:
-        """What is wrong with these hyperparameters for a learner that shares ``shared_layers`` layers."""
+    def problems(self, surroundings: Surroundings) -> list[str]:
+        """What is wrong with these hyperparameters in their surroundings, one sentence each."""
         return []
 
-    def partition(self, base: ClassTable, *, ways: int, seed: int) -> Clusters | None:
-        """The clusters of base classes that this strategy works with, if any.
+    def ranges(self) -> dict[str, dict[str, list[Any]]]:
+        """What is worth searching besides: configuration keys and their ranges, as in the ``space`` of a YAML file."""
+        return {}
 
-        Raises:
-            ConfigError: there are too few classes.
-        """
+    @property
+    def gradient_clip(self) -> float | None:
+        """The largest absolute value of an entry of the outer gradient; None leaves it as it is."""
         return None
+
+    def extend(self, learner: Learner, *, generator: torch.Generator) -> Learner:
+        """The learner with what further parameters the method has, initialised from ``generator``."""
+        return learner
 
     @abstractmethod
     def losses(self, learner: Learner, batch: Batch) -> Losses:
         """Draws one meta-batch and returns its losses, with their graph."""
 
 
-def query_loss(logits: Tensor) -> Tensor:
-    """Mean cross-entropy over tasks and queries of `(B, N * Q, N)` logits whose queries stand class by class."""
+def query_losses(logits: Tensor, labels: Tensor | None = None) -> Tensor:
+    """Cross-entropy of each query, `(B, N * Q)`.
+
+    Args:
+        logits: `(B, N * Q, N)`.
+        labels: `(B, N * Q)`; queries stand class by class if they are not given.
+    """
     tasks, queries, ways = logits.shape
-    labels = torch.arange(ways, device=logits.device).repeat_interleave(queries // ways).repeat(tasks)
-    return cross_entropy(logits.flatten(0, 1), labels)
+    if labels is None:
+        labels = torch.arange(ways, device=logits.device).repeat_interleave(queries // ways).expand(tasks, -1)
+    return cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(tasks, queries)
+
+
+def two_label_losses(logits: Tensor, others: Tensor, shares: Tensor) -> Tensor:
+    """`(B, N * Q)`: ``shares`` CE(y) + (1 - ``shares``) CE(``others``).
+
+    Args:
+        logits: `(B, N * Q, N)` of queries that stand class by class.
+        others: `(B, N * Q)` second labels.
+        shares: `(B, 1)` or `(B, N * Q)` weight of the first.
+    """
+    return shares * query_losses(logits) + (1 - shares) * query_losses(logits, others)

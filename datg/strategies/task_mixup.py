@@ -2,17 +2,34 @@
 
 from abc import ABC
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
+import numpy as np
+import numpy.typing as npt
+import torch
 from pydantic import Field
 from torch import Tensor
 
-from datg.generation.mixup import MixedTasks, draw_mix_plan, mix_tasks
+from datg.generation.boxes import box_masks, cutmix_boxes
+from datg.generation.mixup import MixedTasks, MixPlan, draw_layers, draw_pairings, mix_tasks, task_partners
 from datg.learners.learner import Learner
-from datg.strategies.strategy import Batch, Strategy
+from datg.strategies.strategy import Batch, BetaParameter, Share, Strategy, Surroundings
 
-BetaParameter = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
 Layer = Annotated[int, Field(ge=0)]
+Families = tuple[Tensor | None, Tensor | None]
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A generated meta-batch, the examples at layer L_S; see :class:`~datg.generation.mixup.MixedTasks`.
+
+    Attributes:
+        mixed: what was generated.
+        new: `(B,)` bool, which tasks are mixtures and not originals that were kept.
+    """
+
+    mixed: MixedTasks
+    new: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,57 +40,118 @@ class TaskMixup(Strategy, ABC):
         alpha: of lambda ~ Beta(alpha, beta), the share of the first task.
         beta: likewise.
         mix_low: the lowest layer that is mixed; 0 is the input.
-        mix_high: the highest, at most L_S; None stands for L_S, as in the paper.
+        mix_high: the highest, at most L_S; None stands for L_S, as in the paper, and with CutMix for the input.
+        mixer: linear is Eq. 3; cutmix puts a box of T_j into T_i, at the input, one for the support and one for the query set.
+        p_mix: the probability that a task is mixed; the others keep the original T_i.
     """
 
     alpha: BetaParameter = 2.0
     beta: BetaParameter = 2.0
     mix_low: Layer = 0
     mix_high: Layer | None = None
+    mixer: Literal["linear", "cutmix"] = "linear"
+    p_mix: Share = 1.0
 
-    def problems(self, shared_layers: int) -> list[str]:
-        """Layers must be ordered and shared by all tasks."""
+    def problems(self, surroundings: Surroundings) -> list[str]:
+        """Layers must be ordered and shared by all tasks, and CutMix is for pictures at the input."""
+        if self.mixer == "cutmix":
+            problems = cutmix_problems(surroundings.shape)
+            if (self.mix_low, self.mix_high or 0) != (0, 0):
+                problems.append(
+                    "`strategy.mixer` cutmix mixes inputs: `strategy.mix_low` and `strategy.mix_high` must be 0."
+                )
+            return problems
         problems = []
-        if self.mix_high is not None and self.mix_high > shared_layers:
+        last = surroundings.shared_layers
+        if self.mix_high is not None and self.mix_high > last:
             problems.append(
-                f"`strategy.mix_high` must be at most {shared_layers}, the last layer that this learner shares between "
-                f"tasks, got {self.mix_high}."
+                f"`strategy.mix_high` must be at most {last}, the last layer that this learner shares between tasks, "
+                f"got {self.mix_high}."
             )
-        high = shared_layers if self.mix_high is None else self.mix_high
+        high = last if self.mix_high is None else self.mix_high
         if self.mix_low > high:
             problems.append(f"`strategy.mix_low` must be at most {high}, the highest layer mixed, got {self.mix_low}.")
         return problems
+
+    def ranges(self) -> dict[str, dict[str, list[Any]]]:
+        """The proportion, and the layers that may be mixed."""
+        ranges: dict[str, dict[str, list[Any]]] = {
+            "strategy.alpha": {"log": [0.1, 10]},
+            "strategy.beta": {"log": [0.1, 10]},
+        }
+        if self.mixer == "linear":
+            ranges["strategy.mix_low"] = {"int": [0, "shared_layers"]}
+            ranges["strategy.mix_high"] = {"int": ["strategy.mix_low", "shared_layers"]}
+        return ranges
+
+    def highest_layer(self, learner: Learner) -> int:
+        """The highest layer that is mixed."""
+        if self.mix_high is not None:
+            return self.mix_high
+        return learner.last_shared if self.mixer == "linear" else 0
 
     def generate(
         self,
         learner: Learner,
         batch: Batch,
         *,
-        families: tuple[Tensor | None, Tensor | None] = (None, None),
+        families: Families = (None, None),
+        cyclic: bool = False,
         keep_real: bool = False,
-    ) -> MixedTasks:
+    ) -> Generated:
         """Draws B pairs of tasks and mixes them.
 
         Args:
             learner: encodes them.
             batch: where they are drawn from.
             families: which classes, `(C,)` bool, T_i and T_j are drawn from; None means all.
-            keep_real: also return T_i and T_j at layer L_S.
+            cyclic: T_j is the next task of the batch, and the first one for the last.
+            keep_real: also return T_i and T_j at layer L_S and at the mixing layers.
         """
-        sampler, streams = batch.sampler, batch.streams
-        plan = draw_mix_plan(
-            batch.size,
-            ways=sampler.ways,
-            alpha=self.alpha,
-            beta=self.beta,
-            low=self.mix_low,
-            high=learner.last_shared if self.mix_high is None else self.mix_high,
-            rng=streams.mixing,
-            device=sampler.classes.starts.device,
-        )
+        sampler, streams, rng = batch.sampler, batch.streams, batch.streams.mixing
+        layers = draw_layers(batch.size, self.mix_low, self.highest_layer(learner), rng)
+        shares = rng.beta(self.alpha, self.beta, size=batch.size)
+        pairing = draw_pairings(batch.size, sampler.ways, rng)
+        new = np.ones(batch.size, dtype=bool)
+        if self.p_mix < 1:
+            new = rng.random(batch.size) < self.p_mix
+            shares = np.where(new, shares, 1.0)
+        weights = linear_weights(shares, batch) if self.mixer == "linear" else cutmix_weights(shares, batch)
         first = sampler.draw(batch.size, generator=streams.tasks, within=families[0])
-        second = sampler.draw(batch.size, generator=streams.partners, within=families[1]).permuted(plan.pairing)
-        first_sets, second_sets = (
-            learner.sets(sampler.classes.gather(tasks.rows), sampler.shots) for tasks in (first, second)
+        partners = second = None
+        if cyclic:
+            following = np.roll(np.arange(batch.size), -1)
+            partners = task_partners(following, pairing, first.rows.shape[2]).to(batch.device)
+        else:
+            drawn = sampler.draw(batch.size, generator=streams.partners, within=families[1])
+            second = sampler.classes.gather(drawn.permuted(torch.from_numpy(pairing).to(batch.device)).rows)
+        mixed = mix_tasks(
+            learner,
+            sampler.classes.gather(first.rows),
+            second,
+            batch.shots,
+            MixPlan(layers, weights, partners),
+            keep_real=keep_real,
         )
-        return mix_tasks(learner, first_sets, second_sets, plan, keep_real=keep_real)
+        return Generated(mixed, torch.from_numpy(new).to(batch.device))
+
+
+def cutmix_problems(shape: tuple[int, ...] | None) -> list[str]:
+    """What is wrong with CutMix on examples of ``shape``."""
+    if shape is None or len(shape) == 3:
+        return []
+    return [f"`strategy.mixer` cutmix cuts boxes out of pictures, but the examples have shape {shape}; use linear."]
+
+
+def linear_weights(shares: npt.NDArray[np.float64], batch: Batch) -> Tensor:
+    """The share of T_i in each task, `(B, 1, 1)`, from `(B,)`."""
+    return torch.from_numpy(shares).float().to(batch.device)[:, None, None]
+
+
+def cutmix_weights(shares: npt.NDArray[np.float64], batch: Batch) -> Tensor:
+    """1 where T_i stays and 0 in a box of T_j, `(B, 1, K + Q, 1, height, width)`: one box for support, one for query."""
+    _, height, width = batch.shape
+    boxes = cutmix_boxes(np.repeat(1 - shares[:, None], 2, axis=1), height, width, batch.streams.mixing)
+    masks = box_masks(boxes, height, width, batch.device)
+    repeats = torch.tensor([batch.shots, batch.sampler.queries], device=batch.device)
+    return (~masks).float().repeat_interleave(repeats, dim=1)[:, None, :, None]

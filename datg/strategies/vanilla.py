@@ -1,19 +1,22 @@
 """Vanilla: the learner on real tasks of all base classes, nothing added (paper 2.2)."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from datg.learners.learner import Learner
-from datg.strategies.strategy import Batch, Losses, Strategy, query_loss
+from datg.strategies.strategy import Batch, Losses, Strategy, query_losses
 
 
 @dataclass(frozen=True, kw_only=True)
 class Vanilla(Strategy):
     """No hyperparameters."""
 
+    def ranges(self) -> dict[str, dict[str, list[Any]]]:
+        """It has none of its own: its learning rate."""
+        return {"training.lr": {"log": [0.0001, 0.01]}}
+
     def losses(self, learner: Learner, batch: Batch) -> Losses:
         """Cross-entropy of B real tasks."""
-        tasks = batch.sampler.draw(batch.size, generator=batch.streams.tasks)
-        examples = batch.sampler.classes.gather(tasks.rows)
-        encoded = learner.encode(learner.sets(examples, tasks.shots), 0, learner.last_shared)
-        loss = query_loss(learner.classify(encoded, tasks.shots))
+        encoded = learner.encode(batch.draw(), batch.shots, 0, learner.last_shared)
+        loss = query_losses(learner.classify(encoded, batch.shots)).mean()
         return Losses(total=loss, cross_entropy=loss)

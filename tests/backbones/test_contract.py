@@ -6,16 +6,17 @@ import pytest
 import torch
 
 from datg.backbones import BACKBONES
+from datg.backbones.backbone import Dropout
 from datg.errors import ConfigError
 from datg.seeding import generator
 
-SHAPES = {"conv4": (3, 16, 16)}
+SHAPES = {"conv4": (3, 16, 16), "fc2": (40,)}
+SMALL = {"conv4": {"filters": 6}, "fc2": {"width": 6, "dropout": 0.0}}
 
 
 def build(name, *, shape=None, running=True, seed=0):
-    return BACKBONES[name](
-        shape or SHAPES[name], filters=6, running_statistics=running, generator=generator(seed, "net")
-    )
+    options = BACKBONES[name].options(**SMALL[name])
+    return BACKBONES[name](shape or SHAPES[name], options, running_statistics=running, generator=generator(seed, "net"))
 
 
 def examples_of(name, leading=(2, 3, 4)):
@@ -82,8 +83,44 @@ def test_conv4_computes_what_the_paper_describes():
     backbone, examples = build("conv4", running=True), examples_of("conv4", (1, 2, 3))
     x = examples[0].flatten(0, 1)
     for block in backbone.blocks:
-        x = functional.conv2d(x, block.conv.weight, block.conv.bias, padding=1)
+        x = functional.conv2d(x, block.affine.weight, block.affine.bias, padding=1)
         mean, variance = x.mean((0, 2, 3), keepdim=True), x.var((0, 2, 3), correction=0, keepdim=True)
         x = (x - mean) / (variance + 1e-5).sqrt() * block.norm.weight.view(-1, 1, 1) + block.norm.bias.view(-1, 1, 1)
         x = functional.max_pool2d(x.clamp(min=0), 2)
     torch.testing.assert_close(backbone(examples)[0].flatten(0, 1), x, rtol=1e-4, atol=1e-5)
+
+
+def test_fc2_computes_what_the_paper_describes():
+    """Linear map, batch normalisation, ReLU, twice, by plain library calls; pictures are flattened."""
+    for shape in ((40,), (3, 5, 5)):
+        backbone = build("fc2", shape=shape)
+        examples = torch.rand(1, 2, 3, *shape, generator=generator(0, "x"))
+        x = examples.flatten(3)[0].flatten(0, 1)
+        for block in backbone.blocks:
+            x = x @ block.affine.weight.T + block.affine.bias
+            x = (x - x.mean(0)) / (x.var(0, correction=0) + 1e-5).sqrt() * block.norm.weight + block.norm.bias
+            x = x.clamp(min=0)
+        torch.testing.assert_close(backbone(examples)[0].flatten(0, 1), x, rtol=1e-4, atol=1e-5)
+        assert backbone.embedding_size == 6
+
+
+def test_fc2_is_64_wide_and_drops_a_fifth_by_default():
+    options = BACKBONES["fc2"].options()
+    assert (options.width, options.dropout) == (64, 0.2)
+
+
+def test_dropout_drops_its_share_in_training_only_and_from_its_own_generator():
+    dropout = Dropout(0.2).train()
+    dropout.generator = generator(0, "noise")
+    found = dropout(torch.ones(20_000))
+    # 20,000 draws with probability 0.2 miss it by 5 standard errors once in a million times.
+    assert abs(float((found == 0).float().mean()) - 0.2) < 5 * (0.2 * 0.8 / 20_000) ** 0.5
+    assert set(found.unique().tolist()) == {0.0, 1.25}
+    dropout.generator = generator(0, "noise")
+    assert torch.equal(dropout(torch.ones(20_000)), found)
+    assert torch.equal(dropout.eval()(torch.ones(5)), torch.ones(5))
+
+
+def test_dropout_without_a_generator_is_an_error_of_ours():
+    with pytest.raises(AssertionError, match="where noise is drawn from"):
+        Dropout(0.2).train()(torch.ones(3))

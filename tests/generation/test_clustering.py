@@ -15,9 +15,13 @@ from datg.generation.clustering import (
 from tests.conftest import table_of
 
 
+def clustered(table, *, clusters, ways, seed=0):
+    return cluster_classes(table.names, raw_features(table), clusters=clusters, ways=ways, source="raw", seed=seed)
+
+
 @pytest.mark.parametrize(("classes", "ways", "clusters"), [(12, 5, 2), (4, 2, 2), (30, 5, 6), (30, 5, 3), (20, 5, 2)])
 def test_every_cluster_has_enough_classes_for_a_task(classes, ways, clusters):
-    found = cluster_classes(table_of([6] * classes), clusters=clusters, ways=ways, seed=0)
+    found = clustered(table_of([6] * classes), clusters=clusters, ways=ways, seed=0)
     sizes = np.bincount(found.assignment, minlength=clusters)
     assert sizes.min() >= ways and sizes.sum() == classes and found.number == clusters
     if classes == clusters * ways:
@@ -28,7 +32,7 @@ def test_too_many_clusters_are_refused_by_name():
     with pytest.raises(
         ConfigError, match="`strategy.clusters` must be at most 6 for 30 base classes and 5 ways, got 8"
     ):
-        cluster_classes(table_of([6] * 30), clusters=8, ways=5, seed=0)
+        clustered(table_of([6] * 30), clusters=8, ways=5, seed=0)
 
 
 def test_plain_kmeans_with_large_clusters_is_left_as_it_is():
@@ -78,7 +82,7 @@ def test_standardised_features_have_unit_deviation_and_constants_become_zero():
 
 
 def test_the_groups_of_glyphs_are_found(glyphs):
-    found = cluster_classes(glyphs.part("base"), clusters=2, ways=5, seed=0)
+    found = clustered(glyphs.part("base"), clusters=2, ways=5, seed=0)
     assert len(set(found.assignment[:10])) == len(set(found.assignment[10:])) == 1
     described = found.describe()
     assert [len(members) for members in described["clusters"]] == [10, 10]
@@ -86,5 +90,5 @@ def test_the_groups_of_glyphs_are_found(glyphs):
 
 def test_the_seed_decides_the_clusters():
     table = table_of([6] * 20)
-    first, again = (cluster_classes(table, clusters=3, ways=5, seed=3) for _ in range(2))
+    first, again = (clustered(table, clusters=3, ways=5, seed=3) for _ in range(2))
     assert (first.assignment == again.assignment).all()

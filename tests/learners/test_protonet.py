@@ -1,21 +1,19 @@
 import pytest
 import torch
 
-from datg.backbones.conv4 import Conv4
-from datg.learners.protonet import ProtoNet, ProtoNetOptions, squared_distances
+from datg.learners.protonet import squared_distances
 from datg.seeding import generator
+from tests.conftest import learner_of
 
 
-def make_protonet(**options: object) -> ProtoNet:
-    return ProtoNet.build(
-        Conv4, ProtoNetOptions(**options), generator=generator(0, "net"), ways=3, shape=(3, 16, 16), filters=4
-    )
+def make_protonet(**options):
+    return learner_of("protonet", **options)
 
 
 @pytest.mark.parametrize("shots", [1, 3])
 def test_logits_are_minus_the_sum_of_squared_differences_to_the_prototypes(shots):
     embeddings = torch.randn(2, 3, shots + 4, 7, generator=generator(0, "embeddings"), dtype=torch.float64)
-    logits = make_protonet().classify((embeddings,), shots)
+    logits = make_protonet().classify(embeddings, shots)
     assert logits.shape == (2, 12, 3)
     for task in range(2):
         prototypes = [embeddings[task, way, :shots].mean(0) for way in range(3)]
@@ -40,5 +38,5 @@ def test_evaluation_by_running_statistics_embeds_each_example_by_itself():
 def test_evaluation_by_batch_statistics_is_what_training_computes():
     learner = make_protonet(evaluation_statistics="batch")
     examples = torch.rand(2, 3, 5, 3, 16, 16, generator=generator(0, "x"))
-    training = learner.classify(learner.encode(learner.sets(examples, 1), 0, 4), 1)
+    training = learner.classify(learner.encode(examples, 1, 0, 4), 1)
     torch.testing.assert_close(learner.eval().predict(examples, 1), training)

@@ -19,7 +19,7 @@ def settings_for(dataset: Dataset, root: Path, **flags: object) -> SearchSetting
     layers.add({"search": content["search"]}, "YAML")
     small = {"training.iterations": 40, "training.eval_every": 10, "backbone.filters": 4, "search.trials": 6}
     layers.add({**small, **{key.replace("__", "."): value for key, value in flags.items()}}, "flag")
-    return resolve_settings(dataset, layers, content["space"], root=root, external_study=False)
+    return resolve_settings(dataset, layers, content.get("space"), root=root, external_study=False)
 
 
 @pytest.fixture

@@ -9,8 +9,19 @@ from datg.data.splits import Split
 from datg.errors import ConfigError
 from datg.learners import LEARNERS
 from datg.search.settings import read_space_file
-from datg.search.space import bounds_of, check_space, configured, fits, paper_setting, parse_space, restrict, suggest
+from datg.search.space import (
+    bounds_of,
+    check_space,
+    configured,
+    fits,
+    paper_setting,
+    parse_space,
+    restrict,
+    suggest,
+    whole_space,
+)
 from datg.search.study import PRUNERS, SAMPLERS, open_study, sqlite_url
+from datg.strategies import STRATEGIES
 from datg.trial import check_trial
 from datg.trial_config import TrialConfig
 from tests.conftest import table_of
@@ -19,13 +30,13 @@ from tests.search.conftest import SPACES
 FILES = sorted(SPACES.rglob("*.yaml"))
 
 
-def config_of(path, learner="protonet"):
+def config_of(path, learner="protonet", strategy="datg"):
     fixed = yaml.safe_load(path.read_text())["fixed"]
-    return TrialConfig.of({**fixed, "learner": {"name": learner}})
+    return TrialConfig.of({**fixed, "learner": {"name": learner}, "strategy": {"name": strategy}})
 
 
-def space_of(path):
-    return parse_space(read_space_file(path)["space"])
+def space_of(path, config):
+    return whole_space(read_space_file(path).get("space") or {}, config)
 
 
 def test_there_is_a_space_for_every_data_set_of_this_package():
@@ -37,34 +48,59 @@ def test_every_shipped_file_begins_with_the_command_that_runs_it(path):
     assert path.read_text().startswith(f"# python launchers/search.py --dataset {path.stem}\n")
 
 
-@pytest.mark.parametrize(("path", "learner", "sampler"), list(itertools.product(FILES, LEARNERS, SAMPLERS)))
-def test_nothing_infeasible_is_ever_suggested(path, learner, sampler, tmp_path):
-    config = config_of(path, learner)
-    base = 11  # at 5 ways exactly two clusters
+def dataset_of(base, shape=(3, 28, 28)):
     sizes = {"base": base, "validation": 5, "novel": 5}
-    table = table_of([20] * 21, shape=(3, 28, 28))
+    table = table_of([20] * (base + 10), shape=shape)
     names = iter(table.names)
-    dataset = Dataset(
-        "x", table, Split(protocol="file", **{p: [next(names) for _ in range(n)] for p, n in sizes.items()})
-    )
-    space, bounds = space_of(path), bounds_of(config, base)
+    return Dataset("x", table, Split(protocol="file", **{p: [next(names) for _ in range(n)] for p, n in sizes.items()}))
+
+
+def allowed(learner):
+    return [name for name, kind in STRATEGIES.items() if learner not in kind.refused_learners]
+
+
+@pytest.mark.parametrize(
+    ("learner", "strategy", "sampler"),
+    [(learner, strategy, sampler) for learner in LEARNERS for strategy in allowed(learner) for sampler in SAMPLERS],
+)
+def test_nothing_infeasible_is_ever_suggested(learner, strategy, sampler, tmp_path):
+    config = config_of(FILES[0], learner, strategy)
+    base = 11  # at 5 ways exactly two clusters
+    dataset = dataset_of(base)
+    space, bounds = space_of(FILES[0], config), bounds_of(config, base)
     check_space(space, config, bounds)
-    study = open_study(sqlite_url(tmp_path / "s.db"), "s", create=True, sampler=sampler, trials=12)
-    for number in range(12):
+    study = open_study(sqlite_url(tmp_path / "s.db"), "s", create=True, sampler=sampler, trials=8)
+    for number in range(8):
         trial = study.ask()
         setting = suggest(trial, space, bounds)
         check_trial(configured(config, setting), dataset)
         assert fits(space, setting, bounds)
-        assert setting["strategy.clusters"] == 2
-        assert setting["strategy.mix_low"] <= setting["strategy.mix_high"] <= (3 if learner == "maml" else 4)
-        study.tell(trial, number / 12)
+        if "strategy.clusters" in setting:
+            assert setting["strategy.clusters"] == 2
+        if "strategy.mix_low" in setting:
+            assert setting["strategy.mix_low"] <= setting["strategy.mix_high"] <= config.shared_layers
+        study.tell(trial, number / 8)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_the_setting_of_the_paper_lies_in_the_space(path):
-    config = config_of(path)
-    setting = paper_setting(space_of(path), config)
-    assert setting == {
+@pytest.mark.parametrize(
+    ("learner", "strategy"), [(learner, name) for learner in LEARNERS for name in allowed(learner)]
+)
+def test_the_method_as_published_lies_in_its_own_space(learner, strategy):
+    config = config_of(FILES[0], learner, strategy)
+    space = space_of(FILES[0], config)
+    setting = paper_setting(space, config)
+    assert fits(space, setting, bounds_of(config, 20))
+    published = STRATEGIES[strategy]()
+    for key, value in setting.items():
+        section, _, name = key.partition(".")
+        if section == "strategy":
+            assert value == (config.shared_layers if name == "mix_high" else getattr(published, name))
+    configured(config, setting)
+
+
+def test_datg_searches_what_the_paper_sets_by_hand():
+    config = config_of(FILES[0])
+    assert paper_setting(space_of(FILES[0], config), config) == {
         "strategy.clusters": 2,
         "strategy.alpha": 2.0,
         "strategy.beta": 2.0,
@@ -73,17 +109,33 @@ def test_the_setting_of_the_paper_lies_in_the_space(path):
         "strategy.mmd_bandwidth": 1.0,
         "strategy.mmd_weight": 1.0,
     }
-    assert fits(space_of(path), setting, bounds_of(config, 20))
-    assert configured(config, setting).strategy.mix_high == 4
 
 
-def test_a_strategy_searches_only_what_it_has():
-    space = space_of(FILES[0])
-    assert [entry.key for entry in restrict(space, "random_mixup")] == [
-        f"strategy.{name}" for name in ("alpha", "beta", "mix_low", "mix_high")
-    ]
-    with pytest.raises(ConfigError, match="nothing to search for strategy vanilla"):
-        restrict(space, "vanilla")
+@pytest.mark.parametrize(
+    ("options", "missing"),
+    [
+        ({"mixer": "cutmix"}, {"mix_low", "mix_high"}),
+        ({"mmd_kernel": "linear"}, {"mmd_bandwidth"}),
+        ({"cluster_features": "file", "cluster_file": "clusters.yaml"}, {"clusters"}),
+    ],
+)
+def test_what_has_no_meaning_is_not_searched(options, missing):
+    full = set(STRATEGIES["datg"]().ranges())
+    assert full - set(STRATEGIES["datg"](**options).ranges()) == {f"strategy.{name}" for name in missing}
+
+
+def test_a_space_in_yaml_replaces_ranges_and_adds_some():
+    config = config_of(FILES[0], strategy="taml", learner="maml")
+    given = {
+        "strategy.weight": {"choice": [0.1, 1.0]},
+        "training.lr": {"log": [1e-4, 1e-2]},
+        "strategy.alpha": {"log": [1, 2]},
+    }
+    assert {entry.key: entry.kind for entry in whole_space(given, config)} == {
+        "strategy.weight": "choice",
+        "training.lr": "log",
+    }
+    assert [entry.key for entry in whole_space({}, config)] == ["strategy.weight"]
 
 
 def test_a_bound_like_1e_4_is_a_number():
@@ -93,7 +145,7 @@ def test_a_bound_like_1e_4_is_a_number():
 
 def test_a_highest_layer_that_is_set_bounds_the_lowest():
     config = configured(config_of(FILES[0]), {"strategy.mix_high": 2})
-    space = [entry for entry in space_of(FILES[0]) if entry.key != "strategy.mix_high"]
+    space = [entry for entry in space_of(FILES[0], config) if entry.key != "strategy.mix_high"]
     bounds = bounds_of(config, 20)
     check_space(space, config, bounds)
     assert bounds["shared_layers"] == 2
@@ -108,7 +160,7 @@ def test_two_clusters_must_be_possible():
 @pytest.mark.parametrize(
     ("space", "message"),
     [
-        ({}, "must map at least one"),
+        (3, "must map configuration keys to ranges"),
         ({"training.lr": 3}, "`space.training.lr` must be one of"),
         ({"training.lr": {"log": [1]}}, "must have a list of two bounds"),
         ({"training.lr": {"lgo": [1, 2]}}, "must be one of"),

@@ -1,0 +1,90 @@
+"""fc2: two blocks of linear map, batch normalisation, ReLU and dropout, for cells (paper 5.2; Cao et al. 2021).
+
+Examples of any shape are flattened, so it reads pictures, too.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from datg.backbones.backbone import Backbone, BackboneOptions, Block, Dropout, batch_norm, initialise
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fc2Options(BackboneOptions):
+    """What fc2 can be told.
+
+    Attributes:
+        width: units of both blocks.
+        dropout: share of them that is set to zero in training.
+    """
+
+    width: Annotated[int, Field(ge=1)] = 64
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+
+
+class FlatLinear(nn.Linear):
+    """A linear map of flattened examples."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """`(n, *shape)` to `(n, out_features)`."""
+        return super().forward(input.flatten(1))
+
+
+class LinearBlock(Block):
+    """`(n, *shape)` to `(n, width)`."""
+
+    def __init__(
+        self, inputs: int, width: int, *, dropout: float, running_statistics: bool, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        self.affine = nn.utils.skip_init(FlatLinear, inputs, width)
+        self.norm = nn.BatchNorm1d(width, track_running_stats=running_statistics)
+        self.dropout = Dropout(dropout)
+        initialise(self.affine, generator=generator)
+
+    def activate(self, preactivations: Tensor, groups: int | None) -> Tensor:
+        """See :meth:`Block.activate`."""
+        normalised = batch_norm(preactivations, self.norm, groups)
+        activated = functional.relu(normalised[0] if len(normalised) == 1 else torch.cat(normalised))
+        dropped: Tensor = self.dropout(activated)
+        return dropped
+
+
+class Fc2(Backbone):
+    """Two :class:`LinearBlock`."""
+
+    options: ClassVar[type[BackboneOptions]] = Fc2Options
+    depth: ClassVar[int] = 2
+
+    def __init__(
+        self, shape: tuple[int, ...], options: Fc2Options, *, running_statistics: bool, generator: torch.Generator
+    ) -> None:
+        """Builds the blocks for examples of ``shape``, for instance `(genes,)`."""
+        super().__init__(shape, options, running_statistics=running_statistics, generator=generator)
+        width = options.width
+        self.blocks = nn.ModuleList(
+            LinearBlock(
+                inputs,
+                width,
+                dropout=options.dropout,
+                running_statistics=running_statistics,
+                generator=generator,
+            )
+            for inputs in (math.prod(shape), width)
+        )
+        self._width = width
+
+    @staticmethod
+    def check_shape(shape: tuple[int, ...]) -> None:
+        """Every shape will do."""
+
+    @property
+    def embedding_size(self) -> int:
+        """The width."""
+        return self._width

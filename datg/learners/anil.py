@@ -1,0 +1,29 @@
+"""ANIL, almost no inner loop (Raghu et al. 2020): MAML that adapts the classifier alone. Not in the paper's Table 1."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from datg.learners.inner_loop import InnerLoop
+from datg.learners.learner import LearnerOptions
+from datg.learners.maml import MamlOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnilOptions(MamlOptions):
+    """The inner loop, as of MAML."""
+
+
+class Anil(InnerLoop):
+    """All blocks are shared, the head is adapted."""
+
+    options: ClassVar[type[LearnerOptions]] = AnilOptions
+
+    @staticmethod
+    def shared_layers(depth: int) -> int:
+        """Every layer: L_S = L."""
+        return depth
+
+    @property
+    def first_order(self) -> bool:
+        """As the options say."""
+        return bool(self.inner.first_order)

@@ -1,0 +1,61 @@
+"""The network of a configuration: freshly initialised, or with the best weights that a trial found."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from datg.backbones import BACKBONES
+from datg.checkpoint import load_checkpoint
+from datg.errors import ConfigError, StateError
+from datg.learners import LEARNERS
+from datg.learners.learner import Learner
+from datg.seeding import generator
+from datg.trial_config import TrialConfig
+
+
+def build_learner(config: TrialConfig, shape: tuple[int, ...]) -> Learner:
+    """The learner of ``config`` for examples of ``shape``, with what its strategy adds, freshly initialised from its seed."""
+    learner = LEARNERS[config.learner_name].build(
+        partial(BACKBONES[config.backbone_name], shape, config.backbone),
+        config.learner,
+        generator=generator(config.seed, "initialisation"),
+        ways=config.task.ways,
+    )
+    return config.strategy.extend(learner, generator=generator(config.seed, "initialisation", "strategy"))
+
+
+@dataclass(frozen=True)
+class BestWeights:
+    """A checkpoint of a trial's best validation.
+
+    Attributes:
+        learner: with those weights.
+        config: of the trial.
+        info: iteration, validation accuracy and interval, fingerprint and split of the data.
+    """
+
+    learner: Learner
+    config: TrialConfig
+    info: dict[str, Any]
+
+
+def load_best(path: Path) -> BestWeights:
+    """Reads a checkpoint of best weights.
+
+    Raises:
+        ConfigError: it is no checkpoint, is damaged, or its weights do not fit the architecture that it describes.
+    """
+    try:
+        weights, info = load_checkpoint(path)
+        config = TrialConfig.of(info["config"])
+        learner = build_learner(config, tuple(info["shape"]))
+        learner.load_state_dict(weights)
+    except StateError as error:
+        raise ConfigError(str(error)) from error
+    except (KeyError, ConfigError, RuntimeError) as error:
+        raise ConfigError(
+            f"{path} does not hold best weights of the architecture that it describes "
+            f"({type(error).__name__}: {str(error).splitlines()[0]}); give the best.safetensors of a trial."
+        ) from error
+    return BestWeights(learner, config, info)

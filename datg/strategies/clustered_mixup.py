@@ -1,0 +1,57 @@
+"""What strategies share that mix tasks of different clusters of classes (paper 3.1; Algorithm 1, lines 2 to 9).
+
+Base classes are clustered once, before training. Every iteration draws a cluster; all T_i come from it and all T_j from
+another one.
+"""
+
+from abc import ABC
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from datg.learners.learner import Learner
+from datg.strategies.strategy import Batch, Surroundings
+from datg.strategies.task_mixup import Generated, TaskMixup
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusteredMixup(TaskMixup, ABC):
+    """Task Mixup across clusters of base classes.
+
+    Attributes:
+        clusters: k; each cluster gets at least as many classes as a task has ways.
+        cluster_features: what classes are clustered by: ``raw`` class means of the inputs (pictures as 4 x 4 thumbnails);
+            ``embedding``, class means under a ProtoNet that was trained on real tasks of the base classes; ``init``, under
+            a network that was not trained; ``file``, the user's own clusters; ``random``, a control.
+        cluster_checkpoint: best weights for ``embedding``; without it such a network is trained first, once a search.
+        cluster_file: for ``file``: YAML or JSON with ``clusters``, a list of lists of class names.
+    """
+
+    clusters: Annotated[int, Field(ge=2)] = 2
+    cluster_features: Literal["raw", "embedding", "init", "file", "random"] = "raw"
+    cluster_checkpoint: str | None = None
+    cluster_file: str | None = None
+
+    def problems(self, surroundings: Surroundings) -> list[str]:
+        """A file must be named where clusters are read from one, and only there."""
+        problems = super().problems(surroundings)
+        if (self.cluster_features == "file") != (self.cluster_file is not None):
+            problems.append(
+                "`strategy.cluster_file` must be given with `strategy.cluster_features` file, and only then."
+            )
+        if self.cluster_checkpoint is not None and self.cluster_features != "embedding":
+            problems.append("`strategy.cluster_checkpoint` goes with `strategy.cluster_features` embedding only.")
+        return problems
+
+    def ranges(self) -> dict[str, dict[str, list[Any]]]:
+        """The number of clusters too, unless they are read from a file."""
+        number: dict[str, dict[str, list[Any]]] = {"strategy.clusters": {"int": [2, "max_clusters"]}}
+        return (number if self.cluster_features != "file" else {}) | super().ranges()
+
+    def generate_across(self, learner: Learner, batch: Batch, *, keep_real: bool = False) -> Generated:
+        """Mixes tasks of a cluster drawn uniformly with tasks of another, drawn uniformly among the rest."""
+        assert batch.clusters is not None
+        one, other = batch.streams.mixing.choice(len(batch.clusters), size=2, replace=False)
+        families = batch.clusters[one], batch.clusters[other]
+        return self.generate(learner, batch, families=families, keep_real=keep_real)

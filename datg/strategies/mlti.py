@@ -1,0 +1,133 @@
+"""MLTI, meta-learning with task interpolation (Yao et al. 2022), as its code has it and as its paper describes it.
+
+For every task of the batch a coin decides what it is mixed with: the next task of the batch (cross), or itself with its
+classes permuted (within). Labels are those of the task. As published (``auto``), pictures are mixed by CutMix at the input,
+a box for the support and one for the query set; cells linearly after block 1, where *within* leaves the support alone and
+mixes queries with queries, keeping both labels. The paper's own description is ``mixer`` linear with ``layer`` random.
+
+Its label-sharing mode is for tasks that share a label space; here labels are drawn anew for every task.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from datg.generation.mixup import MixPlan, draw_layers, draw_pairings, mix_tasks, task_partners
+from datg.learners.learner import Learner
+from datg.strategies.strategy import Batch, BetaParameter, Losses, Share, Strategy, Surroundings, two_label_losses
+from datg.strategies.task_mixup import cutmix_problems, cutmix_weights, linear_weights
+
+Layer = Literal["auto", "input", "random"] | Annotated[int, Field(ge=0)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mlti(Strategy):
+    """Task interpolation within a batch.
+
+    Attributes:
+        alpha: of lambda ~ Beta(alpha, beta), the share of the task itself.
+        beta: likewise.
+        mixer: cutmix or linear; auto is cutmix for pictures, linear for cells.
+        layer: input, random (uniform in 0..L_S) or a number; auto is the input for pictures, 1 for cells.
+        cross_prob: the probability of a cross-task pair.
+        within: what happens to the others: the same operation on the task and its permutation, or query_mix: Mixup of its
+            queries alone, with both labels; auto is same_op for pictures, query_mix for cells.
+    """
+
+    alpha: BetaParameter = 2.0
+    beta: BetaParameter = 2.0
+    mixer: Literal["auto", "cutmix", "linear"] = "auto"
+    layer: Layer = "auto"
+    cross_prob: Share = 0.5
+    within: Literal["auto", "same_op", "query_mix"] = "auto"
+
+    def problems(self, surroundings: Surroundings) -> list[str]:
+        """CutMix is for pictures at the input and has no query_mix; layers must be shared."""
+        shape, last = surroundings.shape, surroundings.shared_layers
+        chosen = self if shape is None else self.resolved(shape)
+        problems = cutmix_problems(shape) if chosen.mixer == "cutmix" else []
+        if chosen.mixer == "cutmix" and chosen.layer not in ("auto", "input", 0):
+            problems.append(f"`strategy.layer` must be input where `strategy.mixer` is cutmix, got {chosen.layer}.")
+        if chosen.mixer == "cutmix" and chosen.within == "query_mix":
+            problems.append("`strategy.within` must be same_op where `strategy.mixer` is cutmix, got query_mix.")
+        if isinstance(chosen.layer, int) and chosen.layer > last:
+            problems.append(
+                f"`strategy.layer` must be at most {last}, the last layer that this learner shares between tasks, "
+                f"got {chosen.layer}."
+            )
+        return problems
+
+    def ranges(self) -> dict[str, dict[str, list[Any]]]:
+        """The proportion of the mixture, and how often it crosses tasks."""
+        return {
+            "strategy.alpha": {"log": [0.1, 10]},
+            "strategy.beta": {"log": [0.1, 10]},
+            "strategy.cross_prob": {"float": [0.0, 1.0]},
+        }
+
+    def resolved(self, shape: tuple[int, ...]) -> "Mlti":
+        """With every ``auto`` replaced by what was published for examples of ``shape``."""
+        pictures = len(shape) == 3
+        published: dict[str, Any] = (
+            {"mixer": "cutmix", "layer": "input", "within": "same_op"}
+            if pictures
+            else {"mixer": "linear", "layer": 1, "within": "query_mix"}
+        )
+        if self.mixer == "linear" and pictures and self.layer == "auto":
+            published["layer"] = "random"  # CutMix is what belongs to the input
+        return replace(self, **{name: value for name, value in published.items() if getattr(self, name) == "auto"})
+
+    def losses(self, learner: Learner, batch: Batch) -> Losses:
+        """Cross-entropy of B interpolated tasks."""
+        chosen, rng, ways = self.resolved(batch.shape), batch.streams.mixing, batch.sampler.ways
+        if chosen.layer == "random":
+            layers = draw_layers(batch.size, 0, learner.last_shared, rng)
+        else:
+            layers = (0 if chosen.layer == "input" else int(chosen.layer),) * batch.size
+        shares = rng.beta(self.alpha, self.beta, size=batch.size)
+        pairing = draw_pairings(batch.size, ways, rng)
+        cross = np.ones(batch.size, dtype=bool)
+        if self.cross_prob < 1:
+            cross = rng.random(batch.size) < self.cross_prob
+        weights = cutmix_weights(shares, batch) if chosen.mixer == "cutmix" else linear_weights(shares, batch)
+        examples = batch.draw()
+        own = np.arange(batch.size)
+        partners = task_partners(np.where(cross, np.roll(own, -1), own), pairing, examples.shape[2])
+        others = np.repeat(np.arange(ways), batch.sampler.queries)[None].repeat(batch.size, axis=0)
+        label_shares = np.ones(batch.size)
+        if chosen.within == "query_mix":
+            others[~cross] = draw_pairings(batch.size, others.shape[1], rng)[~cross]
+            partners[~cross] = query_partners(others, batch.shots, batch.sampler.queries)[~cross]
+            others[~cross] //= batch.sampler.queries
+            label_shares = np.where(cross, 1.0, shares)
+            weights = weights.repeat(1, 1, examples.shape[2])
+            weights[torch.from_numpy(~cross).to(batch.device), :, : batch.shots] = 1.0
+        plan = MixPlan(layers, weights, partners.to(batch.device))
+        generated = mix_tasks(learner, examples, None, batch.shots, plan).generated
+        losses = two_label_losses(
+            learner.classify(generated, batch.shots),
+            torch.from_numpy(others).to(batch.device),
+            torch.from_numpy(label_shares).float().to(batch.device)[:, None],
+        )
+        return Losses(total=losses.mean(), cross_entropy=losses.mean())
+
+
+def query_partners(queries: npt.NDArray[np.int64], shots: int, number: int) -> Tensor:
+    """Partners for a plan: support examples meet themselves, query n meets query ``queries[:, n]``.
+
+    Args:
+        queries: `(B, N * Q)`.
+        shots: K.
+        number: Q.
+    """
+    tasks, ways, examples = len(queries), queries.shape[1] // number, shots + number
+    partners = np.arange(tasks * ways * examples).reshape(tasks, ways, examples)
+    place = queries // number * examples + shots + queries % number
+    first = np.arange(tasks)[:, None] * ways * examples
+    partners[:, :, shots:] = (first + place).reshape(tasks, ways, number)
+    return torch.from_numpy(partners)

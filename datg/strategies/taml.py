@@ -1,0 +1,137 @@
+"""TAML, task-agnostic meta-learning (Jamal & Qi 2019): the initial model must not prefer some tasks over others.
+
+With f the initial model, f_i the one adapted to task i, CE on the queries and l_i the loss of f on task i:
+
+* ``entropy``: mean_i [ CE_i(f_i) + weight * (-H_i(f) + H_i(f_i)) ]: uncertain before, certain after adaptation;
+* the others: mean_i CE_i(f_i) + weight * I(l_1 .. l_B), an inequality measure of economics.
+
+There is no released code; which variant stands in the paper's Table 1, and its weight, are not known. Both entropies are taken
+on the queries.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn.functional import log_softmax
+
+from datg.learners.inner_loop import InnerLoop
+from datg.learners.learner import Learner
+from datg.strategies.strategy import (
+    NO_INNER_LOOP,
+    NOTHING_SHARED,
+    Batch,
+    Losses,
+    Strategy,
+    Surroundings,
+    Weight,
+    query_losses,
+)
+
+SMALLEST_LOSS = 1e-8  # below it a logarithm would not be finite
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taml(Strategy):
+    """Entropy or inequality of the initial model in the outer loss.
+
+    Attributes:
+        variant: entropy, or the inequality measure: Theil, generalised entropy, Atkinson, Gini, variance of logs.
+        weight: of that term.
+        entropy_max_only: leave out the entropy of the adapted model.
+        ge_alpha: order of the generalised entropy; 1 is Theil's index, 0 the mean log deviation.
+        atkinson_eps: aversion of Atkinson's index.
+        losses_on: which set l_i is taken on.
+    """
+
+    variant: Literal["entropy", "theil", "ge", "atkinson", "gini", "vl"] = "entropy"
+    weight: Weight = 0.1
+    entropy_max_only: bool = False
+    ge_alpha: Annotated[float, Field(allow_inf_nan=False)] = 2.0
+    atkinson_eps: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.5
+    losses_on: Literal["query", "support"] = "query"
+
+    refused_learners: ClassVar[dict[str, str]] = {"protonet": NO_INNER_LOOP, "reptile": NOTHING_SHARED}
+
+    def problems(self, surroundings: Surroundings) -> list[str]:
+        """Inequality needs two tasks."""
+        if self.variant != "entropy" and surroundings.batch < 2:
+            return [
+                f"`training.batch` must be at least 2 where `strategy.variant` is {self.variant}, which compares tasks of a "
+                f"batch, got {surroundings.batch}."
+            ]
+        return []
+
+    def ranges(self) -> dict[str, dict[str, list[Any]]]:
+        """The weight."""
+        return {"strategy.weight": {"log": [0.01, 1.0] if self.variant == "entropy" else [0.1, 10.0]}}
+
+    def losses(self, learner: Learner, batch: Batch) -> Losses:
+        """Cross-entropy of B real tasks + weight * entropies or inequality."""
+        assert isinstance(learner, InnerLoop)
+        encoded = learner.encode(batch.draw(), batch.shots, 0, learner.last_shared)
+        support, query = learner.sets(encoded, batch.shots)
+        adapted = learner.classify(encoded, batch.shots)
+        cross_entropy = query_losses(adapted).mean()
+        if self.variant == "entropy":
+            initial = entropy(learner.unadapted_logits(query.flatten(1, 2)))
+            others = {"entropy_initial": initial}
+            regulariser = -initial
+            if not self.entropy_max_only:
+                others["entropy_adapted"] = entropy(adapted)
+                regulariser = regulariser + others["entropy_adapted"]
+        else:
+            examples = query if self.losses_on == "query" else support
+            tasks = query_losses(learner.unadapted_logits(examples.flatten(1, 2))).mean(1)
+            regulariser = self._inequality()(tasks.clamp(min=SMALLEST_LOSS))
+            others = {"inequality": regulariser}
+        return Losses(total=cross_entropy + self.weight * regulariser, cross_entropy=cross_entropy, others=others)
+
+    def _inequality(self) -> Callable[[Tensor], Tensor]:
+        if self.variant == "ge":
+            return lambda losses: generalised_entropy(losses, self.ge_alpha)
+        if self.variant == "atkinson":
+            return lambda losses: atkinson(losses, self.atkinson_eps)
+        return {"theil": theil, "gini": gini, "vl": variance_of_logs}[self.variant]
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """Mean entropy, in nats, of the predictions of `(..., N)` logits."""
+    logs = log_softmax(logits, dim=-1)
+    return -(logs.exp() * logs).sum(-1).mean()
+
+
+def theil(losses: Tensor) -> Tensor:
+    """Theil's index of `(B,)` positive losses: mean of (l / mean l) ln (l / mean l)."""
+    ratios = losses / losses.mean()
+    return (ratios * ratios.log()).mean()
+
+
+def generalised_entropy(losses: Tensor, alpha: float) -> Tensor:
+    """Generalised entropy of order ``alpha``: mean of [(l / mean l)^alpha - 1] / (alpha (alpha - 1)), and its limits."""
+    if alpha == 1:
+        return theil(losses)
+    ratios = losses / losses.mean()
+    if alpha == 0:
+        return -ratios.log().mean()
+    return (ratios.pow(alpha) - 1).mean() / (alpha * (alpha - 1))
+
+
+def atkinson(losses: Tensor, eps: float) -> Tensor:
+    """Atkinson's index: 1 - (mean of l^(1 - eps))^(1 / (1 - eps)) / mean l; at eps = 1 the geometric mean stands there."""
+    if eps == 1:
+        return 1 - losses.log().mean().exp() / losses.mean()
+    return 1 - losses.pow(1 - eps).mean().pow(1 / (1 - eps)) / losses.mean()
+
+
+def gini(losses: Tensor) -> Tensor:
+    """The Gini coefficient: sum over pairs of |l_i - l_j| / (2 B sum l)."""
+    return (losses[:, None] - losses[None]).abs().sum() / (2 * len(losses) * losses.sum())
+
+
+def variance_of_logs(losses: Tensor) -> Tensor:
+    """The variance of ln l."""
+    return torch.var(losses.log(), correction=0)

@@ -1,0 +1,105 @@
+"""Compares strategies with several seeds under one preset on the same tasks, through the search's own machinery.
+
+python launchers/compare.py --dataset glyphs --strategies all --learner protonet --seeds 3
+python launchers/compare.py --dataset dermnet --strategies vanilla,mlti,datg --learner protonet,maml --shots 5
+python launchers/compare.py --dataset dermnet --tuned configs/dermnet-20261122-1-top1.yaml
+python launchers/compare.py --resume glyphs-comparison-20261122-1
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from datg.command_line import (
+    LEARNER_NAMES,
+    SPACES,
+    STRATEGY_NAMES,
+    Address,
+    CpusPerTrial,
+    DataRoot,
+    DryRun,
+    FinalEpisodes,
+    GpusPerTrial,
+    Json,
+    MaxConcurrent,
+    Output,
+    Settings,
+    Shots,
+    Space,
+    StudyStorage,
+    TimeBudget,
+    TrackingUri,
+    Verbose,
+    leave,
+    run_command,
+)
+
+
+def compare(
+    dataset: Annotated[str | None, typer.Option(help="Data set to compare on.")] = None,
+    strategies: Annotated[str, typer.Option(help=f"all, or some of {STRATEGY_NAMES}, with commas.")] = "all",
+    learner: Annotated[str, typer.Option(help=f"all, or some of {LEARNER_NAMES}, with commas.")] = "protonet",
+    seeds: Annotated[int, typer.Option(min=1, help="How many training seeds: 0, 1, ...")] = 3,
+    tuned: Annotated[
+        list[Path] | None, typer.Option(metavar="CONFIG", help="Exported configuration in the place of defaults.")
+    ] = None,
+    shots: Shots = None,
+    space: Space = None,
+    max_concurrent: MaxConcurrent = None,
+    cpus_per_trial: CpusPerTrial = 1,
+    gpus_per_trial: GpusPerTrial = None,
+    address: Address = None,
+    study_storage: StudyStorage = None,
+    time_budget: TimeBudget = None,
+    final_episodes: FinalEpisodes = None,
+    resume: Annotated[str | None, typer.Option(metavar="COMPARISON", help="Goes on with a comparison.")] = None,
+    settings: Settings = None,
+    data_root: DataRoot = None,
+    output: Output = Path("runs"),
+    tracking_uri: TrackingUri = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Compares strategies on a data set."""
+    from datg.config import parse_settings
+    from datg.display import console
+    from datg.search.comparison import Comparison, flat, shown
+    from datg.search.comparison import compare as rows_of
+    from datg.search.conduct import Request, Resources, prepare, resume_search, show_settings
+    from datg.search.watch import watch
+
+    given = parse_settings(settings or [])
+    comparison = None
+    flags: dict[str, str | int | None] = {"task.shots": shots, "evaluation.test_tasks": final_episodes}
+    if resume is None:
+        comparison = Comparison.of(learner, strategies, seeds, settings=given, tuned=tuned or [])
+        flags["learner.name"], flags["strategy.name"] = comparison.pairs()[0]
+    request = Request(
+        dataset=dataset,
+        space_file=space,
+        spaces=SPACES,
+        settings=[text for text in settings or [] if not text.startswith(("strategy.", "learner."))],
+        flags={key: value for key, value in flags.items() if value is not None},
+        output=output,
+        data_root=data_root,
+        study_storage=study_storage,
+        time_budget=time_budget,
+        resources=Resources(
+            address=address, cpus_per_trial=cpus_per_trial, gpus_per_trial=gpus_per_trial, max_concurrent=max_concurrent
+        ),
+        comparison=comparison,
+    )
+    for line in comparison.left_out() if comparison else []:
+        console().print(line)
+    if dry_run:
+        show_settings(request, resume)
+        return
+    prepared = resume_search(request, resume) if resume else prepare(request)
+    form = flat if as_json else shown
+    leave(watch(prepared, tracking_uri, lambda done: [form(row) for row in rows_of(done.records())], as_json=as_json))
+
+
+if __name__ == "__main__":
+    run_command(compare)
