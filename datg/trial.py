@@ -180,35 +180,11 @@ class _Run:
     def __init__(self, config: TrialConfig, data: TrialData, device: torch.device, folder: Path | None) -> None:
         self.config, self.data, self.folder = config, data, folder
         self.history: list[Progress] = []
-        settings = config.training
-        learner = build_learner(config, data.base.shape).to(device)
         clusters = partition(config, data.base, device)
-        sampler = make_sampler(config, data.base, device)
-        shared = sampler.classes if data.validation.examples is data.base.examples else None
+        self.training = make_training(config, data, device, clusters)
+        base = self.training.batch.sampler.classes
+        shared = base if data.validation.examples is data.base.examples else None
         self.validation = make_sampler(config, data.validation, device, sharing=shared)
-        self.training = Training(
-            learner,
-            config.strategy,
-            Batch(
-                sampler,
-                settings.batch,
-                Streams.of(config.seed, device=device),
-                None if clusters is None else _memberships(clusters).to(device),
-            ),
-            make_optimiser(
-                learner,
-                settings.optimiser,
-                lr=settings.lr,
-                momentum=settings.momentum,
-                weight_decay=settings.weight_decay,
-            ),
-            Schedule(
-                lr=settings.lr,
-                iterations=settings.iterations,
-                milestones=tuple(settings.milestones),
-                gamma=settings.gamma,
-            ),
-        )
         if folder is not None:
             self._open_folder(folder, clusters)
 
@@ -270,6 +246,42 @@ class _Run:
         last, ways = self.history[-1], self.config.task.ways
         stuck = abs(last.losses["ce"] - math.log(ways)) < COLLAPSE_MARGIN
         return stuck and last.objective < 1 / ways + COLLAPSE_ACCURACY
+
+
+def make_training(
+    config: TrialConfig, data: TrialData, device: torch.device, clusters: Clusters | None = None
+) -> Training:
+    """A training at its beginning.
+
+    Args:
+        config: checked.
+        data: its base classes are trained on.
+        device: where.
+        clusters: of the base classes, if the strategy works with any.
+    """
+    settings = config.training
+    learner = build_learner(config, data.base.shape).to(device)
+    memberships = None if clusters is None else _memberships(clusters).to(device)
+    return Training(
+        learner,
+        config.strategy,
+        Batch(
+            make_sampler(config, data.base, device), settings.batch, Streams.of(config.seed, device=device), memberships
+        ),
+        make_optimiser(
+            learner,
+            settings.optimiser,
+            lr=settings.lr,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+        ),
+        Schedule(
+            lr=settings.lr,
+            iterations=settings.iterations,
+            milestones=tuple(settings.milestones),
+            gamma=settings.gamma,
+        ),
+    )
 
 
 def _memberships(clusters: Clusters) -> Tensor:

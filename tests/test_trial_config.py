@@ -16,7 +16,12 @@ def config_of(**values: object) -> TrialConfig:
 
 @pytest.mark.parametrize(
     ("strategy", "learner"),
-    [(name, learner) for name in STRATEGIES for learner in LEARNERS if learner not in STRATEGIES[name].refused_learners],
+    [
+        (name, learner)
+        for name in STRATEGIES
+        for learner in LEARNERS
+        if learner not in STRATEGIES[name].refused_learners
+    ],
 )
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_configuration_survives_yaml(learner: str, strategy: str, preset: str):
