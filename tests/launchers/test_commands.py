@@ -14,6 +14,7 @@ import yaml
 
 ROOT = Path(__file__).parent.parent.parent
 LAUNCHERS = sorted(path.stem for path in (ROOT / "launchers").glob("*.py"))
+MAML = ["--learner", "maml"]
 SMALL = ["--set", "training.iterations=20", "--set", "training.eval_every=5", "--set", "backbone.filters=4"]
 SMALL += ["--set", "evaluation.validation_tasks=50", "--final-episodes", "100"]
 
@@ -69,6 +70,45 @@ def test_help_answers_at_once(launcher, tmp_path, data_root):
         ("search", ["--dataset", "glyphs", "--cpus-per-trial", "1000"], "but no node has both"),
         ("search", ["--dataset", "glyphs", "--output", "/proc/nowhere"], "cannot be written"),
         ("search", ["--resume", "nothing"], "is no search in"),
+        (
+            "search",
+            ["--dataset", "glyphs", "--strategy", "metamax"],
+            "is not a known strategy; did you mean `metamix`?",
+        ),
+        ("search", ["--dataset", "glyphs", "--strategy", "taml"], "and protonet has none"),
+        (
+            "search",
+            ["--dataset", "glyphs", "--strategy", "taml", *MAML, "--set", "strategy.wieght=1"],
+            "`strategy.weight`?",
+        ),
+        (
+            "search",
+            [
+                "--dataset",
+                "glyphs",
+                "--strategy",
+                "taml",
+                *MAML,
+                "--set",
+                "strategy.variant=gini",
+                "--set",
+                "training.batch=1",
+            ],
+            "`training.batch` must be at least 2",
+        ),
+        (
+            "search",
+            ["--dataset", "glyphs", "--strategy", "meta_dropout", *MAML, "--set", "learner.first_order=true"],
+            "`learner.first_order` must be false",
+        ),
+        (
+            "search",
+            ["--dataset", "glyphs", "--strategy", "meta_maxup", "--set", "strategy.pool=[qcn]"],
+            "did you mean `qcm`?",
+        ),
+        ("compare", ["--dataset", "glyphs", "--strategies", "vanila"], "did you mean `vanilla`?"),
+        ("compare", ["--strategies", "vanilla"], "--dataset is missing"),
+        ("compare", ["--resume", "nothing"], "is no search in"),
         ("export", ["nothing"], "is no search in"),
         ("train", ["nothing.yaml"], "does not exist"),
         ("evaluate", ["."], "holds no best.safetensors"),
@@ -180,6 +220,50 @@ def interrupted(tmp_path, data_root, number, *, trials=4):
     _, messages = process.communicate(timeout=60)
     (folder,) = (tmp_path / "runs").iterdir()
     return folder, process.returncode, messages
+
+
+def test_compare_all_strategies_and_go_on(tmp_path, data_root):
+    learners = ["--learner", "protonet,maml", "--set", "learner.inner_steps=1", "--set", "learner.inner_steps_test=1"]
+    short = ["--set", "training.iterations=4", "--set", "training.eval_every=2", "--set", "backbone.filters=4"]
+    short += ["--set", "evaluation.validation_tasks=20", "--final-episodes", "30", "--set", "strategy.samples_test=1"]
+    arguments = ["--dataset", "glyphs", "--seeds", "1", *learners, *short]
+    stopped = run("compare", *arguments, "--time-budget", "1", cwd=tmp_path, data_root=data_root, code=75)
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert f"python launchers/compare.py --resume {folder.name}" in stopped.stderr
+    assert "taml is left out with protonet" in stopped.stderr
+    found = json.loads(run("compare", "--resume", folder.name, "--json", cwd=tmp_path, data_root=data_root).stdout)
+    rows = found["trials"]
+    assert len(rows) == 17 and all(row["seeds"] == 1 and row["accuracy"] > 0 for row in rows)
+    assert all(row["minus_vanilla_ci95"] > 0 for row in rows if row["strategy"] != "vanilla")
+    states = [trial.state.name for trial in study_of(folder).trials]
+    assert states == ["COMPLETE"] * 17
+    client, runs = mlflow_runs(tmp_path)
+    children = [entry.data.tags for entry in runs if "mlflow.parentRunId" in entry.data.tags]
+    assert {(tags["learner"], tags["strategy"]) for tags in children} == {(r["learner"], r["strategy"]) for r in rows}
+    (parent,) = [entry for entry in runs if "mlflow.parentRunId" not in entry.data.tags]
+    assert parent.data.tags["kind"] == "comparison" and parent.info.status == "FINISHED"
+    assert {"comparison.md", "comparison.csv"} <= {entry.path for entry in client.list_artifacts(parent.info.run_id)}
+    more = run("search", "--resume", folder.name, "--trials", "20", cwd=tmp_path, data_root=data_root, code=2)
+    assert "is a comparison, whose trials are given" in more.stderr
+
+
+def test_help_names_every_learner_and_strategy():
+    from datg.command_line import LEARNER_NAMES, STRATEGY_NAMES
+    from datg.learners import LEARNERS
+    from datg.strategies import STRATEGIES
+
+    assert LEARNER_NAMES.split(", ") == list(LEARNERS) and STRATEGY_NAMES.split(", ") == list(STRATEGIES)
+
+
+def test_a_search_clusters_by_embeddings_of_a_network_trained_once(tmp_path, data_root):
+    options = ["--trials", "2", "--set", "strategy.cluster_features=embedding", *SMALL]
+    run("search", "--dataset", "glyphs", *options, cwd=tmp_path, data_root=data_root)
+    (folder,) = (tmp_path / "runs").iterdir()
+    network = folder / "embedding" / "best.safetensors"
+    for number in (0, 1):
+        values = yaml.safe_load((folder / "trials" / str(number) / "config.yaml").read_text())
+        assert values["strategy"]["cluster_checkpoint"] == str(network) and network.exists()
+        assert json.loads((folder / "trials" / str(number) / "clusters.json").read_text())["features"] == "embedding"
 
 
 @pytest.mark.slow

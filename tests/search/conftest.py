@@ -5,13 +5,13 @@ import pytest
 from datg.config import Layers
 from datg.data.catalog import Dataset
 from datg.search.folder import SearchFolder
-from datg.search.settings import SearchSettings, read_space_file, resolve_settings
+from datg.search.settings import MakeGrid, SearchSettings, read_space_file, resolve_settings
 from datg.trial_config import PRESETS
 
 SPACES = Path(__file__).parent.parent.parent / "search_spaces"
 
 
-def settings_for(dataset: Dataset, root: Path, **flags: object) -> SearchSettings:
+def settings_for(dataset: Dataset, root: Path, make_grid: MakeGrid | None = None, **flags: object) -> SearchSettings:
     """Settings of a small search, with dotted keys replaced by ``flags`` (underscores twice for dots)."""
     content = read_space_file(SPACES / "glyphs.yaml")
     layers = Layers(PRESETS, "training.preset")
@@ -19,7 +19,7 @@ def settings_for(dataset: Dataset, root: Path, **flags: object) -> SearchSetting
     layers.add({"search": content["search"]}, "YAML")
     small = {"training.iterations": 40, "training.eval_every": 10, "backbone.filters": 4, "search.trials": 6}
     layers.add({**small, **{key.replace("__", "."): value for key, value in flags.items()}}, "flag")
-    return resolve_settings(dataset, layers, content.get("space"), root=root, external_study=False)
+    return resolve_settings(dataset, layers, content.get("space"), root=root, external_study=False, make_grid=make_grid)
 
 
 @pytest.fixture
