@@ -180,7 +180,11 @@ class TrialConfig(_Section):
     def surroundings(self, shape: tuple[int, ...] | None = None) -> Surroundings:
         """What the strategy must fit, for examples of ``shape`` if that is known."""
         return Surroundings(
-            shared_layers=self.shared_layers, learner=self.learner, batch=self.training.batch, shape=shape
+            shared_layers=self.shared_layers,
+            channels=self.backbone.channels,
+            learner=self.learner,
+            batch=self.training.batch,
+            shape=shape,
         )
 
     def _problems(self) -> list[str]:

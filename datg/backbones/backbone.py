@@ -17,10 +17,15 @@ Affine = nn.Conv2d | nn.Linear
 
 
 @dataclass(frozen=True, kw_only=True)
-class BackboneOptions:
+class BackboneOptions(ABC):
     """The hyperparameters of a backbone: a frozen dataclass, checked by its annotations."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    @property
+    @abstractmethod
+    def channels(self) -> int:
+        """Channels, or units, of every hidden layer."""
 
 
 class Block(nn.Module, ABC):

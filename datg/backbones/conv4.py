@@ -27,6 +27,11 @@ class Conv4Options(BackboneOptions):
 
     filters: Annotated[int, Field(ge=1)] = 32
 
+    @property
+    def channels(self) -> int:
+        """The filters."""
+        return self.filters
+
 
 class ConvBlock(Block):
     """`(n, channels, height, width)` to `(n, filters, height // 2, width // 2)`."""

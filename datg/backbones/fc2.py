@@ -27,6 +27,11 @@ class Fc2Options(BackboneOptions):
     width: Annotated[int, Field(ge=1)] = 64
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
 
+    @property
+    def channels(self) -> int:
+        """The width."""
+        return self.width
+
 
 class FlatLinear(nn.Linear):
     """A linear map of flattened examples."""

@@ -48,10 +48,6 @@ class Augmented:
         """`(n, N * Q, *shape)`."""
         return self.examples[:, :, self.shots :].flatten(1, 2)
 
-    def select(self, tasks: Tensor) -> "Augmented":
-        """Some of the tasks, by index."""
-        return Augmented(self.examples[tasks], self.shots, self.others[tasks], self.shares[tasks])
-
     def with_queries(self, queries: Tensor) -> Tensor:
         """The examples with other `(n, N * Q, *shape)` queries."""
         support = self.examples[:, :, : self.shots]
@@ -198,5 +194,6 @@ AUGMENTATIONS: dict[str, Augmentation] = {
     "qmix": Augmentation(lambda *arguments: _mix_queries(*arguments, boxes=False)),
 }
 
+QUERY_MIXERS = {"qcm", "qmix"}  # each gives a query its second label, so an entry may hold one of them
 PICTURE_POOL = ("qcm", "qre", "sre", "tlr", "qcm+tlr", "qre+tlr")
 CELL_POOL = ("qmix", "qmask", "smask", "tmix", "qmix+tmix", "qmask+tmix")

@@ -4,6 +4,10 @@
 
 with one layer l, one lambda and one pairing of classes for the support and the query set of a task. T_i comes first: lambda is
 its share, and its classes give the labels. Letters: B tasks, N ways, M = K + Q examples a class.
+
+Up to its mixing layer every task passes by itself, with the normalisation batches that the learner always uses: for ProtoNet
+support and query are one batch before and after mixing, without which lambda = 1 would not be the task T_i. Every task that
+passes, T_j too, moves the running statistics of a ProtoNet.
 """
 
 from collections.abc import Callable

@@ -10,10 +10,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from datg.errors import unknown_name
-from datg.generation.augmentation import AUGMENTATIONS, CELL_POOL, PICTURE_POOL, Augmented, Source, augment
+from datg.generation.augmentation import AUGMENTATIONS, CELL_POOL, PICTURE_POOL, QUERY_MIXERS, Source, augment
 from datg.learners.learner import Learner
 from datg.strategies.strategy import Batch, BetaParameter, Losses, Strategy, Surroundings, two_label_losses
 
@@ -54,6 +53,11 @@ class MetaMaxup(Strategy):
                     f"`strategy.pool` has {name}, which needs {AUGMENTATIONS[name].needs}, but the examples have shape {shape}; "
                     "set a pool without it."
                 )
+        for entry in pool or ():
+            if len(QUERY_MIXERS & set(entry.split("+"))) > 1:
+                problems.append(
+                    f"`strategy.pool` has {entry}, but queries can be mixed once only: choose one of the two."
+                )
         return problems
 
     def ranges(self) -> dict[str, dict[str, list[Any]]]:
@@ -76,20 +80,15 @@ class MetaMaxup(Strategy):
         examples = batch.draw().repeat(self.copies, *[1] * (2 + len(batch.shape)))
         entries = [pool[index] for index in streams.mixing.integers(len(pool), size=len(examples))]
         copies = augment(examples, batch.shots, entries, Source(streams.mixing, streams.noise, self.alpha))
+        encoded = learner.encode(copies.examples, batch.shots, 0, learner.last_shared)
+        losses = two_label_losses(learner.classify(encoded, batch.shots), copies.others, copies.shares)
+        losses = losses.unflatten(0, (self.copies, batch.size))
+        # One graph over all copies: a second pass over the worst ones would draw another dropout than the one that chose them.
         if self.reduce == "sample":
-            losses = self._losses(learner, copies).unflatten(0, (self.copies, batch.size)).amax(0)
+            worst = losses.amax(0)
         else:
-            with torch.no_grad():  # only the worst copy needs a graph
-                means = self._losses(learner, copies).mean(1).unflatten(0, (self.copies, batch.size))
-            tasks = torch.arange(batch.size, device=batch.device)
-            losses = self._losses(learner, copies.select(means.argmax(0) * batch.size + tasks))
-        return Losses(total=losses.mean(), cross_entropy=losses.mean())
-
-    @staticmethod
-    def _losses(learner: Learner, tasks: Augmented) -> Tensor:
-        """`(n, N * Q)`."""
-        encoded = learner.encode(tasks.examples, tasks.shots, 0, learner.last_shared)
-        return two_label_losses(learner.classify(encoded, tasks.shots), tasks.others, tasks.shares)
+            worst = losses[losses.mean(2).argmax(0), torch.arange(batch.size, device=batch.device)]
+        return Losses(total=worst.mean(), cross_entropy=worst.mean())
 
 
 def _possible(needs: str, shape: tuple[int, ...]) -> bool:

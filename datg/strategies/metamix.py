@@ -6,7 +6,7 @@ of the meta-batches after the beginning of the training, at a hidden layer, supp
 between classes; then the queries are mixed as above. For ProtoNet, for which there is no released code, likewise.
 
 The released code pairs queries and support by one permutation and so needs as many of one as of the other; here the partner of a
-query is drawn with replacement.
+query is drawn with replacement. Where shuffling begins is a share of the training, since searches train for different lengths.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,16 @@ from torch import Tensor
 from datg.generation.channel_shuffle import shuffle_channels
 from datg.generation.mixup import draw_cycles, draw_layers, draw_pairings, encode_changed, mix
 from datg.learners.learner import Learner
-from datg.strategies.strategy import NOTHING_SHARED, Batch, BetaParameter, Losses, Share, Strategy, two_label_losses
+from datg.strategies.strategy import (
+    NOTHING_SHARED,
+    Batch,
+    BetaParameter,
+    Losses,
+    Share,
+    Strategy,
+    Surroundings,
+    two_label_losses,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +53,14 @@ class MetaMix(Strategy):
     groups: Annotated[int, Field(ge=1)] = 6
 
     refused_learners: ClassVar[dict[str, str]] = {"reptile": NOTHING_SHARED}
+
+    def problems(self, surroundings: Surroundings) -> list[str]:
+        """A group has at least one channel."""
+        if self.shuffle and self.groups > surroundings.channels:
+            return [
+                f"`strategy.groups` must be at most {surroundings.channels}, the channels of a hidden layer, got {self.groups}."
+            ]
+        return []
 
     def ranges(self) -> dict[str, dict[str, list[Any]]]:
         """The proportion of the mixture, and whether channels are shuffled."""

@@ -85,12 +85,14 @@ class Surroundings:
 
     Attributes:
         shared_layers: L_S of the learner.
+        channels: of every hidden layer of the backbone.
         learner: its options.
         batch: B.
         shape: of the examples, or None before there are data.
     """
 
     shared_layers: int
+    channels: int
     learner: LearnerOptions
     batch: int
     shape: tuple[int, ...] | None = None

@@ -31,6 +31,7 @@ from datg.strategies.strategy import (
     query_losses,
 )
 
+NEAR_A_LIMIT = 1e-6  # of alpha or eps: nearer than that, the limit is the better number
 SMALLEST_LOSS = 1e-8  # below it a logarithm would not be finite
 
 
@@ -50,8 +51,8 @@ class Taml(Strategy):
     variant: Literal["entropy", "theil", "ge", "atkinson", "gini", "vl"] = "entropy"
     weight: Weight = 0.1
     entropy_max_only: bool = False
-    ge_alpha: Annotated[float, Field(allow_inf_nan=False)] = 2.0
-    atkinson_eps: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.5
+    ge_alpha: Annotated[float, Field(ge=-10, le=10)] = 2.0
+    atkinson_eps: Annotated[float, Field(gt=0, le=10)] = 0.5
     losses_on: Literal["query", "support"] = "query"
 
     refused_learners: ClassVar[dict[str, str]] = {"protonet": NO_INNER_LOOP, "reptile": NOTHING_SHARED}
@@ -86,7 +87,8 @@ class Taml(Strategy):
         else:
             examples = query if self.losses_on == "query" else support
             tasks = query_losses(learner.unadapted_logits(examples.flatten(1, 2))).mean(1)
-            regulariser = self._inequality()(tasks.clamp(min=SMALLEST_LOSS))
+            # In double precision: the losses are all near ln N, and the index is a small difference of large terms.
+            regulariser = self._inequality()(tasks.double().clamp(min=SMALLEST_LOSS)).to(tasks.dtype)
             others = {"inequality": regulariser}
         return Losses(total=cross_entropy + self.weight * regulariser, cross_entropy=cross_entropy, others=others)
 
@@ -112,17 +114,17 @@ def theil(losses: Tensor) -> Tensor:
 
 def generalised_entropy(losses: Tensor, alpha: float) -> Tensor:
     """Generalised entropy of order ``alpha``: mean of [(l / mean l)^alpha - 1] / (alpha (alpha - 1)), and its limits."""
-    if alpha == 1:
+    if abs(alpha - 1) < NEAR_A_LIMIT:
         return theil(losses)
     ratios = losses / losses.mean()
-    if alpha == 0:
+    if abs(alpha) < NEAR_A_LIMIT:
         return -ratios.log().mean()
     return (ratios.pow(alpha) - 1).mean() / (alpha * (alpha - 1))
 
 
 def atkinson(losses: Tensor, eps: float) -> Tensor:
     """Atkinson's index: 1 - (mean of l^(1 - eps))^(1 / (1 - eps)) / mean l; at eps = 1 the geometric mean stands there."""
-    if eps == 1:
+    if abs(eps - 1) < NEAR_A_LIMIT:
         return 1 - losses.log().mean().exp() / losses.mean()
     return 1 - losses.pow(1 - eps).mean().pow(1 / (1 - eps)) / losses.mean()
 

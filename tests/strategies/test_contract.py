@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from datg.errors import ConfigError
+from datg.generation.mixup import draw_layers
 from datg.learners import LEARNERS
-from datg.seeding import generator
+from datg.seeding import Streams, generator
 from datg.strategies import STRATEGIES
 from datg.strategies.strategy import Surroundings
 from datg.strategies.vanilla import Vanilla
@@ -25,7 +26,8 @@ def possible(strategy, learner, shape):
     if learner in STRATEGIES[strategy].refused_learners:
         return False
     shared = LEARNERS[learner].shared_layers(4 if len(shape) == 3 else 2)
-    surroundings = Surroundings(shared_layers=shared, learner=LEARNERS[learner].options(), batch=3, shape=shape)
+    options = LEARNERS[learner].options()
+    surroundings = Surroundings(shared_layers=shared, channels=8, learner=options, batch=3, shape=shape)
     return not STRATEGIES[strategy]().problems(surroundings)
 
 
@@ -36,6 +38,7 @@ TRIPLES = [
 ]
 PAIRS = sorted({(strategy, learner) for strategy, learner, kind in TRIPLES if kind == "pictures"})
 # The settings that switch a strategy off: it then is vanilla, to the bit. Meta-Dropout cannot be: its multiplier remains.
+SEEDS = (0, 1, 2)
 NO_MIXING = {"alpha": 1000.0, "beta": 1e-6}  # lambda = 1
 OFF = {
     "meta_reg": [{"beta": 0.0, "rho_init": -50.0}],
@@ -141,6 +144,7 @@ def test_regularisers_of_the_inner_loop_refuse_a_learner_without_one():
     assert not any("maml" in kind.refused_learners or "anil" in kind.refused_learners for kind in STRATEGIES.values())
 
 
+@pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(
     ("strategy", "learner", "kind", "off"),
     [
@@ -150,19 +154,27 @@ def test_regularisers_of_the_inner_loop_refuse_a_learner_without_one():
         if triple[2] == "pictures" or off.get("mixer") != "cutmix"
     ],
 )
-def test_switched_off_it_is_vanilla_to_the_bit(strategy, learner, kind, off):
-    # Without dropout, because a second task takes draws of its own.
-    made, net = built(strategy, learner, kind, dropout=0.0, **off)
-    batch, plain = (batch_of(table_of([8] * 12, SHAPES[kind])) for _ in range(2))
+def test_switched_off_it_is_vanilla_to_the_bit(strategy, learner, kind, off, seed):
+    # A second task, or noise on weights, takes draws that dropout would else have had.
+    dropout = 0.2 if strategy in ("taml", "meta_maxup") else 0.0
+    made, net = built(strategy, learner, kind, seed=seed, dropout=dropout, **off)
+    batch, plain = (batch_of(table_of([8] * 12, SHAPES[kind]), seed=seed) for _ in range(2))
     if hasattr(made, "clusters"):
         # Vanilla draws from all classes; with clusters that hold them all, so does the strategy.
         batch = replace(batch, clusters=torch.ones(2, 12, dtype=torch.bool))
     inside = getattr(net, "learner", net)
     ours = made.losses(net, batch)
     our_gradients = torch.autograd.grad(ours.total, list(inside.parameters()))
+    net.draw_from(generator(seed, "noise"))
     theirs = Vanilla().losses(inside, plain)
     assert torch.equal(ours.total, theirs.total)
     assert all(map(torch.equal, our_gradients, torch.autograd.grad(theirs.total, list(inside.parameters()))))
+
+
+@pytest.mark.parametrize("last", range(1, 5))
+def test_the_seeds_of_these_tests_mix_at_hidden_layers_too(last):
+    drawn = {layer for seed in SEEDS for layer in draw_layers(3, 0, last, Streams.of(seed).mixing)}
+    assert {0, last} <= drawn and len(drawn) >= min(3, last + 1)
 
 
 def test_every_strategy_but_two_can_be_switched_off():
@@ -187,8 +199,9 @@ def test_random_mixup_with_the_next_task_is_mlti_that_always_crosses(learner):
         ("mlti", {"mixer": "linear", "layer": "random", "cross_prob": 1.0}),
     ):
         made, net = built(strategy, learner, **options)
-        batch = batch_for(made)
-        made.losses(net, batch)  # in step from one iteration to the next
+        batch = batch_for(made, seed=2)
+        for _ in range(3):  # in step from one iteration to the next
+            made.losses(net, batch)
         found.append(losses_and_gradients(made, net, batch))
     (ours, our_gradients), (theirs, their_gradients) = found
     assert torch.equal(ours.total, theirs.total)
@@ -223,7 +236,7 @@ def test_second_order_gradients_agree_with_finite_differences(strategy, learner,
     net = made.extend(inside, generator=generator(0, "strategy")).double()
 
     def loss():
-        batch = batch_for(made, kind)
+        batch = batch_for(made, kind, seed=2)
         classes = batch.sampler.classes
         doubled = Classes(classes.examples.double() / 255, classes.starts, classes.counts)
         net.draw_from(batch.streams.noise)
@@ -262,3 +275,24 @@ def test_the_two_tasks_of_a_pair_come_from_different_clusters(strategy, monkeypa
         used |= {(first.pop(), second.pop())}
     # All six ordered pairs, each of probability 1/6: one is missing after 30 draws in 2.5 % of runs, two in 0.01 %.
     assert len(used) >= 5
+
+
+def test_the_mmd_counts_generated_tasks_at_the_layers_where_they_were_mixed():
+    made, net = built("datg", "protonet", p_mix=0.5, mmd_layer="mixing", mmd_kernel="linear")
+    kept = 0
+    for seed in range(8):
+        batch = batch_of(table_of([8] * 12), size=6, seed=seed, clusters=2)
+        tasks = made.generate_across(net, batch, keep_real=True)
+        again = batch_of(table_of([8] * 12), size=6, seed=seed, clusters=2)
+        found = made.losses(net, again).others["mmd"]
+        values = []
+        for mixture in tasks.mixed.mixtures:
+            real = mixture.real.flatten(3).flatten(1, 2).mean(1)
+            values += [
+                (task - real).square().sum(1).mean() for task in mixture.generated.flatten(3).flatten(1, 2).mean(1)
+            ]
+        expected = [value for value, new in zip(values, tasks.new, strict=True) if new]
+        kept += 6 - len(expected)
+        mean = torch.stack(expected).mean() if expected else torch.zeros(())  # where all tasks were kept
+        torch.testing.assert_close(found, mean, rtol=1e-4, atol=1e-6)
+    assert 5 < kept < 43  # 48 fair coins: outside once in a million times

@@ -79,6 +79,13 @@ def test_every_inner_step_and_every_sample_draws_anew_and_queries_draw_nothing()
     assert not torch.equal(again, other)
 
 
+def test_noise_differs_between_tasks_with_the_same_examples():
+    _, net = extended()
+    task = batch_of(table_of([8] * 12), size=1).draw()
+    first, second = net.classify(task.repeat(2, 1, 1, 1, 1, 1), 1)
+    assert not torch.allclose(first, second)
+
+
 def test_the_noise_generator_learns_through_the_inner_gradients_alone():
     strategy, net = extended()
     strategy.losses(net, batch_of(table_of([8] * 12))).total.backward()

@@ -28,6 +28,20 @@ def test_the_worst_copy_counts(name, reduce):
     torch.testing.assert_close(found.total, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("reduce", ["sample", "task"])
+def test_copies_that_differ_in_dropout_alone_still_count_by_their_worst(reduce):
+    options = {"pool": ("identity",), "reduce": reduce}
+    found = []
+    for copies in (1, 6):
+        values = []
+        for seed in range(20):
+            learner = learner_of("protonet", shape=(30,), dropout=0.5, seed=seed)
+            batch = batch_of(table_of([8] * 12, (30,)), seed=seed)
+            values.append(MetaMaxup(copies=copies, **options).losses(learner, batch).total.item())
+        found.append(sum(values) / len(values))
+    assert found[1] > 1.2 * found[0]
+
+
 def test_a_copy_of_each_task_draws_its_own_entry(monkeypatch):
     from datg.strategies import meta_maxup
 
@@ -43,7 +57,7 @@ def test_a_copy_of_each_task_draws_its_own_entry(monkeypatch):
 
 def problems(shape, **options):
     options_of_protonet = learner_of("protonet").options()
-    surroundings = Surroundings(shared_layers=4, learner=options_of_protonet, batch=4, shape=shape)
+    surroundings = Surroundings(shared_layers=4, channels=8, learner=options_of_protonet, batch=4, shape=shape)
     return MetaMaxup(**options).problems(surroundings)
 
 
@@ -52,5 +66,6 @@ def test_a_pool_must_be_known_and_fit_the_examples():
     assert "did you mean `qcm`?" in problems(None, pool=("qcn+tlr",))[0]
     assert "has tlr, which needs square pictures" in problems((3, 20, 30))[0]
     assert not problems((3, 20, 30), pool=("qcm", "qre+sre"))
+    assert "queries can be mixed once only" in problems(None, pool=("qcm+qmix",))[0]
     assert "has qcm, which needs pictures" in problems((50,), pool=("qcm",))[0]
     assert not problems((50,)) and not problems((3, 20, 20)) and not problems(None)

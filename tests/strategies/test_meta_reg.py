@@ -33,7 +33,7 @@ def test_the_shared_convolutions_of_conv4_have_19392_weights_of_4_and_a_half_nat
     learner = maml.build(backbone, maml.options(), generator=generator(0, "net"), ways=5)
     net = MetaReg().extend(learner, generator=generator(0, "strategy"))
     assert sum(rho.numel() for rho in net.rho) == 19_392
-    assert float(net.divergence()) / 19_392 == pytest.approx(4.5, abs=0.1)
+    assert net.divergence().item() / 19_392 == pytest.approx(4.5, abs=0.1)
 
 
 @pytest.mark.parametrize("shape", [(3, 16, 16), (30,)])

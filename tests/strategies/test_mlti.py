@@ -95,5 +95,5 @@ def test_auto_is_what_was_published():
 )
 def test_impossible_combinations_are_refused(options, shape, shared, message):
     options_of_learner = learner_of("protonet").options()
-    surroundings = Surroundings(shared_layers=shared, learner=options_of_learner, batch=4, shape=shape)
+    surroundings = Surroundings(shared_layers=shared, channels=8, learner=options_of_learner, batch=4, shape=shape)
     assert message in Mlti(**options).problems(surroundings)[0]

@@ -35,6 +35,14 @@ def test_generalised_entropy_and_atkinson_are_continuous_at_their_limits(limit):
     assert float(atkinson(LOSSES, 1 + 1e-6)) == pytest.approx(float(atkinson(LOSSES, 1.0)), abs=1e-5)
 
 
+@pytest.mark.parametrize("near", [1e-7, 1e-4])
+def test_nearly_equal_losses_near_a_limit_still_give_the_right_index(near):
+    losses = torch.tensor([1.60, 1.61, 1.62, 1.55], dtype=torch.float64)
+    assert float(generalised_entropy(losses, 1 + near)) == pytest.approx(float(theil(losses)), rel=0.01)
+    assert float(generalised_entropy(losses, near)) == pytest.approx(float(generalised_entropy(losses, 0.0)), rel=0.01)
+    assert float(atkinson(losses, 1 - near)) == pytest.approx(float(atkinson(losses, 1.0)), rel=0.01)
+
+
 def test_entropy_is_ln_n_for_equal_logits_and_nothing_for_certainty():
     assert float(entropy(torch.zeros(2, 3, 5))) == pytest.approx(math.log(5))
     assert float(entropy(torch.tensor([[100.0, 0.0, 0.0]]))) == pytest.approx(0, abs=1e-6)
