@@ -1,10 +1,10 @@
 """How much does a model trained on glyphs look at the colour of the background?
 
-    python -m benchmarks.false_cue runs/glyphs-vanilla-protonet-5way-1shot-final runs/glyphs-datg-protonet-5way-1shot-final
+    python -m benchmarks.false_cue runs/glyphs-comparison-20261123-1
 
 Novel classes have random hues, so a query whose hue is nearest to that of some support example says nothing about its class
 (that guess is right in one of N cases). The share of queries that a model puts into that class is how far it follows the
-cue. Every best.safetensors below the given folders is measured on 2,000 tasks.
+cue. Every best.safetensors of a ProtoNet below the given folders is measured on 2,000 tasks.
 """
 
 from pathlib import Path
@@ -25,16 +25,18 @@ TASKS = 2000
 
 
 def false_cue(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of final trainings with ProtoNet at one shot.")],
+    runs: Annotated[list[Path], typer.Argument(help="Folders of comparisons or final trainings at one shot.")],
     data_root: DataRoot = None,
 ) -> None:
-    """Prints one line a folder: mean over its seeds, and their standard deviation."""
-    for run in runs:
-        shares = [follows_hue(path, data_root) for path in sorted(run.glob(f"*/{BEST}"))]
-        spread = (
-            f" (standard deviation over {len(shares)} seeds {np.std(shares, ddof=1):.3f})" if len(shares) > 1 else ""
-        )
-        print(f"{run.name}: {np.mean(shares):.3f}{spread}")
+    """Prints one line a strategy: mean over its seeds, and their standard deviation."""
+    shares: dict[str, list[float]] = {}
+    for path in sorted(path for run in runs for path in run.rglob(BEST)):
+        best = load_best(path)
+        if best.learner.embeds_once:
+            shares.setdefault(best.config.strategy_name, []).append(follows_hue(path, data_root))
+    for strategy, found in shares.items():
+        spread = f" (standard deviation over {len(found)} seeds {np.std(found, ddof=1):.3f})" if len(found) > 1 else ""
+        print(f"{strategy}: {np.mean(found):.3f}{spread}")
 
 
 def follows_hue(path: Path, data_root: Path | None) -> float:

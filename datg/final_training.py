@@ -12,10 +12,12 @@ from datg.errors import TrialDiverged
 from datg.evaluation import NORMAL_95
 from datg.files import write_text
 from datg.final_evaluation import EVALUATION, evaluate_best
+from datg.partition import lacks_embedding, vanilla_of, with_embedding
 from datg.records import DONE, FAILED, RUNNING, TrialRecord, read_record
 from datg.trial import BEST, Progress, TrialData, run_trial
 from datg.trial_config import TrialConfig
 
+EMBEDDING = "embedding"  # the folder of the network that base classes are clustered by, if the strategy wants one
 OUTCOME = "outcome"  # of a seed that has ended, in a file of that name
 Show = Callable[[str, int, int], None]
 
@@ -56,6 +58,8 @@ def train_seeds(
         show: called as ``show(what, done, total)``.
     """
     data = TrialData.of(dataset)
+    if lacks_embedding(config):
+        config = _with_trained_embedding(config, data, folder / EMBEDDING, device=device, show=show)
     for seed in seeds:
         place = seed_folder(folder, seed)
         if (place / OUTCOME).exists():
@@ -80,6 +84,18 @@ def train_seeds(
             novel = dataset.part("novel")
             evaluate_best(place / BEST, novel, device=str(device), progress=evaluated, save_to=place / EVALUATION)
         write_text(place / OUTCOME, outcome)
+
+
+def _with_trained_embedding(
+    config: TrialConfig, data: TrialData, folder: Path, *, device: torch.device | str, show: Show
+) -> TrialConfig:
+    """Trains the network that base classes are clustered by, or goes on with it, and names it in the configuration."""
+
+    def report(progress: Progress) -> None:
+        show("network for clustering", progress.iteration, config.training.iterations)
+
+    run_trial(vanilla_of(config), data, report=report, folder=folder, device=device)
+    return with_embedding(config, folder / BEST)
 
 
 def read_seeds(folder: Path, seeds: list[int], tags: dict[str, str]) -> list[TrialRecord]:

@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 
 from datg.errors import ConfigError
 from datg.files import write_json
+from datg.final_training import EMBEDDING
 
 SETTINGS = "search.yaml"
 
@@ -63,7 +64,7 @@ class SearchFolder:
     @property
     def embedding(self) -> Path:
         """The folder of the network that base classes are clustered by, if the strategy wants one."""
-        return self.path / "embedding"
+        return self.path / EMBEDDING
 
     def trial(self, number: int) -> Path:
         """The folder of a trial."""

@@ -6,6 +6,7 @@ another one.
 
 from abc import ABC
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -32,6 +33,13 @@ class ClusteredMixup(TaskMixup, ABC):
     cluster_features: Literal["raw", "embedding", "init", "file", "random"] = "raw"
     cluster_checkpoint: str | None = None
     cluster_file: str | None = None
+
+    def __post_init__(self) -> None:
+        """Makes paths absolute: a trial may run in another folder."""
+        for name in ("cluster_checkpoint", "cluster_file"):
+            path = getattr(self, name)
+            if path is not None:
+                object.__setattr__(self, name, str(Path(path).absolute()))
 
     def problems(self, surroundings: Surroundings) -> list[str]:
         """A file must be named where clusters are read from one, and only there."""

@@ -224,7 +224,7 @@ def interrupted(tmp_path, data_root, number, *, trials=4):
 
 def test_compare_all_strategies_and_go_on(tmp_path, data_root):
     learners = ["--learner", "protonet,maml", "--set", "learner.inner_steps=1", "--set", "learner.inner_steps_test=1"]
-    short = ["--set", "training.iterations=4", "--set", "training.eval_every=2", "--set", "backbone.filters=4"]
+    short = ["--set", "training.iterations=4", "--set", "training.eval_every=2", "--set", "backbone.filters=6"]
     short += ["--set", "evaluation.validation_tasks=20", "--final-episodes", "30", "--set", "strategy.samples_test=1"]
     arguments = ["--dataset", "glyphs", "--seeds", "1", *learners, *short]
     stopped = run("compare", *arguments, "--time-budget", "1", cwd=tmp_path, data_root=data_root, code=75)
