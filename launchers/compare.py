@@ -65,8 +65,9 @@ def compare(
     """Compares strategies on a data set."""
     from datg.config import parse_settings
     from datg.display import console
-    from datg.search.comparison import Comparison, flat, shown
-    from datg.search.comparison import compare as rows_of
+    from datg.search.comparison import Comparison
+    from datg.search.comparison_table import compare as rows_of
+    from datg.search.comparison_table import flat, shown
     from datg.search.conduct import Request, Resources, prepare, resume_search, show_settings
     from datg.search.watch import watch
 

@@ -13,7 +13,8 @@ from datg.config import Layers, parse_settings
 from datg.data.catalog import Dataset, data_root, open_dataset
 from datg.errors import ConfigError, StateError
 from datg.records import TrialRecord, ranked
-from datg.search.comparison import Comparison, write_tables
+from datg.search.comparison import Comparison
+from datg.search.comparison_table import write_tables
 from datg.search.driver import SearchDriver, Situation
 from datg.search.export import write_export
 from datg.search.folder import DriverLock, SearchFolder, find_folder, new_folder

@@ -275,7 +275,13 @@ def _train_embedding(driver: SearchDriver, data: Any, granted: Granted, stop: St
     waiting = [task.remote(data, config, driver.folder.embedding, granted)]
     while waiting and not stop.requested:
         done, waiting = ray.wait(waiting, timeout=WAIT_SECONDS)
-        ray.get(done)
+        try:
+            ray.get(done)
+        except ray.exceptions.RayError as error:
+            raise ConfigError(
+                f"the network that classes are to be clustered by could not be trained ({str(error).strip().splitlines()[-1]}); "
+                "choose other `strategy.cluster_features`, or give a `strategy.cluster_checkpoint`."
+            ) from error
     driver.situation.preparing = ""
     return not waiting
 

@@ -11,7 +11,8 @@ from datg.evaluation import Evaluation
 from datg.final_evaluation import EVALUATION
 from datg.learners import LEARNERS
 from datg.records import TrialRecord
-from datg.search.comparison import Comparison, Row, compare, flat, paired, shown, write_tables
+from datg.search.comparison import Comparison
+from datg.search.comparison_table import Row, compare, flat, paired, shown, write_tables
 from datg.search.driver import SearchDriver
 from datg.search.results import read_records
 from datg.search.space import configured
