@@ -17,6 +17,7 @@ from torch import Tensor
 
 from datg.command_line import DataRoot, run_command
 from datg.evaluation import embed_all
+from datg.final_training import EMBEDDING
 from datg.network import load_best
 from datg.search.find_weights import novel_classes
 from datg.trial import BEST, make_sampler
@@ -30,7 +31,7 @@ def false_cue(
 ) -> None:
     """Prints one line a strategy: mean over its seeds, and their standard deviation."""
     shares: dict[str, list[float]] = {}
-    for path in sorted(path for run in runs for path in run.rglob(BEST)):
+    for path in sorted(path for run in runs for path in run.rglob(BEST) if EMBEDDING not in path.parts):
         best = load_best(path)
         if best.learner.embeds_once:
             shares.setdefault(best.config.strategy_name, []).append(follows_hue(path, data_root))

@@ -16,7 +16,6 @@ import typer
 
 from datg.errors import DatgError, StateError
 
-SPACES = Path(__file__).parent.parent / "search_spaces"
 LEARNER_NAMES = "protonet, maml, anil, reptile"  # importing the tables would take a second of every --help
 STRATEGY_NAMES = "vanilla, meta_reg, taml, meta_dropout, metamix, meta_maxup, mlti, random_mixup, inter_cluster, datg"
 FILE_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)

@@ -18,7 +18,7 @@ from datg.generation.clustering import (
     read_clusters,
 )
 from datg.learners.learner import Learner
-from datg.network import build_learner, load_best
+from datg.network import BestWeights, build_learner, load_best
 from datg.seeding import derive_seed
 from datg.strategies.clustered_mixup import ClusteredMixup
 from datg.tasks import Classes
@@ -45,7 +45,7 @@ def partition(config: TrialConfig, base: ClassTable, device: torch.device) -> Cl
     if source == "raw":
         features = raw_features(base)
     else:
-        learner = _initial(config, base.shape) if source == "init" else _trained(strategy.cluster_checkpoint)
+        learner = _initial(config, base.shape) if source == "init" else _trained(strategy.cluster_checkpoint).learner
         features = embedded_features(learner.to(device), base, device)
     return cluster_classes(base.names, features, clusters=strategy.clusters, ways=ways, source=source, seed=seed)
 
@@ -62,7 +62,13 @@ def check_clusters(config: TrialConfig, base: ClassTable) -> None:
     if strategy.cluster_features == "file":
         partition(config, base, torch.device("cpu"))
     if strategy.cluster_checkpoint is not None:
-        _trained(strategy.cluster_checkpoint)
+        best = _trained(strategy.cluster_checkpoint)
+        own = best.info["fingerprint"] == base.fingerprint and set(best.info["split"]["base"]) <= set(base.names)
+        if not own:
+            raise ConfigError(
+                f"`strategy.cluster_checkpoint` {strategy.cluster_checkpoint} must have been trained on base classes of "
+                f"{config.dataset} alone, as they are now."
+            )
 
 
 def embedded_features(learner: Learner, base: ClassTable, device: torch.device) -> Floats:
@@ -103,11 +109,11 @@ def _initial(config: TrialConfig, shape: tuple[int, ...]) -> Learner:
     return build_learner(vanilla_of(config.model_copy(update={"seed": config.evaluation.seed})), shape)
 
 
-def _trained(checkpoint: str | None) -> Learner:
+def _trained(checkpoint: str | None) -> BestWeights:
     assert checkpoint is not None, "the network for clustering has not been trained"
-    learner = load_best(Path(checkpoint)).learner
-    if not learner.embeds_once:
+    best = load_best(Path(checkpoint))
+    if not best.learner.embeds_once:
         raise ConfigError(
             f"`strategy.cluster_checkpoint` {checkpoint} must be of a learner that embeds by running statistics (protonet)."
         )
-    return learner
+    return best

@@ -13,7 +13,6 @@ import typer
 
 from datg.command_line import (
     LEARNER_NAMES,
-    SPACES,
     STRATEGY_NAMES,
     Address,
     CpusPerTrial,
@@ -35,12 +34,20 @@ from datg.command_line import (
     run_command,
 )
 
+SPACES = Path(__file__).resolve().parent.parent / "search_spaces"
+
 
 def compare(
     dataset: Annotated[str | None, typer.Option(help="Data set to compare on.")] = None,
-    strategies: Annotated[str, typer.Option(help=f"all, or some of {STRATEGY_NAMES}, with commas.")] = "all",
-    learner: Annotated[str, typer.Option(help=f"all, or some of {LEARNER_NAMES}, with commas.")] = "protonet",
-    seeds: Annotated[int, typer.Option(min=1, help="How many training seeds: 0, 1, ...")] = 3,
+    strategies: Annotated[
+        str | None, typer.Option(help=f"all, or some of {STRATEGY_NAMES}, with commas.", show_default="all")
+    ] = None,
+    learner: Annotated[
+        str | None, typer.Option(help=f"all, or some of {LEARNER_NAMES}, with commas.", show_default="protonet")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="How many training seeds: 0, 1, ...", show_default="3")
+    ] = None,
     tuned: Annotated[
         list[Path] | None, typer.Option(metavar="CONFIG", help="Exported configuration in the place of defaults.")
     ] = None,
@@ -65,23 +72,26 @@ def compare(
     """Compares strategies on a data set."""
     from datg.config import parse_settings
     from datg.display import console
-    from datg.search.comparison import Comparison
+    from datg.search.comparison import OWN_SECTIONS, Comparison
     from datg.search.comparison_table import compare as rows_of
     from datg.search.comparison_table import flat, shown
     from datg.search.conduct import Request, Resources, prepare, resume_search, show_settings
     from datg.search.watch import watch
 
-    given = parse_settings(settings or [])
-    comparison = None
-    flags: dict[str, str | int | None] = {"task.shots": shots, "evaluation.test_tasks": final_episodes}
-    if resume is None:
-        comparison = Comparison.of(learner, strategies, seeds, settings=given, tuned=tuned or [])
-        flags["learner.name"], flags["strategy.name"] = comparison.pairs()[0]
+    flags: dict[str, object] = {"task.shots": shots, "evaluation.test_tasks": final_episodes}
+    comparison, shared = None, settings or []
+    if resume:
+        flags |= {"strategies": strategies, "learner": learner, "seeds": seeds, "tuned": tuned}
+    else:
+        comparison = Comparison.of(
+            learner or "protonet", strategies or "all", seeds or 3, settings=parse_settings(shared), tuned=tuned or []
+        )
+        shared = [text for text in shared if text.partition(".")[0].strip() not in OWN_SECTIONS]
     request = Request(
         dataset=dataset,
         space_file=space,
         spaces=SPACES,
-        settings=[text for text in settings or [] if not text.startswith(("strategy.", "learner."))],
+        settings=shared,
         flags={key: value for key, value in flags.items() if value is not None},
         output=output,
         data_root=data_root,
@@ -97,7 +107,7 @@ def compare(
     if dry_run:
         show_settings(request, resume)
         return
-    prepared = resume_search(request, resume) if resume else prepare(request)
+    prepared = resume_search(request, resume, comparison=True) if resume else prepare(request)
     form = flat if as_json else shown
     leave(watch(prepared, tracking_uri, lambda done: [form(row) for row in rows_of(done.records())], as_json=as_json))
 

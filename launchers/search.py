@@ -14,7 +14,6 @@ import typer
 
 from datg.command_line import (
     LEARNER_NAMES,
-    SPACES,
     STRATEGY_NAMES,
     Address,
     CpusPerTrial,
@@ -35,6 +34,8 @@ from datg.command_line import (
     leave,
     run_command,
 )
+
+SPACES = Path(__file__).resolve().parent.parent / "search_spaces"
 
 
 def search(

@@ -143,6 +143,14 @@ def test_a_learner_without_running_statistics_cannot_cluster(tmp_path):
         check_clusters(clustered, dataset_of().part("base"))
 
 
+def test_a_network_that_saw_other_classes_cannot_cluster(checkpoint):
+    config = datg(cluster_features="embedding", cluster_checkpoint=str(checkpoint))
+    dataset = dataset_of()
+    check_clusters(config, dataset.part("base"))
+    with pytest.raises(ConfigError, match="must have been trained on base classes of random alone"):
+        check_clusters(config, dataset.table.select([*dataset.split.base[1:], dataset.split.novel[0]]))
+
+
 def test_a_network_that_was_not_trained_is_the_same_in_every_trial():
     base = dataset_of().part("base")
     config = datg(cluster_features="init")

@@ -18,6 +18,7 @@ from datg.trial import check_trial
 from datg.trial_config import TrialConfig
 
 Pair = tuple[str, str]  # learner, strategy
+OWN_SECTIONS = {"strategy": "strategies", "learner": "learner"}  # each with the flag that chooses its names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,14 +29,14 @@ class Comparison:
         learners: names; each is combined with every strategy that is defined for it.
         strategies: names.
         seeds: training seeds 0, 1, ...
-        options: dotted keys of strategies and learners, each set where there is such a key.
-        tuned: exported configurations, whose strategy and learning rate replace the defaults.
+        settings: dotted keys that the user has set; those of strategies and learners reach whatever has such a key.
+        tuned: exported configurations, whose strategy, learner and learning rate replace the defaults.
     """
 
     learners: list[str]
     strategies: list[str]
     seeds: int
-    options: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
     tuned: list[Path] = field(default_factory=list)
 
     @classmethod
@@ -51,7 +52,7 @@ class Comparison:
             learners=_names("learner", learners, list(LEARNERS)),
             strategies=_names("strategy", strategies, list(STRATEGIES)),
             seeds=seeds,
-            options={key: value for key, value in settings.items() if key.startswith(("strategy.", "learner."))},
+            settings=settings,
             tuned=tuned,
         )
         comparison._check_options()
@@ -63,8 +64,11 @@ class Comparison:
         compared: list[type[Any]] = [STRATEGIES[name] for name in self.strategies]
         known = {f"strategy.{entry.name}" for kind in compared for entry in fields(kind)}
         known |= {f"learner.{entry.name}" for name in self.learners for entry in fields(LEARNERS[name].options)}
-        for key in self.options:
-            if key not in known:
+        for key in self.settings:
+            section, _, name = key.partition(".")
+            if section in OWN_SECTIONS and name in ("", "name"):
+                raise ConfigError(f"`{key}` of a comparison is given with --{OWN_SECTIONS[section]}, not with --set.")
+            if section in OWN_SECTIONS and key not in known:
                 raise ConfigError(
                     "no strategy or learner of this comparison has it: " + unknown_name("key", key, known)
                 )
@@ -97,36 +101,52 @@ class Comparison:
         settings = []
         for seed in range(self.seeds):
             for pair in self.pairs():
-                setting = {**self._setting(config, pair), **tuned.get(pair, {}), "seed": seed}
-                check_trial(configured(config, setting), dataset)
+                setting = self._setting(config, pair, tuned.get(pair, {})) | {"seed": seed}
+                try:
+                    check_trial(configured(config, setting), dataset)
+                except ConfigError as error:
+                    lines = (f"{pair[1]} with {pair[0]}: {line}" for line in str(error).splitlines())
+                    raise ConfigError("\n".join(lines)) from error
                 settings.append(setting)
         return settings
 
-    def _setting(self, config: TrialConfig, pair: Pair) -> dict[str, Any]:
+    def _setting(self, config: TrialConfig, pair: Pair, tuned: dict[str, Any]) -> dict[str, Any]:
+        """Defaults or the options of ``config`` < tuned ones < what the user has set."""
         learner, strategy = pair
-        values = config.values()
-        setting: dict[str, Any] = {}
+        setting = dict(tuned)
+        if "training.lr" in self.settings:
+            setting.pop("training.lr", None)
         for section, name, options in (
             ("learner", learner, LEARNERS[learner].options),
             ("strategy", strategy, STRATEGIES[strategy]),
         ):
-            own = values[section] if values[section]["name"] == name else {"name": name}
             names = {entry.name for entry in fields(options)}
-            chosen = {key.partition(".")[2]: value for key, value in self.options.items() if key.startswith(section)}
-            setting[section] = own | {key: value for key, value in chosen.items() if key in names}
+            own = {
+                key.partition(".")[2]: value for key, value in self.settings.items() if key.startswith(f"{section}.")
+            }
+            chosen = {key: value for key, value in own.items() if key in names}
+            given = config.values()[section]
+            setting[section] = tuned.get(section, given if given["name"] == name else {"name": name}) | chosen
         return setting
 
     def _read_tuned(self, config: TrialConfig) -> dict[Pair, dict[str, Any]]:
         found: dict[Pair, dict[str, Any]] = {}
         for path in self.tuned:
-            values, _ = read_export(path)
-            tuned = TrialConfig.of(values)
+            exported, _ = read_export(path)
+            tuned = TrialConfig.of(exported)
             pair = (tuned.learner_name, tuned.strategy_name)
-            if pair not in self.pairs() or tuned.dataset != config.dataset:
+            if pair not in self.pairs():
                 raise ConfigError(
-                    f"`--tuned` {path} is of {pair[1]} with {pair[0]} on {tuned.dataset}, which this comparison does not have."
+                    f"`--tuned` {path} is of {pair[1]} with {pair[0]}, which this comparison does not have."
                 )
-            found[pair] = {"strategy": tuned.values()["strategy"], "training.lr": tuned.training.lr}
+            values, own = tuned.values(), config.values()
+            differing = [key for key in ("dataset", "task", "backbone") if values[key] != own[key]]
+            differing += ["training.preset"] if tuned.training.preset != config.training.preset else []
+            if differing:
+                raise ConfigError(
+                    f"`--tuned` {path} was found with another {', '.join(differing)} than this comparison has."
+                )
+            found[pair] = {key: values[key] for key in ("strategy", "learner")} | {"training.lr": tuned.training.lr}
         return found
 
 

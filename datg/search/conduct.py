@@ -184,8 +184,8 @@ def prepare(request: Request) -> Prepared:
         raise
 
 
-def resume_search(request: Request, search: str) -> Prepared:
-    """Opens a search to go on with it; its configuration comes from its folder.
+def resume_search(request: Request, search: str, *, comparison: bool = False) -> Prepared:
+    """Opens a search, or a ``comparison``, to go on with it; its configuration comes from its folder.
 
     Raises:
         ConfigError: flags that would change the configuration were given.
@@ -194,11 +194,16 @@ def resume_search(request: Request, search: str) -> Prepared:
     folder = find_folder(request.output, search)
     with DriverLock(folder):  # a second driver is turned away at once
         settings = SearchSettings.load(folder)
+    if bool(settings.grid) != comparison:
+        kind, launcher = ("comparison", "compare") if settings.grid else ("search", "search")
+        raise ConfigError(
+            f"{folder.name} is a {kind}; go on with: python launchers/{launcher}.py --resume {folder.name}"
+        )
     changing = sorted(set(request.flags) - {"search.trials"})
     if changing or request.settings or request.dataset or request.space_file:
         raise ConfigError(
-            f"--resume takes its configuration from {folder.settings}; only --trials, resources, --time-budget, --output, "
-            "--data-root, --study-storage and --tracking-uri can be given with it."
+            f"--resume takes its configuration from {folder.settings}; only {'' if comparison else '--trials, '}resources, "
+            "--time-budget, --output, --data-root, --study-storage and --tracking-uri can be given with it."
         )
     dataset = open_dataset(settings.trial_config.dataset, request.data_root or Path(settings.data_root))
     found, expected = dataset.table.fingerprint, settings.provenance["fingerprint"]
@@ -209,8 +214,6 @@ def resume_search(request: Request, search: str) -> Prepared:
         )
     trials = request.flags.get("search.trials")
     if trials is not None:
-        if settings.grid:
-            raise ConfigError(f"{folder.name} is a comparison, whose trials are given; leave out --trials.")
         if trials < settings.trials:
             raise ConfigError(
                 f"`--trials` must be at least {settings.trials}, as many as {folder.name} already asks for, got {trials}."

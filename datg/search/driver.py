@@ -63,7 +63,8 @@ class SearchDriver:
         """Takes up the study where it stands; an empty one gets the paper's setting as its trial 0."""
         self.folder, self.settings, self.study = folder, settings, study
         self.config = settings.trial_config
-        self._bounds = bounds_of(self.config, len(settings.provenance["split"]["base"]))
+        base_classes = len(settings.provenance["split"]["base"])
+        self._bounds = {} if settings.grid else bounds_of(self.config, base_classes)
         self._running: dict[int, optuna.Trial] = {}
         self._pruned: set[int] = set()
         self.situation = Situation(settings.trials)
@@ -130,11 +131,11 @@ class SearchDriver:
 
     def embedding_config(self) -> TrialConfig | None:
         """The network that must be trained before any trial, because base classes are clustered by its embeddings."""
-        for setting in self.settings.grid or [{}]:
-            config = configured(self.config, setting)
-            if lacks_embedding(config):
-                return vanilla_of(config)
-        return None
+        key = "strategy.cluster_features"
+        searched = [entry.values for entry in self.settings.ranges if entry.key == key]
+        settings = self.settings.grid or [{key: value} for values in searched for value in values] or [{}]
+        lacking = any(lacks_embedding(configured(self.config, setting)) for setting in settings)
+        return vanilla_of(self.config) if lacking else None
 
     def report(self, number: int, progress: Progress) -> bool:
         """Passes a validation to the study; returns whether the trial should be pruned."""

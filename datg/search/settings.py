@@ -139,7 +139,7 @@ def resolve_settings(
         ConfigError: with every mistake.
         DataError: the data do not suffice.
     """
-    for key, flag in (("seed", "--seed"), ("dataset", "--dataset")):
+    for key, flag in (("seed", "--seed" if make_grid is None else "--seeds"), ("dataset", "--dataset")):
         if layers.sources.get(key) == "--set":
             raise ConfigError(f"`{key}` of a search is given with {flag}, not with --set.")
     nested = layers.nested()
@@ -152,11 +152,17 @@ def resolve_settings(
         if name is not None and name not in table:
             raise ConfigError(unknown_name(section, str(name), table))
     config = TrialConfig.of({**nested, "dataset": dataset.name, "seed": search["seed"]})
-    check_trial(config, dataset)
+    if make_grid is None:
+        check_trial(config, dataset)
     check_names(str(search["sampler"]), str(search["pruner"]))
     space: Space = []
     grid: list[dict[str, Any]] = []
     if make_grid is not None:
+        given = sorted(
+            key for key in layers.values if key.startswith("search.") and layers.sources[key] in USER_SOURCES
+        )
+        if given:
+            raise ConfigError(f"`{given[0]}` cannot be set: a comparison's trials stand in a grid.")
         grid = make_grid(config)
         search |= {"trials": len(grid), "pruner": "none", "sampler": "random"}
     else:
@@ -190,7 +196,7 @@ def explain(settings: SearchSettings, layers: Layers) -> list[tuple[str, Any, st
     search = {f"search.{key}": getattr(settings, key) for key in ("trials", "sampler", "pruner", "seed")}
     rows = []
     for key, value in {**flatten(settings.config), **search}.items():
-        source = layers.sources.get(key)
+        source = "grid" if settings.grid and key.startswith("search.") else layers.sources.get(key)
         if source is None and key in PRESETS[settings.config["training"]["preset"]]:
             source = f"preset {settings.config['training']['preset']}"
         rows.append((key, value, source or "default"))

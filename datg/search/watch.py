@@ -25,11 +25,14 @@ def watch(
         tracking_uri(uri), parent_run(prepared), prepared.dataset, prepared.records, warn=lambda text: out.print(text)
     )
     out.print(f"search {prepared.folder.name} in {prepared.folder.path}")
+    code = 1
     with prepared.lock:
         view.start()
-        with status_line(lambda: describe(prepared.driver.situation), out):
-            code = conduct(prepared)
-        sent = view.close(status="FINISHED" if code == 0 else "KILLED" if code in (75, 130) else "FAILED")
+        try:
+            with status_line(lambda: describe(prepared.driver.situation), out):
+                code = conduct(prepared)
+        finally:
+            sent = view.close(status="FINISHED" if code == 0 else "KILLED" if code in (75, 130) else "FAILED")
     table = rows(prepared)
     if as_json:
         print(json.dumps({"search": prepared.folder.name, "exit": code, "trials": table}))

@@ -65,8 +65,8 @@ class MetaDropout(Strategy):
         return []
 
     def ranges(self) -> dict[str, dict[str, list[Any]]]:
-        """How many draws the inner loop averages."""
-        return {"strategy.samples": {"int": [1, 4]}, "training.lr": {"log": [1e-4, 1e-2]}}
+        """How many draws the inner loop averages, and the clipping."""
+        return {"strategy.samples": {"int": [1, 4]}, "strategy.clip": {"log": [0.1, 10]}}
 
     @property
     def gradient_clip(self) -> float | None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from datg.generation import mmd
-from datg.generation.mmd import mean_discrepancy
+from datg.generation.mmd import linear_discrepancy, mean_discrepancy
 from datg.seeding import generator
 
 
@@ -48,6 +48,16 @@ def test_one_gaussian_gives_the_value_computed_by_hand(monkeypatch):
     found = mean_discrepancy(x, y, bandwidth=2 / scale)
     assert float(found) == pytest.approx(within - 2 * across)
     assert within - 2 * across == pytest.approx(0.4861698, abs=1e-7)
+
+
+def test_with_a_linear_kernel_the_biased_statistic_is_the_distance_of_the_means():
+    g = generator(0, "points")
+    x, y = (torch.randn(1, number, 3, generator=g, dtype=torch.float64) for number in (4, 5))
+    statistic = (x[0] @ x[0].T).mean() + (y[0] @ y[0].T).mean() - 2 * (x[0] @ y[0].T).mean()
+    torch.testing.assert_close(linear_discrepancy(x, y), statistic[None])
+    several = torch.cat([x, x + 1])
+    assert linear_discrepancy(several, several).shape == (2,)
+    torch.testing.assert_close(linear_discrepancy(several, several), torch.full((2,), 1.5, dtype=torch.float64))
 
 
 def test_a_task_has_no_discrepancy_to_itself():

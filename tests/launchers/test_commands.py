@@ -243,8 +243,10 @@ def test_compare_all_strategies_and_go_on(tmp_path, data_root):
     (parent,) = [entry for entry in runs if "mlflow.parentRunId" not in entry.data.tags]
     assert parent.data.tags["kind"] == "comparison" and parent.info.status == "FINISHED"
     assert {"comparison.md", "comparison.csv"} <= {entry.path for entry in client.list_artifacts(parent.info.run_id)}
-    more = run("search", "--resume", folder.name, "--trials", "20", cwd=tmp_path, data_root=data_root, code=2)
-    assert "is a comparison, whose trials are given" in more.stderr
+    more = run("search", "--resume", folder.name, cwd=tmp_path, data_root=data_root, code=2)
+    assert f"is a comparison; go on with: python launchers/compare.py --resume {folder.name}" in more.stderr
+    other = run("compare", "--resume", folder.name, "--seeds", "2", cwd=tmp_path, data_root=data_root, code=2)
+    assert "--resume takes its configuration from" in other.stderr
 
 
 def test_help_names_every_learner_and_strategy():

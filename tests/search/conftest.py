@@ -17,7 +17,8 @@ def settings_for(dataset: Dataset, root: Path, make_grid: MakeGrid | None = None
     layers = Layers(PRESETS, "training.preset")
     layers.add(content["fixed"], "YAML")
     layers.add({"search": content["search"]}, "YAML")
-    small = {"training.iterations": 40, "training.eval_every": 10, "backbone.filters": 6, "search.trials": 6}
+    small = {"training.iterations": 40, "training.eval_every": 10, "backbone.filters": 6}
+    layers.add({"search.trials": 6}, "YAML")
     layers.add({**small, **{key.replace("__", "."): value for key, value in flags.items()}}, "flag")
     return resolve_settings(dataset, layers, content.get("space"), root=root, external_study=False, make_grid=make_grid)
 

@@ -12,7 +12,7 @@ from datg.final_evaluation import EVALUATION
 from datg.learners import LEARNERS
 from datg.records import TrialRecord
 from datg.search.comparison import Comparison
-from datg.search.comparison_table import Row, compare, flat, paired, shown, write_tables
+from datg.search.comparison_table import Row, compare, flat, shown, write_tables
 from datg.search.driver import SearchDriver
 from datg.search.results import read_records
 from datg.search.space import configured
@@ -68,6 +68,7 @@ def test_options_reach_those_that_have_them(glyphs, data_root):
         ({"strategies": ","}, "name at least one strategy"),
         ({"strategies": "taml"}, "taml is left out with protonet"),
         ({"strategy__alhpa": 1}, "did you mean `strategy.alpha`?"),
+        ({"strategy__name": "datg"}, "`strategy.name` of a comparison is given with --strategies"),
     ],
 )
 def test_mistakes_are_told_by_name(arguments, message):
@@ -77,7 +78,7 @@ def test_mistakes_are_told_by_name(arguments, message):
 
 
 def test_an_impossible_setting_is_refused_before_anything_runs(glyphs, data_root):
-    with pytest.raises(ConfigError, match=r"`strategy.alpha` must be greater than 0, got -1"):
+    with pytest.raises(ConfigError, match=r"datg with protonet: `strategy.alpha` must be greater than 0, got -1"):
         grid_of(glyphs, data_root, comparison(strategy__alpha=-1))
 
 
@@ -92,7 +93,13 @@ def test_tuned_configurations_replace_defaults(glyphs, data_root, tmp_path):
             assert (config.strategy.alpha, config.training.lr) == (0.3, 0.002)
         else:
             assert config.training.lr == 0.001
-    with pytest.raises(ConfigError, match="is of datg with protonet on glyphs, which this comparison does not have"):
+    set_by_hand = comparison(tuned=[path], strategy__alpha=5.0, training__lr=0.01)
+    datg = next(s for s in grid_of(glyphs, data_root, set_by_hand).grid if s["strategy"]["name"] == "datg")
+    assert datg["strategy"]["alpha"] == 5.0 and "training.lr" not in datg
+    path.write_text(yaml.safe_dump({"config": tuned | {"task": {"shots": 5}}}))
+    with pytest.raises(ConfigError, match="was found with another task than this comparison has"):
+        grid_of(glyphs, data_root, comparison(tuned=[path]))
+    with pytest.raises(ConfigError, match="is of datg with protonet, which this comparison does not have"):
         grid_of(glyphs, data_root, comparison(strategies="vanilla", tuned=[path]))
 
 
@@ -113,6 +120,34 @@ def test_the_driver_hands_out_the_grid_in_order_and_goes_on_after_a_stop(glyphs,
     records = read_records(folder, settings, again.study)
     assert records[1].searched == {"learner": "protonet", "strategy": "datg", "seed": 0}
     assert {records[3].tags[key] for key in ("learner", "strategy", "seed")} == {"protonet", "datg", "1"}
+
+
+def test_options_in_yaml_belong_to_the_strategy_they_are_written_for(glyphs, data_root):
+    asked = comparison(strategies="vanilla,datg")
+    settings = settings_for(
+        glyphs, data_root, make_grid=lambda config: asked.grid(glyphs, config), strategy__mmd_weight=0.05
+    )
+    datg = next(setting for setting in settings.grid if setting["strategy"]["name"] == "datg")
+    assert datg["strategy"]["mmd_weight"] == 0.05
+
+
+def test_settings_of_a_search_have_no_place_in_a_comparison(glyphs, data_root):
+    with pytest.raises(ConfigError, match=r"`search.trials` cannot be set: a comparison's trials stand in a grid"):
+        settings_for(glyphs, data_root, make_grid=lambda config: comparison().grid(glyphs, config), search__trials=3)
+
+
+def test_classes_are_clustered_by_a_network_whenever_some_trial_asks_for_it(glyphs, data_root, folder):
+    def wanted(settings):
+        study = open_study(sqlite_url(folder.path / f"{settings.id}.db"), "s", create=True)
+        return SearchDriver(folder, settings, study).embedding_config()
+
+    assert wanted(settings_for(glyphs, data_root)) is None
+    assert wanted(settings_for(glyphs, data_root, strategy__cluster_features="embedding")).strategy_name == "vanilla"
+    asked = comparison(strategy__cluster_features="embedding")
+    assert wanted(grid_of(glyphs, data_root, asked)).learner_name == "protonet"
+    space = {"strategy.cluster_features": {"choice": ["raw", "embedding"]}}
+    searched = settings_for(glyphs, data_root).model_copy(update={"space": space})
+    assert wanted(searched).strategy_name == "vanilla"
 
 
 def record_of(number, strategy, seed, accuracies, folder, outcome="finished"):
@@ -140,7 +175,7 @@ def test_differences_are_paired_by_task_and_seed(folder):
     assert datg.differences["vanilla"].mean == pytest.approx(by_task.mean(), abs=1e-6)
     assert datg.differences["vanilla"].ci95 == pytest.approx(1.96 * by_task.std(ddof=1) / 50**0.5, abs=1e-6)
     assert set(vanilla.differences) == {"datg"}
-    assert vanilla.differences["datg"].mean == pytest.approx(paired(plain, better).mean, abs=1e-6)
+    assert vanilla.differences["datg"].mean == pytest.approx(-by_task.mean(), abs=1e-6)
     assert vanilla.accuracy == pytest.approx(np.mean(list(plain.values())), abs=1e-6)
     assert vanilla.spread == pytest.approx(np.std([a.mean() for a in plain.values()], ddof=1), abs=1e-6)
     assert (datg.seeds, datg.failures) == (2, "1 diverged")
