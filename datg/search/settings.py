@@ -152,29 +152,15 @@ def resolve_settings(
         if name is not None and name not in table:
             raise ConfigError(unknown_name(section, str(name), table))
     config = TrialConfig.of({**nested, "dataset": dataset.name, "seed": search["seed"]})
-    if make_grid is None:
-        check_trial(config, dataset)
     check_names(str(search["sampler"]), str(search["pruner"]))
     space: Space = []
     grid: list[dict[str, Any]] = []
-    if make_grid is not None:
-        given = sorted(
-            key for key in layers.values if key.startswith("search.") and layers.sources[key] in USER_SOURCES
-        )
-        if given:
-            raise ConfigError(f"`{given[0]}` cannot be set: a comparison's trials stand in a grid.")
+    if make_grid is None:
+        space = _space(raw_space or {}, config, layers, dataset)
+    else:
+        _refuse_search_keys(layers)
         grid = make_grid(config)
         search |= {"trials": len(grid), "pruner": "none", "sampler": "random"}
-    else:
-        # A key that the user sets is not searched.
-        whole = whole_space(raw_space or {}, config)
-        space = [entry for entry in whole if layers.sources.get(entry.key) not in USER_SOURCES]
-        if not space:
-            raise ConfigError(
-                f"nothing is left to search for strategy {config.strategy_name}; add a key to the `space` of the YAML, or train "
-                "it with launchers/train.py."
-            )
-        check_space(space, config, bounds_of(config, len(dataset.split.base)))
     try:
         return SearchSettings(
             id=uuid.uuid4().hex,
@@ -189,6 +175,26 @@ def resolve_settings(
         )
     except ValidationError as error:
         raise ConfigError("\n".join(sentences(error, SearchSettings, "search."))) from None
+
+
+def _space(given: Any, config: TrialConfig, layers: Layers, dataset: Dataset) -> Space:
+    """What is searched: what the strategy and the YAML name, without the keys that the user has set."""
+    check_trial(config, dataset)
+    whole = whole_space(given, config)
+    space = [entry for entry in whole if layers.sources.get(entry.key) not in USER_SOURCES]
+    if not space:
+        raise ConfigError(
+            f"nothing is left to search for strategy {config.strategy_name}; add a key to the `space` of the YAML, or train it "
+            "with launchers/train.py."
+        )
+    check_space(space, config, bounds_of(config, len(dataset.split.base)))
+    return space
+
+
+def _refuse_search_keys(layers: Layers) -> None:
+    for key, source in layers.sources.items():
+        if key.startswith("search.") and source in USER_SOURCES:
+            raise ConfigError(f"`{key}` cannot be set: a comparison's trials stand in a grid.")
 
 
 def explain(settings: SearchSettings, layers: Layers) -> list[tuple[str, Any, str]]:
