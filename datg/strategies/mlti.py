@@ -33,7 +33,8 @@ class Mlti(Strategy):
         alpha: of lambda ~ Beta(alpha, beta), the share of the task itself.
         beta: likewise.
         mixer: cutmix or linear; auto is cutmix for pictures, linear for cells.
-        layer: input, random (uniform in 0..L_S) or a number; auto is the input for pictures, 1 for cells.
+        layer: input, random (uniform in 0..L_S) or a number; auto is the input for pictures (random if they are mixed linearly),
+            1 for cells.
         cross_prob: the probability of a cross-task pair.
         within: what happens to the others: the same operation on the task and its permutation, or query_mix: Mixup of its
             queries alone, with both labels; auto is same_op for pictures, query_mix for cells.
