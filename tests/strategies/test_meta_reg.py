@@ -53,7 +53,7 @@ def test_support_and_query_pass_draws_of_their_own_around_the_weights(shape):
         mean = net.backbone.get_parameter(name)
         draws = torch.stack([net.draw()[name] for _ in range(200)])
         # 200 draws: their mean misses by 6 standard errors in two of a billion, and there are hundreds of weights.
-        assert float((draws.mean(0) - mean).abs().max()) < 6 * float(softplus(rho).max()) / 200**0.5
+        assert (draws.mean(0) - mean).abs().max().item() < 6 * softplus(rho).max().item() / 200**0.5
 
 
 def test_the_loss_is_cross_entropy_plus_beta_times_the_divergence():
