@@ -74,8 +74,11 @@ PAIRS = [
 ]
 
 
-@pytest.mark.parametrize(("strategy", "learner"), PAIRS)
-@pytest.mark.parametrize("preset", ["paper", "mlti"])
+@pytest.mark.parametrize(
+    ("strategy", "learner", "preset"),
+    # The other optimiser concerns no strategy: once without and once with an inner loop is enough.
+    [(*pair, "mlti") for pair in PAIRS] + [("datg", "protonet", "paper"), ("vanilla", "maml", "paper")],
+)
 def test_a_continued_trial_is_the_same_to_the_bit(strategy, learner, preset, tmp_path):
     few = {"samples_test": 2} if strategy == "meta_dropout" else {}  # 30 draws take ten seconds
     config = config_of(strategy={"name": strategy, **few}, learner={"name": learner}, training={"preset": preset})
