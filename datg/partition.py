@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from datg.data.class_table import ClassTable
@@ -54,7 +53,7 @@ def check_clusters(config: TrialConfig, base: ClassTable) -> None:
     """Checks what :func:`partition` would refuse, as far as that costs nothing.
 
     Raises:
-        ConfigError: there are too few classes, or a file does not fit them.
+        ConfigError: there are too few classes, a file does not fit them, or a checkpoint saw others.
     """
     strategy = config.strategy
     assert isinstance(strategy, ClusteredMixup)
@@ -78,7 +77,8 @@ def embedded_features(learner: Learner, base: ClassTable, device: torch.device) 
         classes = embed_all(learner, Classes.of(base, device=device))
         normalised = torch.nn.functional.normalize(classes.examples, dim=1)
         means = [part.mean(0) for part in normalised.split(classes.counts.tolist())]
-        return torch.stack(means).double().cpu().numpy().astype(np.float64)
+        features: Floats = torch.stack(means).double().cpu().numpy()
+        return features
 
 
 def vanilla_of(config: TrialConfig) -> TrialConfig:

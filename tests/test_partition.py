@@ -7,6 +7,7 @@ import yaml
 
 from datg.errors import ConfigError
 from datg.evaluation import embed_all
+from datg.generation.clustering import cluster_classes
 from datg.network import build_learner, load_best
 from datg.partition import (
     check_clusters,
@@ -16,6 +17,7 @@ from datg.partition import (
     vanilla_of,
     with_embedding,
 )
+from datg.seeding import derive_seed
 from datg.tasks import Classes
 from datg.trial import BEST, CLUSTERS, TrialData, run_trial
 from tests.test_trial import config_of, dataset_of
@@ -151,10 +153,18 @@ def test_a_network_that_saw_other_classes_cannot_cluster(checkpoint):
         check_clusters(config, dataset.table.select([*dataset.split.base[1:], dataset.split.novel[0]]))
 
 
-def test_a_network_that_was_not_trained_is_the_same_in_every_trial():
+def test_a_network_that_was_not_trained_clusters_by_its_first_weights():
     base = dataset_of().part("base")
-    config = datg(cluster_features="init")
-    expected = build_learner(vanilla_of(config), base.shape)
-    np.testing.assert_allclose(
-        partition(config, base, CPU).distances.shape, embedded_features(expected, base, CPU).shape[:1]
+    config = datg(cluster_features="init").model_copy(update={"seed": 7})
+    untrained = build_learner(vanilla_of(datg()), base.shape)  # of the evaluation's seed, not of the training's
+    expected = cluster_classes(
+        base.names,
+        embedded_features(untrained, base, CPU),
+        clusters=2,
+        ways=3,
+        source="init",
+        seed=derive_seed(0, "clusters"),
     )
+    found = partition(config, base, CPU)
+    assert (found.assignment == expected.assignment).all()
+    np.testing.assert_allclose(found.distances, expected.distances)
