@@ -18,6 +18,11 @@ from datg.errors import DatgError, StateError
 
 LEARNER_NAMES = "protonet, maml, anil, reptile"  # importing the tables would take a second of every --help
 STRATEGY_NAMES = "vanilla, meta_reg, taml, meta_dropout, metamix, meta_maxup, mlti, random_mixup, inter_cluster, datg"
+FORM_NAMES = (
+    "array-pickles, cache-pickles, class-pickles, csv-lists, isic-challenge, ham10000, npz, h5ad, split-folders, super-classes, "
+    + "folder"
+)
+PROTOCOL_NAMES = "random, file, as-given, groups, hold-out, leave-one-out, dermnet-s, mini-imagenet-s"
 FILE_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 DataRoot = Annotated[
@@ -40,6 +45,7 @@ GpusPerTrial = Annotated[float | None, typer.Option(min=0.0, help="May be a frac
 Address = Annotated[str | None, typer.Option(help="Ray cluster, or auto.", show_default="Ray is started here")]
 StudyStorage = Annotated[str | None, typer.Option(help="URL of an Optuna database.", show_default="sqlite")]
 TimeBudget = Annotated[float | None, typer.Option(min=0.0, help="Seconds; then stop, to be resumed.")]
+TestDataset = Annotated[str | None, typer.Option(help="Novel classes of another data set.", show_default="of the same")]
 FinalEpisodes = Annotated[int | None, typer.Option(min=2, help="Test tasks.", show_default="20000")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Prints every value and where it came from.")]
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from datg.config import Layers, parse_settings
-from datg.data.catalog import Dataset, data_root, open_dataset
+from datg.data.catalog import Dataset, data_root, open_dataset, tested_on
 from datg.errors import ConfigError, DataError
 from datg.evaluation import load_evaluation
 from datg.files import read_yaml, write_yaml
@@ -90,9 +90,19 @@ class PreparedTraining:
 
 
 def prepare_training(
-    path: Path, settings: list[str], *, seeds: int, output: Path, root: Path | None, device: str | None
+    path: Path,
+    settings: list[str],
+    *,
+    seeds: int,
+    output: Path,
+    root: Path | None,
+    device: str | None,
+    test_dataset: str | None = None,
+    all_base_examples: bool = False,
 ) -> PreparedTraining:
     """Checks an exported configuration and opens the folder of the training below ``output``.
+
+    With ``all_base_examples`` the examples held out for validation are trained on, too, and the last weights are kept.
 
     Raises:
         ConfigError: the configuration is not valid, or the folder belongs to another one.
@@ -102,21 +112,32 @@ def prepare_training(
     layers = Layers(PRESETS, "training.preset")
     layers.add(values, str(path))
     layers.add(parse_settings(settings), "--set")
+    if test_dataset is not None:
+        layers.add({"evaluation.test_dataset": test_dataset}, "flag")
+    if all_base_examples:
+        layers.add({"training.keep": "last"}, "flag")
     try:
         config = TrialConfig.of(layers.nested())
     except ConfigError as error:
         raise ConfigError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from error
     dataset = open_dataset(config.dataset, data_root(root))
+    dataset = tested_on(dataset, config.evaluation.test_dataset, data_root(root))
     expected = provenance.get("data", {}).get("fingerprint")
     if expected not in (None, dataset.table.fingerprint):
         raise DataError(
             f"{path} was found on other data than {config.dataset} holds now (fingerprint {str(expected)[:16]}, not "
             f"{dataset.table.fingerprint[:16]}); import the old data again, or remove `provenance.data` to train anyway."
         )
+    if all_base_examples:
+        dataset = dataset.with_held_out()
     check_trial(config, dataset)
     chosen = choose_device(device)
     task = f"{config.task.ways}way-{config.task.shots}shot"
     folder = output.absolute() / f"{path.stem}-{config.strategy_name}-{config.learner_name}-{task}-final"
+    if config.evaluation.test_dataset:
+        folder = folder.with_name(f"{folder.name}-on-{config.evaluation.test_dataset}")
+    if all_base_examples:
+        folder = folder.with_name(f"{folder.name}-all-base-examples")
     known = read_yaml(folder / TRAINING) if (folder / TRAINING).exists() else {}
     identity = str(known.get("id") or uuid.uuid4().hex)
     content = {"id": identity, "config": config.values(), "provenance": {**provenance, "data": provenance_of(dataset)}}

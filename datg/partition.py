@@ -46,7 +46,15 @@ def partition(config: TrialConfig, base: ClassTable, device: torch.device) -> Cl
     else:
         learner = _initial(config, base.shape) if source == "init" else _trained(strategy.cluster_checkpoint).learner
         features = embedded_features(learner.to(device), base, device)
-    return cluster_classes(base.names, features, clusters=strategy.clusters, ways=ways, source=source, seed=seed)
+    return cluster_classes(
+        base.names,
+        features,
+        clusters=strategy.clusters,
+        ways=ways,
+        source=source,
+        seed=seed,
+        smallest=strategy.smallest_cluster(ways),
+    )
 
 
 def check_clusters(config: TrialConfig, base: ClassTable) -> None:
@@ -57,7 +65,7 @@ def check_clusters(config: TrialConfig, base: ClassTable) -> None:
     """
     strategy = config.strategy
     assert isinstance(strategy, ClusteredMixup)
-    check_number(strategy.clusters, len(base), config.task.ways)
+    check_number(strategy.clusters, len(base), strategy.smallest_cluster(config.task.ways))
     if strategy.cluster_features == "file":
         partition(config, base, torch.device("cpu"))
     if strategy.cluster_checkpoint is not None:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from datg.backbones import BACKBONES
 from datg.checkpoint import load_checkpoint, save_checkpoint
 from datg.data.catalog import Dataset
 from datg.data.class_table import ClassTable
+from datg.data.import_settings import PARTS
 from datg.data.splits import check_split, check_tasks
 from datg.errors import ConfigError, StateError
 from datg.evaluation import Evaluation, evaluate
@@ -67,7 +67,9 @@ class TrialData:
 
 def provenance_of(dataset: Dataset) -> dict[str, Any]:
     """Which data a result belongs to."""
-    return {"fingerprint": dataset.table.fingerprint, "split": dataset.split.model_dump()}
+    own = {"fingerprint": dataset.table.fingerprint, "split": dataset.split.model_dump()}
+    other = dataset.tested_on
+    return own if other is None else {**own, "tested on": {"dataset": other.name, **provenance_of(other)}}
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class Progress:
         losses: mean of each part since the last validation.
         accuracy: on the validation tasks.
         ci95: half-width of its 95 % interval over tasks.
-        objective: the best validation accuracy so far.
+        objective: the validation accuracy of the weights that are kept: the best so far, or the last.
         objective_ci95: its half-width.
         best_iteration: when that was.
     """
@@ -117,10 +119,10 @@ def check_trial(config: TrialConfig, dataset: Dataset) -> None:
         ConfigError: too many clusters for the base classes, or a backbone that cannot read the examples.
         DataError: a part of the split has too few classes or examples for the tasks.
     """
-    counts = dict(zip(dataset.table.names, (int(n) for n in dataset.table.counts), strict=True))
     task = config.task
-    check_split(dataset.split, counts)
-    check_tasks(dataset.split, counts, ways=task.ways, shots=task.shots, queries=task.queries)
+    check_split(dataset.split, dataset.table.sizes)
+    parts = {part: dataset.part(part).sizes for part in PARTS}
+    check_tasks(parts, ways=task.ways, shots=task.shots, queries=task.queries)
     shape = dataset.table.shape
     BACKBONES[config.backbone_name].check_shape(shape)
     problems = config.strategy.problems(config.surroundings(shape))
@@ -210,7 +212,7 @@ class _Run:
         losses = self.training.advance(min(every, total - self.training.iteration))
         found = validate(self.config, self.training.learner, self.validation)
         before = self.history[-1] if self.history else None
-        improved = before is None or found.mean > before.objective
+        improved = before is None or found.mean > before.objective or self.config.training.keep == "last"
         progress = Progress(
             iteration=self.training.iteration,
             time=time.time(),
@@ -261,7 +263,7 @@ def make_training(
     """
     settings = config.training
     learner = build_learner(config, data.base.shape).to(device)
-    memberships = None if clusters is None else _memberships(clusters).to(device)
+    memberships = None if clusters is None else torch.from_numpy(clusters.memberships()).to(device)
     return Training(
         learner,
         config.strategy,
@@ -282,11 +284,6 @@ def make_training(
             gamma=settings.gamma,
         ),
     )
-
-
-def _memberships(clusters: Clusters) -> Tensor:
-    """`(k, C)` bool: which class is in which cluster."""
-    return torch.from_numpy(clusters.assignment)[None] == torch.arange(clusters.number)[:, None]
 
 
 def validate(config: TrialConfig, learner: Learner, sampler: TaskSampler) -> Evaluation:

@@ -85,6 +85,7 @@ class TrainingSection(_Section):
         iterations: outer updates.
         batch: B, tasks a meta-batch.
         eval_every: iterations between validations.
+        keep: the weights that are evaluated and exported: those of the best validation, or the last ones.
     """
 
     preset: Literal["paper", "mlti"] = DEFAULT_PRESET  # type: ignore[assignment]
@@ -97,6 +98,7 @@ class TrainingSection(_Section):
     iterations: Positive = 15_000
     batch: Positive = 4
     eval_every: Positive = 500
+    keep: Literal["best", "last"] = "best"
 
     @model_validator(mode="before")
     @classmethod
@@ -114,11 +116,13 @@ class EvaluationSection(_Section):
         seed: of the tasks.
         validation_tasks: scored every ``training.eval_every`` iterations.
         test_tasks: of the final evaluation on novel classes.
+        test_dataset: whose novel classes those are; None for those of the data set itself (cross-domain: paper, Table 2).
     """
 
     seed: Annotated[int, Field(ge=0)] = 0
     validation_tasks: Annotated[int, Field(ge=2)] = 2000
     test_tasks: Annotated[int, Field(ge=2)] = 20_000
+    test_dataset: str | None = None
 
 
 class TrialConfig(_Section):

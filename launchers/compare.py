@@ -27,6 +27,7 @@ from datg.command_line import (
     Shots,
     Space,
     StudyStorage,
+    TestDataset,
     TimeBudget,
     TrackingUri,
     Verbose,
@@ -60,6 +61,7 @@ def compare(
     study_storage: StudyStorage = None,
     time_budget: TimeBudget = None,
     final_episodes: FinalEpisodes = None,
+    test_dataset: TestDataset = None,
     resume: Annotated[str | None, typer.Option(metavar="COMPARISON", help="Goes on with a comparison.")] = None,
     settings: Settings = None,
     data_root: DataRoot = None,
@@ -78,7 +80,11 @@ def compare(
     from datg.search.conduct import Request, Resources, prepare, resume_search, show_settings
     from datg.search.watch import watch
 
-    flags: dict[str, object] = {"task.shots": shots, "evaluation.test_tasks": final_episodes}
+    flags: dict[str, object] = {
+        "task.shots": shots,
+        "evaluation.test_tasks": final_episodes,
+        "evaluation.test_dataset": test_dataset,
+    }
     comparison, shared = None, settings or []
     if resume:
         flags |= {"strategies": strategies, "learner": learner, "seeds": seeds, "tuned": tuned}

@@ -12,13 +12,14 @@ from typing import Annotated
 
 import typer
 
-from datg.command_line import DataRoot, Json, Verbose, run_command
+from datg.command_line import DataRoot, Json, TestDataset, Verbose, run_command
 
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run's folder (trial, search or final training) or a checkpoint.")],
     episodes: Annotated[int | None, typer.Option(min=2, help="Tasks.", show_default="20000")] = None,
     shots: Annotated[int | None, typer.Option(min=1, help="K.", show_default="as trained")] = None,
+    test_dataset: TestDataset = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.", show_default="cuda if there is one")] = None,
     data_root: DataRoot = None,
     save: Annotated[Path | None, typer.Option(help="Parquet file for the accuracy of every task.")] = None,
@@ -33,7 +34,7 @@ def evaluate(
 
     keep_freed_memory()
     path = find_weights(run)
-    config, novel = novel_classes(path, data_root, shots=shots)
+    config, novel = novel_classes(path, data_root, shots=shots, test_dataset=test_dataset)
     total, started = episodes or config.evaluation.test_tasks, time.perf_counter()
     with progress_bar(console()) as show:
         found = evaluate_best(
@@ -51,7 +52,10 @@ def evaluate(
     if as_json:
         print(json.dumps({**result, "seconds": seconds}))
     else:
-        print(f"{path}: {config.strategy_name}, {config.learner_name} on {config.dataset}")
+        tested_on = test_dataset or config.evaluation.test_dataset or config.dataset
+        print(
+            f"{path}: {config.strategy_name}, {config.learner_name} trained on {config.dataset}, tested on {tested_on}"
+        )
         print(
             f"{task['ways']}-way {task['shots']}-shot, {total} tasks of novel classes: "
             f"{found.mean:.4f} ± {found.ci95:.4f} (95 %), {seconds:.1f} s"

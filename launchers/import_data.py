@@ -1,7 +1,10 @@
-"""Imports raw pictures into a data set that every other command finds by name.
+"""Imports raw files into a data set that every other command finds by name.
 
-python launchers/import_data.py dermnet /data/Dermnet --min-images 20
-python launchers/import_data.py moles /data/moles --protocol random --base-classes 20 --novel-classes 10
+python launchers/import_data.py dermnet /data/Dermnet --min-examples 20
+python launchers/import_data.py mini_imagenet /data/miniImagenet       # pickles, caches, CSV lists or folders
+python launchers/import_data.py isic /data/ISIC2018 --protocol leave-one-out --left-out MEL
+python launchers/import_data.py tabula_muris /data/tabula-muris-comet.h5ad
+python launchers/import_data.py moles /data/moles.zip --protocol random --base-classes 20 --novel-classes 10
 """
 
 import json
@@ -11,79 +14,129 @@ from typing import Annotated
 
 import typer
 
-from datg.command_line import DataRoot, Json, Verbose, run_command
+from datg.command_line import FORM_NAMES, PROTOCOL_NAMES, DataRoot, Json, Verbose, run_command
+
+SPACES = Path(__file__).resolve().parent.parent / "search_spaces"
 
 
 class Duplicates(StrEnum):
-    """What happens to a picture that stands in several classes."""
+    """What happens to an example that stands in several classes."""
 
     DROP = "drop"
     KEEP = "keep"
 
 
+class Preparation(StrEnum):
+    """What happens to the numbers of cells."""
+
+    COUNTS = "counts"
+    NONE = "none"
+
+
+class ScaleOn(StrEnum):
+    """Which cells genes are chosen and scaled on."""
+
+    ALL = "all"
+    BASE = "base"
+
+
 def import_data(
     name: Annotated[str, typer.Argument(help="Name of the data set from now on.")],
-    raw: Annotated[Path, typer.Argument(help="The raw files, for instance a folder of class folders.")],
-    form: Annotated[
-        str | None, typer.Option(help="Form of the raw files.", show_default="by name, else folder")
-    ] = None,
+    raw: Annotated[Path, typer.Argument(help="The raw files: a folder, a file, or a zip or tar of one.")],
+    form: Annotated[str | None, typer.Option(help=f"{FORM_NAMES}.", show_default="recognised")] = None,
     protocol: Annotated[
         str | None,
-        typer.Option(help="How classes are split: dermnet-s, random, file.", show_default="by name, else random"),
+        typer.Option(
+            "--protocol",
+            "--split",
+            help=f"{PROTOCOL_NAMES}. Hold-out validates on new examples of known classes, leave-one-out on one new class.",
+            show_default="of search_spaces/NAME.yaml, else as-given or random",
+        ),
     ] = None,
-    min_images: Annotated[int, typer.Option(min=1, help="Leave out classes with fewer pictures.")] = 20,
-    image_size: Annotated[int, typer.Option(min=16, help="Side of the stored pictures in pixels.")] = 84,
+    min_examples: Annotated[
+        int | None,
+        typer.Option("--min-examples", "--min-images", min=1, help="Leave out smaller classes.", show_default="20"),
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(min=16, help="Side of the stored pictures in pixels.", show_default="84")
+    ] = None,
     duplicates: Annotated[
-        Duplicates, typer.Option(help="Pictures in several classes: drop or keep.")
-    ] = Duplicates.DROP,
-    base_classes: Annotated[int, typer.Option(min=1, help="For protocol random.")] = 20,
-    validation_classes: Annotated[int, typer.Option(min=1, help="For protocol random.")] = 12,
-    novel_classes: Annotated[int, typer.Option(min=1, help="For protocol random.")] = 20,
-    split_seed: Annotated[int, typer.Option(min=0, help="For protocol random.")] = 0,
-    split_file: Annotated[
-        Path | None, typer.Option(help="For protocol file: YAML with base, validation, novel.")
+        Duplicates | None, typer.Option(help="Examples in several classes.", show_default="drop")
     ] = None,
+    base_classes: Annotated[
+        int | None, typer.Option(min=1, help="For random, hold-out, leave-one-out.", show_default="20")
+    ] = None,
+    validation_classes: Annotated[int | None, typer.Option(min=1, help="For random.", show_default="12")] = None,
+    novel_classes: Annotated[int | None, typer.Option(min=1, help="For random.", show_default="20")] = None,
+    split_seed: Annotated[
+        int | None, typer.Option(min=0, help="For random, hold-out, leave-one-out.", show_default="0")
+    ] = None,
+    split_file: Annotated[
+        Path | None, typer.Option(help="For file and groups: YAML with base, validation, novel.")
+    ] = None,
+    ratio: Annotated[
+        float | None, typer.Option(help="For mini-imagenet-s: share of training classes.", show_default="0.2")
+    ] = None,
+    held_out: Annotated[
+        float | None, typer.Option(help="For hold-out, leave-one-out: share of examples.", show_default="0.2")
+    ] = None,
+    left_out: Annotated[str | None, typer.Option(help="For leave-one-out: the class.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Of cells: names their class.")] = None,
+    group_column: Annotated[str | None, typer.Option(help="Of cells: what groups splits by.")] = None,
+    preparation: Annotated[
+        Preparation | None, typer.Option(help="Of cells: raw counts are normalised and scaled.", show_default="counts")
+    ] = None,
+    scale_on: Annotated[
+        ScaleOn | None, typer.Option(help="Of cells: which ones choose and scale genes.", show_default="all")
+    ] = None,
+    class_list: Annotated[
+        Path | None, typer.Option(help="Of super-classes: YAML; written if it does not exist.")
+    ] = None,
+    ways: Annotated[int | None, typer.Option(min=2, help="N that must be possible.", show_default="5")] = None,
+    shots: Annotated[int | None, typer.Option(min=1, help="K that must be possible.", show_default="1")] = None,
+    queries: Annotated[int | None, typer.Option(min=1, help="Q that must be possible.", show_default="15")] = None,
     data_root: DataRoot = None,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
     """Imports RAW as data set NAME."""
-    from datg.data import catalog
-    from datg.data.importers import ImportRequest, import_raw
-    from datg.data.splits import SplitOptions
+    from datg.data.catalog import data_root as find_root
+    from datg.data.import_report import describe
+    from datg.data.importing import import_raw, make_request
     from datg.display import console, progress_bar
 
-    request = ImportRequest(
-        name=name,
-        raw=raw,
-        form=form,
-        protocol=protocol,
-        image_size=image_size,
-        min_images=min_images,
-        keep_duplicates=duplicates is Duplicates.KEEP,
-        split=SplitOptions(
-            base=base_classes, validation=validation_classes, novel=novel_classes, seed=split_seed, file=split_file
-        ),
-    )
+    flags = {
+        "form": form,
+        "protocol": protocol,
+        "min_examples": min_examples,
+        "image_size": image_size,
+        "duplicates": duplicates and duplicates.value,
+        "base_classes": base_classes,
+        "validation_classes": validation_classes,
+        "novel_classes": novel_classes,
+        "split_seed": split_seed,
+        "split_file": split_file,
+        "ratio": ratio,
+        "held_out": held_out,
+        "left_out": left_out,
+        "label_column": label_column,
+        "group_column": group_column,
+        "preparation": preparation and preparation.value,
+        "scale_on": scale_on and scale_on.value,
+        "class_list": class_list,
+    }
+    task = {"ways": ways, "shots": shots, "queries": queries}
+    request = make_request(name, raw, flags, task, spaces=SPACES)
     out = console()
     with progress_bar(out) as show:
-        dataset = import_raw(request, catalog.data_root(data_root), progress=show)
-    report = dataset.table.description["report"]
+        dataset = import_raw(
+            request, find_root(data_root), say=lambda text: out.print(text, soft_wrap=True), progress=show
+        )
     if as_json:
-        print(json.dumps({"fingerprint": dataset.table.fingerprint, **report, "split": dataset.split.model_dump()}))
-        return
-    for key, value in report.items():
-        print(f"{key:32} {len(value) if isinstance(value, dict) else value}")
-    for source, reason in report["refused"].items():
-        print(f"  refused {source}: {reason}")
-    for low, high, number in dataset.table.size_histogram():
-        print(f"  {number:4} classes with {low} to {high} examples")
-    split = dataset.split
-    print(
-        f"split {split.protocol}: {len(split.base)} base, {len(split.validation)} validation, {len(split.novel)} novel classes"
-    )
-    print(f"fingerprint {dataset.table.fingerprint}")
-    print(f"next: python launchers/search.py --dataset {name}")
+        table, split = dataset.table, dataset.split.model_dump()
+        print(json.dumps({"fingerprint": table.fingerprint, **table.description["report"], "split": split}))
+    else:
+        print("\n".join(describe(dataset)))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ python launchers/search.py --dataset glyphs
 python launchers/search.py --dataset dermnet --address auto --gpus-per-trial 0.25
 python launchers/search.py --dataset dermnet --learner maml --strategy metamix    # searches what metamix has
 python launchers/search.py --dataset dermnet --trials 6 --set training.iterations=200 --set training.eval_every=50
+python launchers/search.py --dataset mini_imagenet --test-dataset dermnet         # cross-domain: final evaluations on dermnet
 python launchers/search.py --resume dermnet-20261122-1
 """
 
@@ -28,6 +29,7 @@ from datg.command_line import (
     Shots,
     Space,
     StudyStorage,
+    TestDataset,
     TimeBudget,
     TrackingUri,
     Verbose,
@@ -59,6 +61,7 @@ def search(
     time_budget: TimeBudget = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of sampler and training.", show_default="0")] = None,
     final_episodes: FinalEpisodes = None,
+    test_dataset: TestDataset = None,
     resume: Annotated[str | None, typer.Option(metavar="SEARCH", help="Goes on with a search.")] = None,
     settings: Settings = None,
     data_root: DataRoot = None,
@@ -82,6 +85,7 @@ def search(
         "search.pruner": pruner,
         "search.seed": seed,
         "evaluation.test_tasks": final_episodes,
+        "evaluation.test_dataset": test_dataset,
     }
     request = Request(
         dataset=dataset,

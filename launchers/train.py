@@ -1,6 +1,7 @@
 """Final training of a configuration with several seeds, each evaluated on novel classes, logged to MLflow.
 
     python launchers/train.py configs/dermnet-20261122-1-top1.yaml --seeds 3
+    python launchers/train.py configs/isic-20261122-1-top1.yaml --all-base-examples   # held-out examples, too
     python launchers/train.py search_spaces/dermnet.yaml --set strategy.name=vanilla   # a baseline, at the paper's setting
 
 Run again with the same arguments it goes on where it was stopped.
@@ -12,13 +13,17 @@ from typing import Annotated
 
 import typer
 
-from datg.command_line import DataRoot, Json, Output, Settings, TrackingUri, Verbose, leave, run_command
+from datg.command_line import DataRoot, Json, Output, Settings, TestDataset, TrackingUri, Verbose, leave, run_command
 
 
 def train(
     config: Annotated[Path, typer.Argument(help="An exported configuration, or a search space's fixed values.")],
     seeds: Annotated[int, typer.Option(min=1, help="How many training seeds: 0, 1, ...")] = 1,
     settings: Settings = None,
+    test_dataset: TestDataset = None,
+    all_base_examples: Annotated[
+        bool, typer.Option("--all-base-examples", help="Trains on held-out examples, too, and keeps the last weights.")
+    ] = False,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.", show_default="cuda if there is one")] = None,
     data_root: DataRoot = None,
     output: Output = Path("runs"),
@@ -32,8 +37,19 @@ def train(
     from datg.tracking.view import MlflowView
     from datg.tracking.view import tracking_uri as store
 
-    prepared = prepare_training(config, settings or [], seeds=seeds, output=output, root=data_root, device=device)
+    prepared = prepare_training(
+        config,
+        settings or [],
+        seeds=seeds,
+        output=output,
+        root=data_root,
+        device=device,
+        test_dataset=test_dataset,
+        all_base_examples=all_base_examples,
+    )
     out = console()
+    if all_base_examples:
+        out.print("validation examples are trained on: validation accuracies tell nothing, the last weights are kept.")
     out.print(f"final training {prepared.folder.name} in {prepared.folder}", soft_wrap=True)
     view = MlflowView(
         store(tracking_uri),

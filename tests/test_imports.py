@@ -24,7 +24,7 @@ assert result.last.iteration == 6
 """
 
 LAYERS = [
-    ["datg.errors", "datg.config", "datg.seeding", "datg.files", "datg.memory", "datg.checkpoint"],
+    ["datg.errors", "datg.config", "datg.seeding", "datg.files", "datg.memory", "datg.checkpoint", "datg.space_file"],
     ["datg.data"],
     ["datg.tasks", "datg.backbones"],
     ["datg.learners"],

@@ -1,42 +1,64 @@
-"""Data sets by name: how a known one is imported by default, and how an imported or built-in one is opened."""
+"""Data sets by name: how an imported or built-in one is opened."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock
 
 from datg.data.class_table import ClassTable, open_table
 from datg.data.glyphs import write_glyphs
-from datg.data.splits import Split
-from datg.errors import DataError
+from datg.data.splits import HELD_OUT, Split
+from datg.errors import ConfigError, DataError
 
-
-@dataclass(frozen=True, kw_only=True)
-class ImportDefaults:
-    """How raw files of one data set are read unless the user says otherwise."""
-
-    form: str = "folder"
-    protocol: str = "random"
-
-
-IMPORT_DEFAULTS: dict[str, ImportDefaults] = {
-    "dermnet": ImportDefaults(protocol="dermnet-s"),
-}
 BUILT_IN = {"glyphs": write_glyphs}
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A class table with its split."""
+    """A class table with its split.
+
+    Attributes:
+        name: of the data set.
+        table: all its classes.
+        split: which of them are base, validation and novel.
+        tested_on: another data set whose novel classes are tested on instead of the own ones (cross-domain).
+    """
 
     name: str
     table: ClassTable
     split: Split
+    tested_on: "Dataset | None" = None
+
+    def owner(self, part: str) -> "Dataset":
+        """The data set whose classes make up ``part``."""
+        return self.tested_on if part == "novel" and self.tested_on is not None else self
 
     def part(self, name: str) -> ClassTable:
         """The classes of part ``name``: base, validation or novel."""
-        return self.table.select(self.split.part(name))
+        owner = self.owner(name)
+        return owner.table.select(owner.split.part(name))
+
+    def with_held_out(self) -> "Dataset":
+        """The data set with its held-out examples given back to their base classes, for a last training on everything.
+
+        Validation keeps them, too: from now on it tells nothing.
+
+        Raises:
+            DataError: no examples are held out.
+        """
+        place = {name: index for index, name in enumerate(self.table.names)}
+        counts = self.table.counts.copy()
+        held = [name for name in self.split.base if name + HELD_OUT in place]
+        if not held:
+            raise DataError(
+                f"data set {self.name} holds no examples of its base classes out (protocol {self.split.protocol})."
+            )
+        for name in held:
+            assert place[name + HELD_OUT] == place[name] + 1, "a class of held-out examples follows its class"
+            counts[place[name]] += counts[place[name] + 1]
+        split = self.split.model_copy(update={"protocol": f"{self.split.protocol}, all base examples"})
+        return replace(self, table=replace(self.table, counts=counts), split=split)
 
 
 def data_root(path: Path | None = None) -> Path:
@@ -66,7 +88,7 @@ def open_dataset(name: str, root: Path) -> Dataset:
         known = ", ".join(dict.fromkeys([*BUILT_IN, *imported]))
         raise DataError(
             f"data set `{name}` is not in {root}; known: {known}. "
-            f"Import it: python launchers/import_data.py {name} FOLDER_OF_CLASS_FOLDERS"
+            f"Import it: python launchers/import_data.py {name} RAW_FILES"
         )
     table = open_table(folder)
     try:
@@ -74,3 +96,22 @@ def open_dataset(name: str, root: Path) -> Dataset:
     except (KeyError, ValueError) as error:
         raise DataError(f"{folder / 'table.json'} holds no valid split; import the data set again.") from error
     return Dataset(name, table, split)
+
+
+def tested_on(dataset: Dataset, name: str | None, root: Path) -> Dataset:
+    """``dataset``, tested on the novel classes of data set ``name``; None and its own name change nothing.
+
+    Raises:
+        DataError: that data set is not there.
+        ConfigError: its examples have another shape or dtype.
+    """
+    if name in (None, dataset.name):
+        return dataset
+    other = open_dataset(str(name), root)
+    own, found = dataset.table, other.table
+    if (own.shape, own.examples.dtype) != (found.shape, found.examples.dtype):
+        raise ConfigError(
+            f"`evaluation.test_dataset` must have examples like those of {dataset.name}, {own.examples.dtype} {list(own.shape)}, "
+            f"but {name} has {found.examples.dtype} {list(found.shape)}; import it with the same --image-size."
+        )
+    return replace(dataset, tested_on=other)

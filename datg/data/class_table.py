@@ -50,6 +50,11 @@ class ClassTable:
         """The shape of one example."""
         return tuple(self.examples.shape[1:])
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """How many examples each class has."""
+        return dict(zip(self.names, self.counts.tolist(), strict=True))
+
     def __len__(self) -> int:
         """The number of classes."""
         return len(self.names)
@@ -124,6 +129,8 @@ class TableWriter:
     def __enter__(self) -> Self:
         self._made_folder = not self.folder.exists()
         self.folder.mkdir(parents=True, exist_ok=True)
+        for left_over in self.folder.glob(".*.*"):  # by a writer that was killed
+            left_over.unlink()
         self._raw_path = self.folder / f".examples.{uuid.uuid4().hex[:8]}"
         self._raw = self._raw_path.open("wb")
         return self

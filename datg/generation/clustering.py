@@ -37,6 +37,7 @@ class Clusters:
         moved: how many classes the size rule took out of their nearest cluster.
         source: what it was made from: raw, embedding, init, file or random.
         seed: of k-means or of chance.
+        borrowed: for each cluster, classes of other clusters that it borrows to have enough for a task.
     """
 
     names: tuple[str, ...]
@@ -45,11 +46,19 @@ class Clusters:
     moved: int
     source: str
     seed: int
+    borrowed: tuple[tuple[int, ...], ...] = ()
 
     @property
     def number(self) -> int:
         """K."""
         return int(self.assignment.max()) + 1
+
+    def memberships(self) -> npt.NDArray[np.bool_]:
+        """`(k, C)`: which class tasks of each cluster may hold."""
+        members = np.arange(self.number)[:, None] == self.assignment
+        for cluster, classes in enumerate(self.borrowed):
+            members[cluster, list(classes)] = True
+        return members
 
     def describe(self) -> dict[str, Any]:
         """What ``clusters.json`` says."""
@@ -61,7 +70,10 @@ class Clusters:
             }
             for k in range(self.number)
         ]
-        return {"features": self.source, "seed": self.seed, "moved by the size rule": self.moved, "clusters": members}
+        said = {"features": self.source, "seed": self.seed, "moved by the size rule": self.moved, "clusters": members}
+        if any(self.borrowed):
+            said["borrowed"] = [[self.names[index] for index in classes] for classes in self.borrowed]
+        return said
 
 
 def most_clusters(classes: int, ways: int) -> int:
@@ -79,19 +91,47 @@ def check_number(clusters: int, classes: int, ways: int) -> None:
 
 
 def cluster_classes(
-    names: tuple[str, ...], features: Floats, *, clusters: int, ways: int, source: str, seed: int
+    names: tuple[str, ...],
+    features: Floats,
+    *,
+    clusters: int,
+    ways: int,
+    source: str,
+    seed: int,
+    smallest: int | None = None,
 ) -> Clusters:
-    """Partitions classes by their `(C, d)` features into ``clusters`` clusters of at least ``ways`` classes each.
+    """Partitions classes by their `(C, d)` features into ``clusters`` clusters of at least ``smallest`` classes each.
+
+    Args:
+        names: of the C classes.
+        features: of the classes.
+        clusters: k.
+        ways: N, what a task of a cluster needs; a smaller cluster borrows the classes nearest to its centroid.
+        source: what the features are.
+        seed: of k-means.
+        smallest: classes that each cluster has of its own; N by default.
 
     Raises:
-        ConfigError: there are fewer than clusters * ways classes.
+        ConfigError: there are too few classes.
     """
-    check_number(clusters, len(names), ways)
+    smallest = ways if smallest is None else smallest
+    check_number(clusters, len(names), smallest)
     features = standardise(features)
-    assignment, moved = constrained_kmeans(features, clusters=clusters, smallest=ways, seed=seed)
+    assignment, moved = constrained_kmeans(features, clusters=clusters, smallest=smallest, seed=seed)
     centroids = _centroids(features, assignment, clusters)
     distances = np.linalg.norm(features - centroids[assignment], axis=1)
-    return Clusters(names, assignment, distances, moved, source, seed)
+    borrowed = _borrow(_costs(features, centroids), assignment, ways)
+    return Clusters(names, assignment, distances, moved, source, seed, borrowed)
+
+
+def _borrow(costs: Floats, assignment: npt.NDArray[np.int64], ways: int) -> tuple[tuple[int, ...], ...]:
+    """For each cluster the nearest classes of others, as many as it lacks; ``costs`` `(C, k)`."""
+    borrowed = []
+    for cluster, cost in enumerate(costs.T):
+        lacking = max(ways - int((assignment == cluster).sum()), 0)
+        others = np.flatnonzero(assignment != cluster)
+        borrowed.append(tuple(int(index) for index in others[np.argsort(cost[others], kind="stable")][:lacking]))
+    return tuple(borrowed)
 
 
 def random_clusters(names: tuple[str, ...], *, clusters: int, ways: int, seed: int) -> Clusters:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 
 from datg.config import Layers, parse_settings
-from datg.data.catalog import Dataset, data_root, open_dataset
+from datg.data.catalog import Dataset, data_root, open_dataset, tested_on
 from datg.errors import ConfigError, StateError
 from datg.records import TrialRecord, ranked
 from datg.search.comparison import Comparison
@@ -19,10 +19,12 @@ from datg.search.driver import SearchDriver, Situation
 from datg.search.export import write_export
 from datg.search.folder import DriverLock, SearchFolder, find_folder, new_folder
 from datg.search.results import context_tags, read_records
-from datg.search.settings import SearchSettings, explain, read_space_file, resolve_settings
+from datg.search.settings import SearchSettings, explain, resolve_settings
 from datg.search.stop import StopRequest
 from datg.search.study import open_study, sqlite_url
+from datg.space_file import read_space_file, space_file_of
 from datg.tracking.view import Parent, how_to_look
+from datg.trial import provenance_of
 from datg.trial_config import PRESETS
 
 if TYPE_CHECKING:
@@ -124,15 +126,8 @@ class Prepared:
         return lines
 
 
-def _layers(request: Request, dataset: str) -> tuple[Layers, Any]:
-    path = request.space_file or request.spaces / f"{dataset}.yaml"
-    if request.space_file is None and not path.exists():
-        known = ", ".join(sorted(space.name for space in request.spaces.glob("*.yaml")))
-        raise ConfigError(
-            f"there is no search space for data set {dataset} ({path.name}); copy one of {known} in {request.spaces} and give it "
-            "with --space."
-        )
-    content = read_space_file(path)
+def _layers(request: Request, dataset: Dataset) -> tuple[Layers, Any]:
+    content = read_space_file(request.space_file or space_file_of(dataset.name, dataset.table.shape, request.spaces))
     layers = Layers(PRESETS, "training.preset")
     layers.add(content.get("fixed") or {}, "YAML")
     layers.add({"search": content.get("search") or {}}, "YAML")
@@ -148,7 +143,8 @@ def _settings(request: Request) -> tuple[SearchSettings, Layers, Dataset]:
         )
     root = data_root(request.data_root)
     dataset = open_dataset(request.dataset, root)
-    layers, space = _layers(request, request.dataset)
+    layers, space = _layers(request, dataset)
+    dataset = tested_on(dataset, layers.values.get("evaluation.test_dataset"), root)
     settings = resolve_settings(
         dataset,
         layers,
@@ -205,12 +201,14 @@ def resume_search(request: Request, search: str, *, comparison: bool = False) ->
             f"--resume takes its configuration from {folder.settings}; only {'' if comparison else '--trials, '}resources, "
             "--time-budget, --output, --data-root, --study-storage and --tracking-uri can be given with it."
         )
-    dataset = open_dataset(settings.trial_config.dataset, request.data_root or Path(settings.data_root))
+    root = request.data_root or Path(settings.data_root)
+    dataset = open_dataset(settings.trial_config.dataset, root)
+    dataset = tested_on(dataset, settings.trial_config.evaluation.test_dataset, root)
     found, expected = dataset.table.fingerprint, settings.provenance["fingerprint"]
-    if found != expected or dataset.split.model_dump() != settings.provenance["split"]:
+    if provenance_of(dataset) != settings.provenance:
         raise StateError(
             f"data set {dataset.name} is not the one that {folder.name} began with (fingerprint {found[:16]}, not "
-            f"{expected[:16]}, or another split); import the old one again, or start a new search."
+            f"{expected[:16]}, another split, or another test data set); import the old one again, or start a new search."
         )
     trials = request.flags.get("search.trials")
     if trials is not None:

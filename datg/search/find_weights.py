@@ -1,8 +1,9 @@
 """From what a user points at to the best weights in it, and to the data they belong to."""
 
+from dataclasses import replace
 from pathlib import Path
 
-from datg.data.catalog import data_root, open_dataset
+from datg.data.catalog import data_root, open_dataset, tested_on
 from datg.data.class_table import ClassTable
 from datg.data.splits import Split, check_tasks
 from datg.errors import ConfigError
@@ -31,8 +32,16 @@ def find_weights(run: Path) -> Path:
     return best[0].folder / BEST
 
 
-def novel_classes(path: Path, root: Path | None, *, shots: int | None) -> tuple[TrialConfig, ClassTable]:
+def novel_classes(
+    path: Path, root: Path | None, *, shots: int | None, test_dataset: str | None = None
+) -> tuple[TrialConfig, ClassTable]:
     """The configuration of a checkpoint and the novel classes that it has not seen.
+
+    Args:
+        path: best weights.
+        root: where data sets live.
+        shots: K; the configuration's by default.
+        test_dataset: whose novel classes; by default that of the configuration.
 
     Raises:
         DataError: the data set is missing or too small for the tasks.
@@ -41,13 +50,15 @@ def novel_classes(path: Path, root: Path | None, *, shots: int | None) -> tuple[
     best = load_best(path)
     config, info = best.config, best.info
     dataset = open_dataset(config.dataset, data_root(root))
+    dataset = tested_on(dataset, test_dataset or config.evaluation.test_dataset, data_root(root))
     if info["fingerprint"] != dataset.table.fingerprint:
         raise ConfigError(
             f"{path} was trained on other data than {config.dataset} holds now (fingerprint {info['fingerprint'][:16]}, not "
             f"{dataset.table.fingerprint[:16]}); import the old data again."
         )
-    split = Split.model_validate(info["split"]) if "split" in info else dataset.split
-    counts = dict(zip(dataset.table.names, (int(n) for n in dataset.table.counts), strict=True))
+    if "split" in info:  # as it was when the weights were trained
+        dataset = replace(dataset, split=Split.model_validate(info["split"]))
+    novel = dataset.part("novel")
     wanted = shots or config.task.shots
-    check_tasks(split, counts, ways=config.task.ways, shots=wanted, queries=config.task.queries, parts=("novel",))
-    return config, dataset.table.select(split.novel)
+    check_tasks({"novel": novel.sizes}, ways=config.task.ways, shots=wanted, queries=config.task.queries)
+    return config, novel

@@ -48,7 +48,8 @@ def read_records(folder: SearchFolder, settings: SearchSettings, study: optuna.S
 
 def context_tags(config: TrialConfig, search: str) -> dict[str, str]:
     """What every run of a search repeats, because MLflow filters see one run at a time."""
-    return {
+    other = config.evaluation.test_dataset
+    return ({} if other is None else {"test_dataset": other}) | {
         "dataset": config.dataset,
         "learner": config.learner_name,
         "strategy": config.strategy_name,

@@ -103,19 +103,6 @@ def versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in VERSIONS_OF}
 
 
-def read_space_file(path: Path) -> dict[str, Any]:
-    """Reads a search's YAML: ``fixed`` values, ``search`` settings and the ``space``.
-
-    Raises:
-        ConfigError: it has other sections.
-    """
-    content = read_yaml(path)
-    for section in content:
-        if section not in ("fixed", "search", "space"):
-            raise ConfigError(f"{path}: " + unknown_name("section", str(section), ("fixed", "search", "space")))
-    return content
-
-
 def resolve_settings(
     dataset: Dataset,
     layers: Layers,

@@ -27,6 +27,7 @@ UNSEARCHED = (
     "evaluation.",
     "training.iterations",
     "training.eval_every",
+    "training.keep",
     "training.preset",
 )
 KINDS = ("int", "float", "log", "choice")
@@ -114,11 +115,14 @@ def bounds_of(config: TrialConfig, base_classes: int) -> dict[str, Any]:
     Raises:
         ConfigError: the strategy clusters, and there are too few classes for two clusters.
     """
-    clusters = most_clusters(base_classes, config.task.ways)
-    if isinstance(config.strategy, ClusteredMixup) and clusters < 2:
+    strategy, ways = config.strategy, config.task.ways
+    clusters = most_clusters(
+        base_classes, strategy.smallest_cluster(ways) if isinstance(strategy, ClusteredMixup) else ways
+    )
+    if isinstance(strategy, ClusteredMixup) and clusters < 2:
         raise ConfigError(
-            f"strategy {config.strategy_name} needs two clusters of {config.task.ways} classes, but there are "
-            f"{base_classes} base classes; lower task.ways or choose strategy random_mixup."
+            f"strategy {config.strategy_name} needs two clusters of {ways} classes, but there are {base_classes} base classes; "
+            "lower task.ways, let clusters share classes (strategy.small_clusters: overlap), or choose strategy random_mixup."
         )
     fixed_high = getattr(config.strategy, "mix_high", None)  # a highest layer that is set bounds the lowest, too
     shared = config.shared_layers if fixed_high is None else fixed_high

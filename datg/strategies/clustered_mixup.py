@@ -27,12 +27,15 @@ class ClusteredMixup(TaskMixup, ABC):
             a network that was not trained; ``file``, the user's own clusters; ``random``, a control.
         cluster_checkpoint: best weights for ``embedding``; without it such a network is trained first, once a search.
         cluster_file: for ``file``: YAML or JSON with ``clusters``, a list of lists of class names.
+        small_clusters: with ``overlap`` a cluster may get fewer classes than a task has ways and borrows the nearest classes
+            of other clusters; for data sets with too few base classes.
     """
 
     clusters: Annotated[int, Field(ge=2)] = 2
     cluster_features: Literal["raw", "embedding", "init", "file", "random"] = "raw"
     cluster_checkpoint: str | None = None
     cluster_file: str | None = None
+    small_clusters: Literal["refuse", "overlap"] = "refuse"
 
     def __post_init__(self) -> None:
         """Makes paths absolute: a trial may run in another folder."""
@@ -50,7 +53,15 @@ class ClusteredMixup(TaskMixup, ABC):
             )
         if self.cluster_checkpoint is not None and self.cluster_features != "embedding":
             problems.append("`strategy.cluster_checkpoint` goes with `strategy.cluster_features` embedding only.")
+        if self.small_clusters == "overlap" and self.cluster_features in ("file", "random"):
+            problems.append(
+                "`strategy.small_clusters` overlap goes with `strategy.cluster_features` raw, embedding or init."
+            )
         return problems
+
+    def smallest_cluster(self, ways: int) -> int:
+        """How many classes a cluster needs of its own for tasks of ``ways`` classes."""
+        return 1 if self.small_clusters == "overlap" else ways
 
     def ranges(self) -> dict[str, dict[str, list[Any]]]:
         """The number of clusters too, unless they are read from a file."""

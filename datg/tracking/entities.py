@@ -23,10 +23,10 @@ def dataset_inputs(dataset: Dataset) -> list[Any]:
         digest = hashlib.sha256(json.dumps([table.fingerprint, table.names]).encode()).hexdigest()[:32]
         profile = {"classes": len(table), "examples": int(table.counts.sum())}
         source = Input(
-            name=f"{dataset.name}-{part}",
+            name=f"{dataset.owner(part).name}-{part}",
             digest=digest,
             source_type="local",
-            source=json.dumps({"uri": f"{dataset.name}/{table.description.get('file', '')}"}),
+            source=json.dumps({"uri": f"{dataset.owner(part).name}/{table.description.get('file', '')}"}),
             profile=json.dumps(profile),
         )
         inputs.append(DatasetInput(source, [InputTag("mlflow.data.context", part)]))

@@ -5,7 +5,8 @@ import pytest
 from datg.config import Layers
 from datg.data.catalog import Dataset
 from datg.search.folder import SearchFolder
-from datg.search.settings import MakeGrid, SearchSettings, read_space_file, resolve_settings
+from datg.search.settings import MakeGrid, SearchSettings, resolve_settings
+from datg.space_file import read_space_file
 from datg.trial_config import PRESETS
 
 SPACES = Path(__file__).parent.parent.parent / "search_spaces"

@@ -8,7 +8,6 @@ from datg.data.catalog import Dataset
 from datg.data.splits import Split
 from datg.errors import ConfigError
 from datg.learners import LEARNERS
-from datg.search.settings import read_space_file
 from datg.search.space import (
     bounds_of,
     check_space,
@@ -21,6 +20,7 @@ from datg.search.space import (
     whole_space,
 )
 from datg.search.study import PRUNERS, SAMPLERS, open_study, sqlite_url
+from datg.space_file import read_space_file
 from datg.strategies import STRATEGIES
 from datg.trial import check_trial
 from datg.trial_config import TrialConfig

@@ -5,9 +5,8 @@ import pytest
 from PIL import Image
 
 from datg.data.catalog import open_dataset
-from datg.data.importers import ImportRequest, import_raw
-from datg.data.importers.images import RefusedImage, decode_image
-from datg.data.splits import SplitOptions
+from datg.data.importers.images import decode_image
+from datg.data.importers.raw import RefusedExample
 from datg.errors import ConfigError, DataError
 
 
@@ -27,47 +26,51 @@ def raw(tmp_path):
     return tmp_path / "raw"
 
 
-def bring_in(raw, root, **changes):
-    values = {
-        "name": "mine", "raw": raw, "form": None, "protocol": "random", "image_size": 16, "min_images": 4,
-        "keep_duplicates": False, "split": SplitOptions(base=2, validation=2, novel=2),
-    }  # fmt: skip
-    return import_raw(ImportRequest(**{**values, **changes}), root, progress=lambda *_: None)
+@pytest.fixture
+def import_small(bring_in):
+    """Six small classes: two of each part."""
+
+    def act(raw, **settings):
+        return bring_in(
+            raw, **{"form": "folder", "protocol": "random", "image_size": 16, "min_examples": 4, **settings}
+        )
+
+    return act
 
 
 def report_of(dataset):
     return dataset.table.description["report"]
 
 
-def test_every_picture_arrives_in_its_class(raw, tmp_path):
-    dataset = bring_in(raw, tmp_path / "data")
+def test_every_picture_arrives_in_its_class(raw, import_small, tmp_path):
+    dataset = import_small(raw)
     assert dataset.table.names == tuple(f"class {i}" for i in range(6))
     expected = np.stack([decode_image(raw / f"class {c}" / f"{i}.png", size=16) for c in range(6) for i in range(6)])
     assert (dataset.table.examples == expected).all()
     assert open_dataset("mine", tmp_path / "data").split == dataset.split
 
 
-def test_importing_again_gives_the_same_fingerprint_and_other_options_another(raw, tmp_path):
-    first = bring_in(raw, tmp_path / "data").table.fingerprint
-    assert bring_in(raw, tmp_path / "data").table.fingerprint == first
-    assert bring_in(raw, tmp_path / "data", image_size=20).table.fingerprint != first
+def test_importing_again_gives_the_same_fingerprint_and_other_options_another(raw, import_small):
+    first = import_small(raw).table.fingerprint
+    assert import_small(raw).table.fingerprint == first
+    assert import_small(raw, image_size=20).table.fingerprint != first
 
 
-def test_duplicates_are_kept_once_inside_a_class_and_dropped_across_classes(raw, tmp_path):
+def test_duplicates_are_kept_once_inside_a_class_and_dropped_across_classes(raw, import_small):
     shutil.copy(raw / "class 0" / "0.png", raw / "class 0" / "copy.png")
     shutil.copy(raw / "class 1" / "1.png", raw / "class 2" / "copy.png")
-    dropped = bring_in(raw, tmp_path / "data")
+    dropped = import_small(raw)
     assert dict(zip(dropped.table.names, dropped.table.counts.tolist(), strict=True)) == {
         "class 0": 6, "class 1": 5, "class 2": 6, "class 3": 6, "class 4": 6, "class 5": 6,
     }  # fmt: skip
     report = report_of(dropped)
     assert report["duplicates inside a class"] == 1
-    assert report["pictures in several classes"] == 1 and report["copies across classes dropped"] == 2
-    kept = bring_in(raw, tmp_path / "data", keep_duplicates=True)
+    assert report["examples in several classes"] == 1 and report["copies across classes dropped"] == 2
+    kept = import_small(raw, duplicates="keep")
     assert kept.table.counts.tolist() == [6, 6, 7, 6, 6, 6]
 
 
-def test_refused_files_are_listed_with_the_reason_and_the_rest_is_kept(raw, tmp_path, monkeypatch):
+def test_refused_files_are_listed_with_the_reason_and_the_rest_is_kept(raw, import_small, monkeypatch):
     monkeypatch.setattr("datg.data.importers.images.PIXEL_LIMIT", 5000)
     folder = raw / "class 0"
     (folder / "a.txt").write_text("no picture")
@@ -75,7 +78,7 @@ def test_refused_files_are_listed_with_the_reason_and_the_rest_is_kept(raw, tmp_
     (folder / "c.png").write_bytes((folder / "0.png").read_bytes()[:200])
     picture(1, size=(100, 51)).save(folder / "d.png")
     (folder / ".hidden").write_text("passed over")
-    dataset = bring_in(raw, tmp_path / "data")
+    dataset = import_small(raw)
     reasons = report_of(dataset)["refused"]
     assert list(reasons) == [f"class 0/{name}" for name in ("a.txt", "b.png", "c.png", "d.png")]
     assert reasons["class 0/a.txt"] == "not a picture" and reasons["class 0/b.png"] == "empty file"
@@ -84,10 +87,10 @@ def test_refused_files_are_listed_with_the_reason_and_the_rest_is_kept(raw, tmp_
     assert dataset.table.counts[0] == 6
 
 
-def test_a_class_that_refused_files_make_too_small_is_left_out(raw, tmp_path):
+def test_a_class_that_refused_files_make_too_small_is_left_out(raw, import_small):
     for index in range(3):
         (raw / "class 3" / f"{index}.png").write_text("broken")
-    dataset = bring_in(raw, tmp_path / "data", split=SplitOptions(base=2, validation=1, novel=2))
+    dataset = import_small(raw, validation_classes=1)
     assert "class 3" not in dataset.table.names and report_of(dataset)["classes kept"] == 5
 
 
@@ -134,49 +137,49 @@ def test_rotation_is_applied_transparency_is_white_and_of_an_animation_the_first
 
 def test_pixels_of_unknown_range_are_refused(tmp_path):
     Image.fromarray(np.random.default_rng(0).random((20, 20)).astype(np.float32)).save(tmp_path / "x.tiff")
-    with pytest.raises(RefusedImage, match="no known range"):
+    with pytest.raises(RefusedExample, match="no known range"):
         decode_image(tmp_path / "x.tiff", size=20)
 
 
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"raw": "missing"}, DataError, "is not a folder; give a folder"),
+        ({"raw": "missing"}, DataError, "does not exist; check the path"),
         ({"raw": "empty"}, DataError, "holds no class folders with files"),
-        ({"min_images": 50}, DataError, r"at least 50 usable pictures \(the largest has 6\); lower --min-images"),
+        ({"min_examples": 50}, DataError, r"at least 50 usable examples \(the largest has 6\); lower --min-examples"),
         (
             {"protocol": "dermnet-s"},
             DataError,
-            "needs at least 88 classes .* --min-images: 1: 6, 2: 6, 5: 6, 10: 0",
+            "needs at least 88 classes .* --min-examples: 1: 6, 2: 6, 5: 6, 10: 0",
         ),
         ({"protocol": "dermnet"}, ConfigError, "did you mean `dermnet-s`?"),
         ({"form": "zip"}, ConfigError, "`zip` is not a known form"),
         ({"name": "glyphs"}, ConfigError, "cannot name a data set"),
         ({"name": "a/b"}, ConfigError, "cannot name a data set"),
-        ({"split": SplitOptions(base=9)}, DataError, "needs 9 base"),
+        ({"base_classes": 9}, DataError, "needs 9 base"),
     ],
 )
-def test_what_cannot_be_imported_is_refused_and_leaves_nothing(raw, tmp_path, changes, error, message):
+def test_what_cannot_be_imported_is_refused_and_leaves_nothing(raw, import_small, tmp_path, changes, error, message):
     (tmp_path / "empty" / "class").mkdir(parents=True)
     where = tmp_path / changes.pop("raw") if "raw" in changes else raw
     with pytest.raises(error, match=message):
-        bring_in(where, tmp_path / "data", **changes)
+        import_small(where, **changes)
     assert not (tmp_path / "data").exists() or not any((tmp_path / "data").iterdir())
 
 
-def test_a_failed_import_leaves_the_earlier_data_set(raw, tmp_path):
-    first = bring_in(raw, tmp_path / "data").table.fingerprint
+def test_a_failed_import_leaves_the_earlier_data_set(raw, import_small, tmp_path):
+    first = import_small(raw).table.fingerprint
     with pytest.raises(DataError):
-        bring_in(raw, tmp_path / "data", split=SplitOptions(base=9))
+        import_small(raw, base_classes=9)
     assert open_dataset("mine", tmp_path / "data").table.fingerprint == first
     assert len(list((tmp_path / "data" / "mine").iterdir())) == 2
 
 
 @pytest.mark.real_data
-def test_dermnet_pictures_make_the_paper_protocol(real_data, tmp_path):
-    dataset = bring_in(real_data / "dermnet", tmp_path, name="dermnet", protocol=None, min_images=20, image_size=84)
+def test_dermnet_pictures_make_the_paper_protocol(real_data, bring_in):
+    dataset = bring_in(real_data / "dermnet", protocol="dermnet-s", min_examples=20)
     report = report_of(dataset)
-    assert (report["files"], report["classes found"], report["classes kept"]) == (8075, 353, 103)
-    assert report["pictures in several classes"] == 488 and report["refused"] == {}
+    assert (report["examples found"], report["classes found"], report["classes kept"]) == (8075, 353, 103)
+    assert report["examples in several classes"] == 488 and report["refused"] == {}
     assert [len(dataset.part(part)) for part in ("base", "validation", "novel")] == [30, 20, 53]
     assert dataset.table.counts.min() >= 20

@@ -1,0 +1,63 @@
+"""``mini_imagenet_train.pkl``, ``_val.pkl`` and ``_test.pkl``: each one array `(classes, pictures, 84, 84, 3)` without names.
+
+Classes are called ``train 00``, ``train 01``, ... by their place in the file; ``inspect_data.py --identify-by`` tells which
+classes they are.
+"""
+
+from pathlib import Path
+
+from datg.data.import_settings import ImportSettings
+from datg.data.importers.arrays import PictureRow, picture_problem
+from datg.data.importers.raw import RawData, Workplace
+from datg.data.importers.unpickling import memory_needed, read_pickle
+from datg.errors import DataError
+
+FORM = "pickled arrays of miniImageNet"
+FILES = {"train": "base", "val": "validation", "test": "novel"}
+
+
+def recognise(raw: Path) -> bool:
+    """Whether one of the three files is there."""
+    return any(_path(raw, name).is_file() for name in FILES)
+
+
+def read(raw: Path, settings: ImportSettings, work: Workplace) -> RawData:
+    """Reads the three arrays.
+
+    Raises:
+        DataError: one is missing, no pickle of an array, or has another shape or dtype.
+    """
+    missing = [_path(raw, name).name for name in FILES if not _path(raw, name).is_file()]
+    if missing:
+        raise DataError(
+            f"{raw} must hold mini_imagenet_train.pkl, _val.pkl and _test.pkl; missing: {', '.join(missing)}."
+        )
+    work.say(memory_needed([_path(raw, name) for name in FILES]))
+    classes: dict[str, list[PictureRow]] = {}
+    parts, problems = {}, []
+    for index, (name, part) in enumerate(FILES.items()):
+        path = _path(raw, name)
+        array = read_pickle(path, work.folder / path.stem)
+        work.progress("unpickling", index + 1, len(FILES))
+        if getattr(array, "ndim", 0) != 5 or len(array) == 0:
+            shape = getattr(array, "shape", type(array).__name__)
+            problems.append(f"{path} must hold one array (classes, pictures, height, width, 3), got {shape}")
+            continue
+        problem = picture_problem(array[0])
+        if problem:
+            problems.append(f"{path}: every class {problem}")
+            continue
+        for place, pictures in enumerate(array):
+            class_ = f"{name} {place:02d}"
+            parts[class_] = part
+            classes[class_] = [
+                PictureRow(pictures, row, f"{path.name}/{place}/{row}", settings.image_size)
+                for row in range(len(pictures))
+            ]
+    if problems:
+        raise DataError("; ".join(problems) + ".")
+    return RawData(classes, shape=(3, settings.image_size, settings.image_size), parts=parts, in_file_order=True)
+
+
+def _path(raw: Path, name: str) -> Path:
+    return raw / f"mini_imagenet_{name}.pkl"

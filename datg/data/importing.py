@@ -1,0 +1,159 @@
+"""An import from the raw files to the data set that every other command finds by name."""
+
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from datg.data.assembly import TaskSize, assemble
+from datg.data.catalog import BUILT_IN, Dataset, open_dataset
+from datg.data.import_settings import PARTS, ImportSettings
+from datg.data.importers import IMPORTERS
+from datg.data.importers.archives import inner_folder, is_archive, unpack
+from datg.data.importers.raw import Show, Workplace
+from datg.data.protocols import PROTOCOLS
+from datg.errors import ConfigError, DataError, unknown_name
+from datg.space_file import own_space_file, read_space_file
+
+DEFAULT_TASK = {"ways": 5, "shots": 1, "queries": 15}  # the paper's
+OWN_CONTAINERS = (".npz", ".h5ad", ".pkl", ".pickle")  # forms of their own, even where they are zip files inside
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportRequest:
+    """What is to be imported.
+
+    Attributes:
+        name: of the data set from now on.
+        raw: a file, a folder or an archive.
+        settings: how it is read and split.
+        task: tasks that must be possible; None checks none.
+    """
+
+    name: str
+    raw: Path
+    settings: ImportSettings
+    task: TaskSize | None = None
+
+
+def make_request(
+    name: str, raw: Path, flags: Mapping[str, Any], task: Mapping[str, int | None], *, spaces: Path
+) -> ImportRequest:
+    """What the user asked for: flags, else the ``import`` section and tasks of the YAML called like the data set.
+
+    Args:
+        name: of the data set.
+        raw: the raw files.
+        flags: keys of :class:`ImportSettings`; None was not given.
+        task: ways, shots and queries; None was not given.
+        spaces: where the YAML files of data sets lie.
+
+    Raises:
+        ConfigError: with every mistake.
+    """
+    path = own_space_file(name, spaces)
+    content = {} if path is None else read_space_file(path)
+    from_file = content.get("import") or {}
+    ImportSettings.of(from_file, source=str(path))  # so that a mistake in it is told with its place
+    given = {key: value for key, value in flags.items() if value is not None}
+    size = (content.get("fixed") or {}).get("task") or {}
+    tasks = {**DEFAULT_TASK, **size, **{key: value for key, value in task.items() if value is not None}}
+    settings = ImportSettings.of({**from_file, **given}, source="import")
+    return ImportRequest(name=name, raw=raw, settings=settings, task=TaskSize(**tasks))
+
+
+def import_raw(request: ImportRequest, root: Path, *, say: Callable[[str], None], progress: Show) -> Dataset:
+    """Imports raw files as a data set below ``root``; an earlier one of that name is replaced in one step.
+
+    Args:
+        request: what.
+        root: where data sets live.
+        say: tells the user something at once.
+        progress: called as ``progress(what, done, total)``.
+
+    Raises:
+        ConfigError: an unknown form or protocol, or a name that cannot be used.
+        DataError: the raw files do not make a data set; nothing is left behind.
+    """
+    _check(request)
+    if not request.raw.exists():
+        raise DataError(f"{request.raw} does not exist; check the path.")
+    place = root / f".importing-{request.name}"
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        with FileLock(place / "lock", timeout=0):
+            _remove(place, keep_lock=True)  # what an import that was killed has left
+            try:
+                _import(request, root / request.name, Workplace(place / "work", say, progress))
+            finally:
+                _remove(place, keep_lock=False)
+    except Timeout:
+        raise ConfigError(f"{request.name} is being imported by another process; wait for it.") from None
+    except PermissionError as error:
+        raise DataError(f"{error.filename} cannot be used ({error.strerror}); choose another folder.") from error
+    return open_dataset(request.name, root)
+
+
+def _check(request: ImportRequest) -> None:
+    settings = request.settings
+    if settings.form not in (None, *IMPORTERS):
+        raise ConfigError("`--form` is wrong: " + unknown_name("form", str(settings.form), IMPORTERS))
+    if settings.protocol not in (None, *PROTOCOLS):
+        raise ConfigError("`--protocol` is wrong: " + unknown_name("protocol", str(settings.protocol), PROTOCOLS))
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", request.name) or request.name in BUILT_IN:
+        raise ConfigError(
+            f"`{request.name}` cannot name a data set; use letters, digits, - and _, and not {', '.join(BUILT_IN)}."
+        )
+
+
+def _import(request: ImportRequest, folder: Path, work: Workplace) -> None:
+    settings, raw = request.settings, request.raw
+    if is_archive(raw) and raw.suffix.lower() not in OWN_CONTAINERS:
+        work.say(f"unpacking {raw.name}")
+        raw = unpack(raw, work.folder / "unpacked")
+    elif raw.is_dir():
+        raw = _wrapped(raw)
+    form = settings.form or recognise(raw)
+    data = IMPORTERS[form].read(raw, settings, work)
+    complete = set(PARTS) <= set(data.parts.values())
+    protocol = settings.protocol or ("as-given" if complete else "random")
+    used: dict[str, Any] = settings.model_dump(mode="json", exclude_unset=True)
+    assemble(
+        data,
+        folder,
+        protocol=PROTOCOLS[protocol],
+        settings=settings,
+        task=request.task,
+        description={"importer": form, "options": {**used, "form": form, "protocol": protocol}},
+        progress=work.progress,
+    )
+
+
+def recognise(raw: Path) -> str:
+    """The name of the first form that recognises ``raw``.
+
+    Raises:
+        DataError: none does.
+    """
+    for name, form in IMPORTERS.items():
+        if form.recognise(raw):
+            return name
+    forms = "; ".join(f"{name}: {form.FORM}" for name, form in IMPORTERS.items())
+    raise DataError(f"{raw} is of no known form; name one with --form ({forms}).")
+
+
+def _wrapped(raw: Path) -> Path:
+    """The folder inside ``raw`` if it is the only thing there and is recognised, as archives often are unpacked."""
+    inner = inner_folder(raw)
+    return inner if inner != raw and any(form.recognise(inner) for form in IMPORTERS.values()) else raw
+
+
+def _remove(place: Path, *, keep_lock: bool) -> None:
+    if keep_lock:
+        shutil.rmtree(place / "work", ignore_errors=True)
+    else:
+        shutil.rmtree(place, ignore_errors=True)

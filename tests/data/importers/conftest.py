@@ -1,0 +1,34 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from datg.data.import_settings import ImportSettings
+from datg.data.importing import ImportRequest, import_raw
+from tests.data.importers.raw_forms import stock
+
+
+@pytest.fixture
+def take():
+    """Pictures for raw forms: real ones where there are any, else generated ones."""
+    root = os.environ.get("DATG_REAL_DATA")
+    return stock(Path(root) if root else None)
+
+
+@pytest.fixture
+def bring_in(tmp_path):
+    """Imports into ``tmp_path / "data"``; what the import says is collected in ``said``."""
+
+    def act(raw, name="mine", task=None, **settings):
+        values = {
+            "min_examples": 2,
+            "base_classes": 2,
+            "validation_classes": 2,
+            "novel_classes": 2,
+            **settings,
+        }
+        request = ImportRequest(name=name, raw=raw, settings=ImportSettings.of(values, source="test"), task=task)
+        return import_raw(request, tmp_path / "data", say=act.said.append, progress=lambda *_: None)
+
+    act.said = []
+    return act
