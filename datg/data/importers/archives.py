@@ -3,6 +3,8 @@
 Members are copied as streams and their bytes counted, since what an archive says of its sizes may be a lie.
 """
 
+import errno
+import lzma
 import shutil
 import stat
 import tarfile
@@ -20,6 +22,15 @@ MOST_BYTES = 200 << 30
 MOST_RATIO = 100  # unpacked to packed; pictures and arrays of counts stay far below
 RATIO_FROM = 64 << 20  # bytes below which no ratio is a danger
 CHUNK = 1 << 20
+DAMAGED = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    RuntimeError,
+    NotImplementedError,
+)
 SUFFIXES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz")
 
 
@@ -85,11 +96,10 @@ def unpack(archive: Path, folder: Path) -> Path:
             _copy(_tar_members(archive, budget), folder, budget)
         else:
             raise DataError(f"{archive} is {_what_it_is(archive)}.")
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+    except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
-        raise DataError(f"{archive} is damaged, truncated or encrypted ({error}); download it again.") from error
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, DAMAGED) or (isinstance(error, OSError) and error.errno == errno.EINVAL):
+            raise DataError(f"{archive} is damaged, truncated or encrypted ({error}); download it again.") from error
         raise
     return inner_folder(folder)
 

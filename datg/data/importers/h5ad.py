@@ -10,6 +10,7 @@ Needs the packages of ``datg[cells]``.
 
 import warnings
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -193,7 +194,7 @@ def _prepare(
     if settings.expected_genes not in (None, cells.n_vars):
         remarks.append(
             f"{cells.n_vars} genes were chosen, not the expected {settings.expected_genes}: the file or a version differs "
-            f"(scanpy {scanpy.__version__}, anndata {anndata.__version__})."
+            f"(scanpy {version('scanpy')}, anndata {version('anndata')})."
         )
     return scores, rows, remarks
 

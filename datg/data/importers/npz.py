@@ -37,7 +37,7 @@ def read(raw: Path, settings: ImportSettings, work: Workplace) -> RawData:
         try:
             arrays[name] = open_array(path)
         except (ValueError, OSError, EOFError) as error:
-            objects = "Object arrays" in str(error) or "allow_pickle" in str(error)
+            objects = "object" in str(error).lower()
             problems.append(
                 f"{name} {'holds Python objects, which are not unpickled' if objects else f'is no array ({error})'}"
             )

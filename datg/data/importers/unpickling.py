@@ -5,35 +5,21 @@ their dtypes; any other name is refused before it is called. Memory and time are
 a JSON, so that nothing but numbers and text comes back.
 """
 
-import io
 import json
 import os
-import pickle
-import re
-import resource
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from datg.data.importers.arrays import Array, open_array
+from datg.data.importers import restricted_unpickler
+from datg.data.importers.arrays import open_array
+from datg.data.importers.restricted_unpickler import BROKEN, REFUSED, STRUCTURE
 from datg.errors import DataError
 
-STRUCTURE = "structure.json"
 SPARE_BYTES = 1 << 30  # interpreter and numpy, address space included
 MEMORY_FACTOR = 4  # a pickle of text-encoded arrays is held as text, as bytes and as an array
 SECONDS, BYTES_A_SECOND = 60, 5 << 20  # at most 60 s and another for each 5 MiB
-REFUSED, BROKEN = 3, 4  # exit codes of the child
-FIRST_BYTES = 64
-
-PLAIN_DTYPE = re.compile(r"[iuf][1248]|b1|[SU]\d+")
-_NUMPY_HOMES = ("numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric", "numpy._core.numeric")
-
-
-class Refused(Exception):
-    """The pickle wanted something else than arrays, lists, texts and whole numbers."""
 
 
 def read_pickle(path: Path, folder: Path) -> Any:
@@ -47,7 +33,9 @@ def read_pickle(path: Path, folder: Path) -> Any:
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}); check the path.") from error
     folder.mkdir(parents=True)
-    command = [sys.executable, "-m", __name__, str(path.absolute()), str(folder.absolute())]
+    program = str(Path(restricted_unpickler.__file__).absolute())
+    limit = MEMORY_FACTOR * size + SPARE_BYTES
+    command = [sys.executable, "-I", program, str(path.absolute()), str(folder.absolute()), str(limit)]
     # One thread: each of a BLAS library's threads would count against the address space.
     quiet = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     seconds = SECONDS + size / BYTES_A_SECOND
@@ -88,153 +76,3 @@ def _decode(node: Any, folder: Path) -> Any:
     if kind == "list":
         return [_decode(item, folder) for item in content]
     return {_decode(key, folder): _decode(value, folder) for key, value in content}
-
-
-class _Writer:
-    """In the child: turns what was unpickled into a JSON structure, arrays into files."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._arrays = folder, 0
-
-    def encode(self, value: Any) -> Any:
-        if isinstance(value, str | int) and type(value) in (str, int):
-            return value
-        if isinstance(value, np.integer):
-            return int(value)
-        if isinstance(value, _Array):
-            value = value.values
-        if isinstance(value, np.ndarray):  # pickles of protocol 5 make them at once
-            return {"array": self._save(value)}
-        if type(value) is list:
-            return {"list": [self.encode(item) for item in value]}
-        if type(value) is dict:
-            return {"dict": [[self._key(key), self.encode(item)] for key, item in value.items()]}
-        raise Refused(f"holds a {type(value).__name__}; allowed are arrays, dicts, lists, texts and whole numbers")
-
-    def _key(self, key: Any) -> Any:
-        if not isinstance(key, str | int | np.integer):
-            raise Refused(f"holds a {type(key).__name__} as the key of a dict; keys must be texts or whole numbers")
-        return self.encode(key)
-
-    def _save(self, array: Array) -> int:
-        np.save(self._folder / f"{self._arrays}.npy", array, allow_pickle=False)
-        self._arrays += 1
-        return self._arrays - 1
-
-
-class _ArrayClass:
-    """Stands for ``numpy.ndarray`` where a pickle names it; making one is refused."""
-
-    def __init__(self, *arguments: Any) -> None:
-        raise Refused("wants to make an array in an unusual way")
-
-
-class _Dtype:
-    """Stands for ``numpy.dtype``: a plain dtype whose state a pickle may set to a byte order and nothing else."""
-
-    def __init__(self, code: Any, *flags: Any) -> None:
-        if not isinstance(code, str) or not PLAIN_DTYPE.fullmatch(code):
-            raise Refused(
-                f"holds an array of dtype {code}; arrays must be of plain numbers or texts, not of Python objects"
-            )
-        self.plain = np.dtype(code)
-
-    def __setstate__(self, state: Any) -> None:
-        _version, order, *details = state
-        if order not in ("<", ">", "|", "=") or any(detail is not None for detail in details[:3]):
-            raise Refused("holds an array of a dtype with fields")
-        self.plain = self.plain.newbyteorder(order) if order in ("<", ">") else self.plain
-
-
-class _Array:
-    """Stands for an array: what numpy's ``__setstate__`` would do, but from bytes alone."""
-
-    def __init__(self) -> None:
-        self.values: Array | None = None
-
-    def __setstate__(self, state: Any) -> None:
-        shape, dtype, fortran, raw = state[-4:]
-        self.values = _array(raw, dtype, shape, "F" if fortran else "C")
-
-
-def _array(raw: Any, dtype: Any, shape: Any, order: Any) -> Array:
-    raw = raw.encode("latin1") if isinstance(raw, str) else raw
-    if not isinstance(raw, bytes | bytearray) or not isinstance(dtype, _Dtype):
-        raise Refused("holds an array of Python objects")
-    return np.frombuffer(raw, dtype=dtype.plain).reshape(shape, order=order)
-
-
-def _reconstruct(kind: Any, shape: Any, code: Any) -> _Array:
-    """An empty array, whose state the pickle then sets."""
-    if kind is not _ArrayClass:
-        raise Refused("wants numpy to rebuild something else than an array")
-    return _Array()
-
-
-def _scalar(dtype: Any, raw: Any) -> Any:
-    """One number."""
-    return _array(raw, dtype, (), "C")[()]
-
-
-def _encode(text: Any, encoding: Any = "latin1") -> bytes:
-    """How pickles of protocol 2 hold bytes."""
-    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise Refused(f"wants to encode text as {encoding}")
-    return text.encode("latin1")
-
-
-_ALLOWED_IN_NUMPY: dict[str, Any] = {"_reconstruct": _reconstruct, "scalar": _scalar, "_frombuffer": _array}
-_ALLOWED_ELSEWHERE: dict[str, dict[str, Any]] = {
-    "numpy": {"ndarray": _ArrayClass, "dtype": _Dtype},
-    "_codecs": {"encode": _encode},
-}
-
-
-class _Unpickler(pickle.Unpickler):
-    """Finds nothing but what rebuilds arrays."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        allowed = _ALLOWED_IN_NUMPY if module in _NUMPY_HOMES else _ALLOWED_ELSEWHERE.get(module, {})
-        if name not in allowed:
-            raise Refused(f"wants to call {module}.{name}, which is refused: a pickle of data needs numpy arrays alone")
-        return allowed[name]
-
-    def persistent_load(self, identity: Any) -> Any:
-        raise Refused("refers to objects outside the file")
-
-
-def _unpickle(path: Path, folder: Path) -> None:
-    with path.open("rb") as file:
-        first = file.read(FIRST_BYTES)
-        if not first:
-            raise Refused("is empty")
-        if first.lstrip().startswith(b"<"):
-            raise Refused("is no pickle but a web page: the download went wrong")
-        file.seek(0)
-        value = _Unpickler(io.BufferedReader(file), encoding="latin1").load()
-    structure = _Writer(folder).encode(value)
-    (folder / STRUCTURE).write_text(json.dumps(structure), encoding="utf-8")
-
-
-def _main(path: Path, folder: Path) -> int:
-    limit = MEMORY_FACTOR * path.stat().st_size + SPARE_BYTES
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    try:
-        _unpickle(path, folder)
-    except Refused as reason:
-        print(reason)
-        return REFUSED
-    except MemoryError:
-        print(f"needs more than {limit / 1e9:.1f} GB of memory, more than arrays of its size can")
-        return BROKEN
-    except OSError:
-        raise
-    except Exception as error:  # a broken pickle may raise anything
-        print(f"is no pickle, or is truncated or damaged ({type(error).__name__}: {error})")
-        return BROKEN
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(_main(Path(sys.argv[1]), Path(sys.argv[2])))
