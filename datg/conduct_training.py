@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from datg.config import Layers, parse_settings
-from datg.data.catalog import Dataset, data_root, open_dataset, tested_on
+from datg.data.catalog import Dataset, data_root, open_dataset, with_test_dataset
 from datg.errors import ConfigError, DataError
 from datg.evaluation import load_evaluation
 from datg.files import read_yaml, write_yaml
@@ -121,7 +121,7 @@ def prepare_training(
     except ConfigError as error:
         raise ConfigError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from error
     dataset = open_dataset(config.dataset, data_root(root))
-    dataset = tested_on(dataset, config.evaluation.test_dataset, data_root(root))
+    dataset = with_test_dataset(dataset, config.evaluation.test_dataset, data_root(root))
     expected = provenance.get("data", {}).get("fingerprint")
     if expected not in (None, dataset.table.fingerprint):
         raise DataError(

@@ -1,4 +1,5 @@
 import os
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from datg.learners.learner import NamedLearner
 from datg.seeding import Streams, generator
 from datg.strategies.strategy import Batch
 from datg.tasks import Classes, TaskSampler
+from tests.data.importers.raw_forms import stock
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -41,6 +43,13 @@ def real_data() -> Path:
     if not root:
         pytest.skip("DATG_REAL_DATA is unset: no real pictures at hand")
     return Path(root)
+
+
+@pytest.fixture
+def take() -> Callable[[int, int], list[list[np.ndarray]]]:
+    """Pictures for raw forms: real ones where there are any, else generated ones."""
+    root = os.environ.get("DATG_REAL_DATA")
+    return stock(Path(root) if root else None)
 
 
 def table_of(counts: list[int], shape: tuple[int, ...] = (3, 16, 16), seed: int = 0) -> ClassTable:

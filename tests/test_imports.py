@@ -33,7 +33,7 @@ LAYERS = [
     ["datg.trial_config", "datg.training", "datg.evaluation", "datg.network", "datg.partition"],
     ["datg.trial", "datg.final_evaluation"],
     ["datg.records", "datg.final_training"],
-    ["datg.tracking", "datg.display", "datg.command_line"],
+    ["datg.tracking", "datg.display", "datg.command_line", "datg.inspection"],
     ["datg.search"],
     ["datg.conduct_training"],
 ]

@@ -168,3 +168,21 @@ def test_a_network_that_was_not_trained_clusters_by_its_first_weights():
     found = partition(config, base, CPU)
     assert (found.assignment == expected.assignment).all()
     np.testing.assert_allclose(found.distances, expected.distances)
+
+
+def test_with_overlap_three_classes_make_two_clusters_for_two_ways():
+    dataset = dataset_of(base=3)
+    task = {"ways": 2}
+    with pytest.raises(ConfigError, match="3 base classes make no two clusters of 2 classes"):
+        check_clusters(config_of(strategy={"name": "datg"}, task=task), dataset.part("base"))
+    config = config_of(strategy={"name": "datg", "small_clusters": "overlap"}, task=task)
+    check_clusters(config, dataset.part("base"))
+    found = partition(config, dataset.part("base"), CPU)
+    assert found.memberships().sum(1).tolist() == [2, 2]
+    result = run_trial(config, TrialData.of(dataset), report=lambda progress: None)
+    assert result.last.iteration == 6
+
+
+def test_overlap_goes_with_features_alone():
+    with pytest.raises(ConfigError, match="overlap goes with `strategy.cluster_features` raw, embedding or init"):
+        datg(small_clusters="overlap", cluster_features="random")

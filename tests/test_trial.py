@@ -115,6 +115,14 @@ def test_the_objective_is_the_best_validation_so_far_and_its_weights_are_kept(tm
     assert load_checkpoint(tmp_path / BEST)[1]["iteration"] == result.last.best_iteration
 
 
+def test_the_last_weights_are_kept_where_validation_tells_nothing(tmp_path):
+    result, reports = run(config_of(training={"iterations": 12, "keep": "last"}), tmp_path)
+    assert [report.best_iteration for report in reports] == [report.iteration for report in reports]
+    assert [report.objective for report in reports] == [report.accuracy for report in reports]
+    assert any(later.accuracy < earlier.accuracy for earlier, later in itertools.pairwise(reports))
+    assert load_checkpoint(tmp_path / BEST)[1]["iteration"] == result.last.iteration == 12
+
+
 def test_the_seed_decides_training_and_the_evaluation_seed_the_tasks():
     first, again = (run(config_of())[1] for _ in range(2))
     assert [without_time(p) for p in first] == [without_time(p) for p in again]

@@ -98,7 +98,7 @@ def open_dataset(name: str, root: Path) -> Dataset:
     return Dataset(name, table, split)
 
 
-def tested_on(dataset: Dataset, name: str | None, root: Path) -> Dataset:
+def with_test_dataset(dataset: Dataset, name: str | None, root: Path) -> Dataset:
     """``dataset``, tested on the novel classes of data set ``name``; None and its own name change nothing.
 
     Raises:

@@ -83,6 +83,11 @@ def most_clusters(classes: int, ways: int) -> int:
 
 def check_number(clusters: int, classes: int, ways: int) -> None:
     """Raises ConfigError unless ``classes`` base classes make ``clusters`` clusters of at least ``ways`` classes."""
+    if most_clusters(classes, ways) < 2:
+        raise ConfigError(
+            f"`strategy.clusters` must be at least 2, but {classes} base classes make no two clusters of {ways} classes; lower "
+            "task.ways, let clusters share classes (strategy.small_clusters: overlap), or choose strategy random_mixup."
+        )
     if clusters > most_clusters(classes, ways):
         raise ConfigError(
             f"`strategy.clusters` must be at most {most_clusters(classes, ways)} for {classes} base classes and {ways} ways, "

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 
 from datg.config import Layers, parse_settings
-from datg.data.catalog import Dataset, data_root, open_dataset, tested_on
+from datg.data.catalog import Dataset, data_root, open_dataset, with_test_dataset
 from datg.errors import ConfigError, StateError
 from datg.records import TrialRecord, ranked
 from datg.search.comparison import Comparison
@@ -144,7 +144,7 @@ def _settings(request: Request) -> tuple[SearchSettings, Layers, Dataset]:
     root = data_root(request.data_root)
     dataset = open_dataset(request.dataset, root)
     layers, space = _layers(request, dataset)
-    dataset = tested_on(dataset, layers.values.get("evaluation.test_dataset"), root)
+    dataset = with_test_dataset(dataset, layers.values.get("evaluation.test_dataset"), root)
     settings = resolve_settings(
         dataset,
         layers,
@@ -203,7 +203,7 @@ def resume_search(request: Request, search: str, *, comparison: bool = False) ->
         )
     root = request.data_root or Path(settings.data_root)
     dataset = open_dataset(settings.trial_config.dataset, root)
-    dataset = tested_on(dataset, settings.trial_config.evaluation.test_dataset, root)
+    dataset = with_test_dataset(dataset, settings.trial_config.evaluation.test_dataset, root)
     found, expected = dataset.table.fingerprint, settings.provenance["fingerprint"]
     if provenance_of(dataset) != settings.provenance:
         raise StateError(

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from datg.data.catalog import data_root, open_dataset, tested_on
+from datg.data.catalog import data_root, open_dataset, with_test_dataset
 from datg.data.class_table import ClassTable
 from datg.data.splits import Split, check_tasks
 from datg.errors import ConfigError
@@ -50,7 +50,7 @@ def novel_classes(
     best = load_best(path)
     config, info = best.config, best.info
     dataset = open_dataset(config.dataset, data_root(root))
-    dataset = tested_on(dataset, test_dataset or config.evaluation.test_dataset, data_root(root))
+    dataset = with_test_dataset(dataset, test_dataset or config.evaluation.test_dataset, data_root(root))
     if info["fingerprint"] != dataset.table.fingerprint:
         raise ConfigError(
             f"{path} was trained on other data than {config.dataset} holds now (fingerprint {info['fingerprint'][:16]}, not "

@@ -14,7 +14,7 @@ import optuna
 
 from datg.config import flatten
 from datg.errors import ConfigError, unknown_name
-from datg.generation.clustering import most_clusters
+from datg.generation.clustering import check_number, most_clusters
 from datg.strategies import STRATEGIES
 from datg.strategies.clustered_mixup import ClusteredMixup
 from datg.trial_config import TrialConfig
@@ -116,14 +116,10 @@ def bounds_of(config: TrialConfig, base_classes: int) -> dict[str, Any]:
         ConfigError: the strategy clusters, and there are too few classes for two clusters.
     """
     strategy, ways = config.strategy, config.task.ways
-    clusters = most_clusters(
-        base_classes, strategy.smallest_cluster(ways) if isinstance(strategy, ClusteredMixup) else ways
-    )
-    if isinstance(strategy, ClusteredMixup) and clusters < 2:
-        raise ConfigError(
-            f"strategy {config.strategy_name} needs two clusters of {ways} classes, but there are {base_classes} base classes; "
-            "lower task.ways, let clusters share classes (strategy.small_clusters: overlap), or choose strategy random_mixup."
-        )
+    smallest = strategy.smallest_cluster(ways) if isinstance(strategy, ClusteredMixup) else ways
+    if isinstance(strategy, ClusteredMixup):
+        check_number(2, base_classes, smallest)
+    clusters = most_clusters(base_classes, smallest)
     fixed_high = getattr(config.strategy, "mix_high", None)  # a highest layer that is set bounds the lowest, too
     shared = config.shared_layers if fixed_high is None else fixed_high
     return {**flatten(config.values()), "max_clusters": clusters, "shared_layers": shared}

@@ -124,3 +124,39 @@ def test_a_damaged_table_says_to_import_it_again(tmp_path, damage):
 def test_class_sizes_are_summed_up_in_doubling_bins(tmp_path):
     table = write(tmp_path, classes=(("a", 1), ("b", 2), ("c", 3), ("d", 9)), shape=(1,))
     assert table.size_histogram() == [(1, 1, 1), (2, 3, 2), (8, 15, 1)]
+
+
+def test_what_a_killed_writer_left_is_removed(tmp_path):
+    (tmp_path / ".examples.0123abcd").write_bytes(b"half")
+    (tmp_path / ".0123.arrow.4567").write_bytes(b"half")
+    write(tmp_path)
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.slow
+def test_sixty_thousand_pictures_open_at_once_and_cost_no_memory_until_touched(tmp_path):
+    import time
+
+    picture = np.zeros((3, 84, 84), dtype=np.uint8)
+    with TableWriter(tmp_path, shape=picture.shape, dtype="uint8") as writer:
+        for class_ in range(100):
+            for index in range(600):
+                writer.add(
+                    picture + class_, class_name=f"class {class_:02d}", source=f"{class_}/{index}", sha256=bytes(32)
+                )
+        writer.finish({})
+    seconds = []
+    for _ in range(5):
+        began = time.perf_counter()
+        table = open_table(tmp_path)
+        seconds.append(time.perf_counter() - began)
+    assert min(seconds) < 0.1
+    before = resident()
+    table = open_table(tmp_path)
+    assert table.examples.nbytes == 60_000 * 3 * 84 * 84 and table.examples[-1, 0, 0, 0] == 99
+    assert resident() - before < 20 << 20
+
+
+def resident():
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * 4096

@@ -92,3 +92,33 @@ def test_the_seed_decides_the_clusters():
     table = table_of([6] * 20)
     first, again = (clustered(table, clusters=3, ways=5, seed=3) for _ in range(2))
     assert (first.assignment == again.assignment).all()
+
+
+def overlapping(table, *, clusters, ways):
+    return cluster_classes(
+        table.names, raw_features(table), clusters=clusters, ways=ways, source="raw", seed=0, smallest=1
+    )
+
+
+@pytest.mark.parametrize(("classes", "ways", "clusters"), [(3, 2, 2), (3, 2, 3), (7, 5, 3), (12, 5, 2)])
+def test_clusters_that_are_too_small_borrow_the_nearest_classes(classes, ways, clusters):
+    table = table_of([6] * classes)
+    found = overlapping(table, clusters=clusters, ways=ways)
+    members = found.memberships()
+    assert members.shape == (clusters, classes) and members.sum(1).min() >= ways
+    features = standardise(raw_features(table))
+    for cluster, borrowed in enumerate(found.borrowed):
+        own = np.flatnonzero(found.assignment == cluster)
+        assert len(borrowed) == max(ways - len(own), 0)
+        distance = np.linalg.norm(features - features[own].mean(0), axis=1)
+        others = sorted(np.flatnonzero(found.assignment != cluster), key=lambda index: distance[index])
+        assert list(borrowed) == others[: len(borrowed)]
+        assert set(np.flatnonzero(members[cluster])) == {*own, *borrowed}
+    assert ("borrowed" in found.describe()) == any(found.borrowed)
+
+
+def test_large_clusters_borrow_nothing():
+    table = table_of([6] * 12)
+    found = clustered(table, clusters=2, ways=5)
+    assert found.borrowed == ((), ())
+    assert (found.memberships() == (np.arange(2)[:, None] == found.assignment)).all()

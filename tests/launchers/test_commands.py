@@ -112,7 +112,11 @@ def test_help_answers_at_once(launcher, tmp_path, data_root):
         ("export", ["nothing"], "is no search in"),
         ("train", ["nothing.yaml"], "does not exist"),
         ("evaluate", ["."], "holds no best.safetensors"),
-        ("import_data", ["skin", "nothing"], "is not a folder"),
+        ("import_data", ["skin", "nothing"], "does not exist"),
+        ("import_data", ["skin", ".", "--form", "folders"], "is not a known form; did you mean `folder`?"),
+        ("import_data", ["skin", ".", "--split", "holdout"], "is not a known protocol; did you mean `hold-out`?"),
+        ("import_data", ["skin", ".", "--ratio", "2"], "import: `ratio` must"),
+        ("search", ["--dataset", "glyphs", "--test-dataset", "glyph"], "data set `glyph` is not in"),
     ],
 )
 def test_a_mistake_gets_one_sentence_and_leaves_nothing(launcher, arguments, message, tmp_path, data_root):
@@ -249,12 +253,15 @@ def test_compare_all_strategies_and_go_on(tmp_path, data_root):
     assert "--resume takes its configuration from" in other.stderr
 
 
-def test_help_names_every_learner_and_strategy():
-    from datg.command_line import LEARNER_NAMES, STRATEGY_NAMES
+def test_help_names_what_stands_in_the_tables():
+    from datg.command_line import FORM_NAMES, LEARNER_NAMES, PROTOCOL_NAMES, STRATEGY_NAMES
+    from datg.data.importers import IMPORTERS
+    from datg.data.protocols import PROTOCOLS
     from datg.learners import LEARNERS
     from datg.strategies import STRATEGIES
 
     assert LEARNER_NAMES.split(", ") == list(LEARNERS) and STRATEGY_NAMES.split(", ") == list(STRATEGIES)
+    assert FORM_NAMES.split(", ") == list(IMPORTERS) and PROTOCOL_NAMES.split(", ") == list(PROTOCOLS)
 
 
 def test_a_search_clusters_by_embeddings_of_a_network_trained_once(tmp_path, data_root):

@@ -5,6 +5,9 @@ import pytest
 import yaml
 
 from datg.data.catalog import Dataset
+from datg.data.import_settings import ImportSettings
+from datg.data.importers import IMPORTERS
+from datg.data.protocols import PROTOCOLS
 from datg.data.splits import Split
 from datg.errors import ConfigError
 from datg.learners import LEARNERS
@@ -20,7 +23,7 @@ from datg.search.space import (
     whole_space,
 )
 from datg.search.study import PRUNERS, SAMPLERS, open_study, sqlite_url
-from datg.space_file import read_space_file
+from datg.space_file import read_space_file, space_file_of
 from datg.strategies import STRATEGIES
 from datg.trial import check_trial
 from datg.trial_config import TrialConfig
@@ -32,7 +35,7 @@ FILES = sorted(SPACES.rglob("*.yaml"))
 
 def config_of(path, learner="protonet", strategy="datg"):
     fixed = yaml.safe_load(path.read_text())["fixed"]
-    return TrialConfig.of({**fixed, "learner": {"name": learner}, "strategy": {"name": strategy}})
+    return TrialConfig.of({"dataset": "mine", **fixed, "learner": {"name": learner}, "strategy": {"name": strategy}})
 
 
 def space_of(path, config):
@@ -40,12 +43,26 @@ def space_of(path, config):
 
 
 def test_there_is_a_space_for_every_data_set_of_this_package():
-    assert {path.stem for path in FILES} >= {"glyphs", "dermnet"}
+    own = {"glyphs", "mini_imagenet", "isic", "dermnet", "tabula_muris"}
+    assert {path.stem for path in FILES} == own | {"generic_images", "generic_cells"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_what_a_file_says_of_imports_can_be_done(path):
+    settings = ImportSettings.of(read_space_file(path).get("import") or {}, source=path.name)
+    assert settings.form in (None, *IMPORTERS) and settings.protocol in (None, *PROTOCOLS)
+
+
+def test_a_data_set_without_a_file_of_its_own_gets_the_generic_one_of_its_shape():
+    assert space_file_of("moles", (3, 84, 84), SPACES).name == "generic_images.yaml"
+    assert space_file_of("blood", (2866,), SPACES).name == "generic_cells.yaml"
+    assert space_file_of("dermnet", (3, 84, 84), SPACES).name == "dermnet.yaml"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_shipped_file_begins_with_the_command_that_runs_it(path):
-    assert path.read_text().startswith(f"# python launchers/search.py --dataset {path.stem}\n")
+    name = "NAME" if path.stem.startswith("generic_") else path.stem
+    assert path.read_text().startswith(f"# python launchers/search.py --dataset {name}\n")
 
 
 def dataset_of(base, shape=(3, 28, 28)):
@@ -71,7 +88,7 @@ def allowed(learner):
 def test_nothing_infeasible_is_ever_suggested(path, learner, strategy, sampler, tmp_path):
     config = config_of(path, learner, strategy)
     base = 11  # at 5 ways exactly two clusters
-    dataset = dataset_of(base)
+    dataset = dataset_of(base, shape=(3, 28, 28) if config.backbone_name == "conv4" else (40,))
     space, bounds = space_of(path, config), bounds_of(config, base)
     check_space(space, config, bounds)
     study = open_study(sqlite_url(tmp_path / "s.db"), "s", create=True, sampler=sampler, trials=8)
@@ -81,7 +98,7 @@ def test_nothing_infeasible_is_ever_suggested(path, learner, strategy, sampler, 
         check_trial(configured(config, setting), dataset)
         assert fits(space, setting, bounds)
         if "strategy.clusters" in setting:
-            assert setting["strategy.clusters"] == 2
+            assert 2 <= setting["strategy.clusters"] <= base // config.task.ways
         if "strategy.mix_low" in setting:
             assert setting["strategy.mix_low"] <= setting["strategy.mix_high"] <= config.shared_layers
         study.tell(trial, number / 8)
@@ -157,7 +174,7 @@ def test_a_highest_layer_that_is_set_bounds_the_lowest():
 
 def test_two_clusters_must_be_possible():
     config = config_of(FILES[0])
-    with pytest.raises(ConfigError, match="needs two clusters of 5 classes, but there are 9 base classes"):
+    with pytest.raises(ConfigError, match="9 base classes make no two clusters of 5 classes"):
         bounds_of(config, 9)
 
 

@@ -1,18 +1,7 @@
-import os
-from pathlib import Path
-
 import pytest
 
 from datg.data.import_settings import ImportSettings
 from datg.data.importing import ImportRequest, import_raw
-from tests.data.importers.raw_forms import stock
-
-
-@pytest.fixture
-def take():
-    """Pictures for raw forms: real ones where there are any, else generated ones."""
-    root = os.environ.get("DATG_REAL_DATA")
-    return stock(Path(root) if root else None)
 
 
 @pytest.fixture

@@ -1,0 +1,101 @@
+"""Which class of a data set without names is which class of another copy that has names.
+
+The published pickles of miniImageNet number their classes. Some pictures of each numbered class look for their nearest neighbour
+among all pictures of a named copy, by thumbnails of 8 x 8 pixels (copies differ in how they were resized), and vote.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from datg.data.catalog import Dataset
+from datg.data.class_table import ClassTable
+from datg.data.import_settings import PARTS
+from datg.errors import DataError
+from datg.files import write_yaml
+from datg.tasks import Classes
+
+THUMBNAIL = 8
+VOTES = 20
+SURE = 0.5  # more than this share of the votes
+AT_ONCE = 512
+HEADER = "# python launchers/import_data.py {name} RAW --protocol file --split-file {path}\n"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a numbered class is.
+
+    Attributes:
+        name: of the class in the named copy that most pictures voted for.
+        votes: for it.
+        of: all votes.
+    """
+
+    name: str
+    votes: int
+    of: int
+
+    @property
+    def sure(self) -> bool:
+        """Whether more than half of the pictures agree."""
+        return self.votes > SURE * self.of
+
+
+def identify(numbered: ClassTable, named: ClassTable) -> dict[str, Identity]:
+    """Finds each class of ``numbered`` in ``named``.
+
+    Raises:
+        DataError: the examples are no pictures.
+    """
+    if len(numbered.shape) != 3 or len(named.shape) != 3:
+        raise DataError("only classes of pictures can be identified by another copy.")
+    known = thumbnails(named, np.concatenate([_rows(named, class_) for class_ in range(len(named))]))
+    owners = np.repeat(np.arange(len(named)), named.counts)
+    found = {}
+    for class_, name in enumerate(numbered.names):
+        rows = _rows(numbered, class_)
+        chosen = rows[np.linspace(0, len(rows) - 1, min(VOTES, len(rows))).astype(int)]
+        nearest = torch.cdist(thumbnails(numbered, chosen), known).argmin(1).numpy()
+        winner, votes = Counter(owners[nearest].tolist()).most_common(1)[0]
+        found[name] = Identity(named.names[winner], votes, len(chosen))
+    return found
+
+
+def thumbnails(table: ClassTable, rows: np.ndarray) -> Tensor:
+    """`(len(rows), 192)` thumbnails of the pictures at ``rows``."""
+    classes, parts = Classes.of(table), []
+    for start in range(0, len(rows), AT_ONCE):
+        pictures = classes.gather(torch.from_numpy(rows[start : start + AT_ONCE]))
+        parts.append(torch.nn.functional.adaptive_avg_pool2d(pictures, THUMBNAIL).flatten(1))
+    return torch.cat(parts)
+
+
+def _rows(table: ClassTable, class_: int) -> np.ndarray:
+    return np.arange(table.starts[class_], table.starts[class_] + table.counts[class_])
+
+
+def write_identities(numbered: Dataset, named: Dataset, found: dict[str, Identity], path: Path) -> list[str]:
+    """Writes names, votes and the split of ``numbered`` in the names of ``named``; returns what is not sure.
+
+    The file serves as --split-file of an import of the named copy; if a class is unsure or two are the same, it holds no split.
+    """
+    taken = Counter(identity.name for identity in found.values())
+    doubts = [
+        f"{name}: {identity.name} with {identity.votes} of {identity.of} votes"
+        + (f", like {taken[identity.name] - 1} other classes" if taken[identity.name] > 1 else "")
+        for name, identity in found.items()
+        if not identity.sure or taken[identity.name] > 1
+    ]
+    content: dict[str, Any] = {} if doubts else {p: [found[c].name for c in numbered.split.part(p)] for p in PARTS}
+    lines = [f"#   {name}: {identity.name} ({identity.votes} of {identity.of})\n" for name, identity in found.items()]
+    head = HEADER.format(name=named.name, path=path.name) if content else ""
+    write_yaml(
+        path, content, header=head + f"# Classes of {numbered.name} in {named.name}, with votes:\n" + "".join(lines)
+    )
+    return doubts

@@ -1,0 +1,122 @@
+"""Pictures of a data set: contact sheets, generated tasks, and for cells a projection."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.decomposition import PCA
+
+from datg.data.class_table import ClassTable
+from datg.files import replacing
+from datg.inspection.generated_tasks import GeneratedTask
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Array = npt.NDArray[Any]
+GAP = 2  # pixels between pictures
+SMALLEST_SIDE = 56  # smaller pictures are shown enlarged
+ROWS_OF_A_SHEET = 60
+CELLS_OF_A_CLASS = 200  # shown in a projection
+DPI = 100
+
+
+def contact_sheets(table: ClassTable, folder: Path, name: str, *, examples: int) -> list[Path]:
+    """Draws a row of ``examples`` pictures for each class, evenly spread over it, into ``<name>.png`` or numbered parts."""
+    paths = []
+    pages = [range(start, min(start + ROWS_OF_A_SHEET, len(table))) for start in range(0, len(table), ROWS_OF_A_SHEET)]
+    for number, page in enumerate(pages, 1):
+        rows = [[_picture(table.examples[index]) for index in _spread(table, class_, examples)] for class_ in page]
+        labels = [f"{table.names[class_]} ({table.counts[class_]})" for class_ in page]
+        path = folder / (f"{name}.png" if len(pages) == 1 else f"{name}-{number}.png")
+        _draw_grid(rows, labels, path)
+        paths.append(path)
+    return paths
+
+
+def task_sheet(tasks: Sequence[GeneratedTask], path: Path) -> None:
+    """Draws for every task three rows: T_i, T_j in the order of the pairing, and their mixture at the input."""
+    rows, labels = [], []
+    for number, task in enumerate(tasks, 1):
+        rows += [[_picture(example) for example in examples] for examples in (task.first, task.second, task.mixture)]
+        labels += [
+            f"task {number}: T_i of cluster {task.clusters[0]}",
+            f"T_j of cluster {task.clusters[1]}",
+            f"{task.share:.2f} T_i + {1 - task.share:.2f} T_j",
+        ]
+    _draw_grid(rows, labels, path)
+
+
+def projection(parts: dict[str, ClassTable], tasks: Sequence[GeneratedTask], path: Path) -> None:
+    """Draws rows of numbers on the first two principal components of the base classes, one panel a part.
+
+    Crosses in the base panel are examples of generated tasks.
+    """
+    shown = {part: _sample(table) for part, table in parts.items()}
+    axes_of = PCA(2, random_state=0).fit(shown["base"][0])
+    figure = _figure(15, 5.5)
+    for axes, (part, table) in zip(
+        figure.subplots(1, len(parts), sharex=True, sharey=True), parts.items(), strict=True
+    ):
+        examples, classes = shown[part]
+        points = axes_of.transform(examples)
+        for class_ in range(len(table)):
+            own = points[classes == class_]
+            axes.scatter(*own.T, s=6, label=table.names[class_] if len(table) <= 20 else None)
+        if part == "base" and tasks:
+            mixed = axes_of.transform(np.concatenate([task.mixture for task in tasks]))
+            axes.scatter(*mixed.T, s=40, c="black", marker="x", label="generated")
+        axes.set(title=f"{part}: {len(table)} classes", xlabel="first component", ylabel="second component")
+        if len(table) <= 20:
+            axes.legend(fontsize=6)
+    _save(figure, path)
+
+
+def _spread(table: ClassTable, class_: int, number: int) -> list[int]:
+    start, count = int(table.starts[class_]), int(table.counts[class_])
+    return [start + int(index) for index in np.linspace(0, count - 1, min(number, count))]
+
+
+def _sample(table: ClassTable) -> tuple[Array, Array]:
+    rows = [_spread(table, class_, CELLS_OF_A_CLASS) for class_ in range(len(table))]
+    classes = np.repeat(np.arange(len(table)), [len(own) for own in rows])
+    return table.examples[np.concatenate(rows)], classes
+
+
+def _picture(example: Array) -> Array:
+    """`(3, height, width)` uint8, or floats in [0, 1], as `(height, width, 3)` uint8, enlarged by a whole factor if small."""
+    values = example if example.dtype == np.uint8 else (example.clip(0, 1) * 255).round().astype(np.uint8)
+    factor = -(-SMALLEST_SIDE // min(values.shape[1:]))
+    return values.transpose(1, 2, 0).repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def _draw_grid(rows: list[list[Array]], labels: list[str], path: Path) -> None:
+    height, width = rows[0][0].shape[0] + GAP, rows[0][0].shape[1] + GAP
+    canvas = np.full((len(rows) * height, max(map(len, rows)) * width, 3), 255, dtype=np.uint8)
+    for y, row in enumerate(rows):
+        for x, picture in enumerate(row):
+            canvas[y * height : (y + 1) * height - GAP, x * width : (x + 1) * width - GAP] = picture
+    figure = _figure(canvas.shape[1] / DPI + 3.5, canvas.shape[0] / DPI + 0.4)
+    axes = figure.subplots()
+    axes.imshow(canvas)
+    axes.set_xticks([])
+    axes.set_yticks([(y + 0.5) * height for y in range(len(rows))], labels, fontsize=8)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    _save(figure, path)
+
+
+def _figure(width: float, height: float) -> "Figure":
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure: "Figure", path: Path) -> None:
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=DPI)

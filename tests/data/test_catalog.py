@@ -1,0 +1,78 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from datg.data import catalog
+from datg.data.catalog import Dataset, with_test_dataset
+from datg.data.splits import Split
+from datg.errors import ConfigError, DataError
+from datg.trial import provenance_of
+from tests.conftest import table_of
+
+
+def held_out():
+    """Two base classes with held-out examples beside them, one without, and two novel classes."""
+    table = replace(
+        table_of([6, 2, 5, 1, 4, 3, 3]),
+        names=("NV", "NV (held out)", "MEL", "MEL (held out)", "BKL", "DF", "VASC"),
+    )
+    split = Split(
+        protocol="hold-out",
+        base=["BKL", "MEL", "NV"],
+        validation=["MEL (held out)", "NV (held out)"],
+        novel=["DF", "VASC"],
+    )
+    return Dataset("isic", table, split)
+
+
+def test_held_out_examples_are_given_back_to_their_classes():
+    dataset = held_out()
+    whole = dataset.with_held_out()
+    assert whole.part("base").sizes == {"BKL": 4, "MEL": 6, "NV": 8}
+    assert whole.part("validation").sizes == dataset.part("validation").sizes
+    assert whole.part("novel").sizes == dataset.part("novel").sizes
+    start, count = whole.part("base").starts[2], whole.part("base").counts[2]
+    both = [dataset.part("base"), dataset.part("validation")]
+    expected = np.concatenate(
+        [t.examples[t.starts[i] : t.starts[i] + t.counts[i]] for t, i in zip(both, (2, 1), strict=True)]
+    )
+    assert (whole.table.examples[start : start + count] == expected).all()
+    assert whole.split.protocol == "hold-out, all base examples"
+    assert provenance_of(whole) != provenance_of(dataset)
+    assert dataset.part("base").sizes == {"BKL": 4, "MEL": 5, "NV": 6}, "the data set itself is as it was"
+
+
+def test_without_held_out_examples_there_is_nothing_to_give_back():
+    dataset = held_out()
+    split = dataset.split.model_copy(update={"base": ["BKL"], "protocol": "file"})
+    with pytest.raises(DataError, match=r"isic holds no examples of its base classes out \(protocol file\)"):
+        replace(dataset, split=split).with_held_out()
+
+
+def other(shape=(3, 16, 16), dtype=np.uint8):
+    table = table_of([4, 4, 4], shape=shape, seed=1)
+    table = replace(table, examples=table.examples.astype(dtype))
+    return Dataset("other", table, Split(protocol="x", base=["class 0"], validation=["class 1"], novel=["class 2"]))
+
+
+def test_only_the_novel_classes_are_those_of_the_other_data_set(monkeypatch, tmp_path):
+    monkeypatch.setattr(catalog, "open_dataset", lambda name, root: other())
+    dataset = held_out()
+    crossed = with_test_dataset(dataset, "other", tmp_path)
+    for part in ("base", "validation"):
+        assert crossed.part(part).sizes == dataset.part(part).sizes and crossed.owner(part).name == "isic"
+    assert crossed.part("novel").names == ("class 2",) and crossed.owner("novel").name == "other"
+    assert (crossed.part("novel").examples == other().table.examples).all()
+    assert provenance_of(crossed)["tested on"]["fingerprint"] == "random 1"
+    assert (
+        with_test_dataset(dataset, None, tmp_path) is dataset
+        and with_test_dataset(dataset, "isic", tmp_path) is dataset
+    )
+
+
+@pytest.mark.parametrize("changes", [{"shape": (3, 20, 20)}, {"shape": (7,)}, {"dtype": np.float32}])
+def test_a_test_data_set_of_other_examples_is_refused(changes, monkeypatch, tmp_path):
+    monkeypatch.setattr(catalog, "open_dataset", lambda name, root: other(**changes))
+    with pytest.raises(ConfigError, match="`evaluation.test_dataset` must have examples like those of isic"):
+        with_test_dataset(held_out(), "other", tmp_path)
