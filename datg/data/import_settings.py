@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from datg.config import sentences
-from datg.errors import ConfigError
+from datg.errors import ConfigError, DataError
+from datg.files import read_yaml
 
 PARTS = ("base", "validation", "novel")
 Part = Literal["base", "validation", "novel"]
@@ -60,6 +61,23 @@ class ImportSettings(BaseModel):
     scale_on: Literal["all", "base"] = "all"
     expected_genes: Annotated[int, Field(ge=1)] | None = None
     class_list: Path | None = None
+
+    def lists(self) -> dict[str, list[str]]:
+        """What the split file, or else ``groups``, lists as base, validation and novel.
+
+        Raises:
+            DataError: there is neither, or the file holds something else.
+        """
+        if self.split_file is None:
+            if self.groups is None:
+                raise DataError("protocol groups needs --split-file with the lists base, validation and novel.")
+            return {str(part): names for part, names in self.groups.items()}
+        lists = read_yaml(self.split_file)
+        if set(lists) != set(PARTS) or not all(isinstance(lists[part], list) for part in PARTS):
+            raise DataError(
+                f"{self.split_file} must hold the three lists base, validation and novel, got {sorted(map(str, lists))}."
+            )
+        return {part: [str(name) for name in lists[part]] for part in PARTS}
 
     @classmethod
     def of(cls, values: dict[str, Any], *, source: str) -> "ImportSettings":

@@ -1,5 +1,6 @@
 """An import from the raw files to the data set that every other command finds by name."""
 
+import errno
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -20,6 +21,7 @@ from datg.errors import ConfigError, DataError, unknown_name
 from datg.space_file import own_space_file, read_space_file
 
 DEFAULT_TASK = {"ways": 5, "shots": 1, "queries": 15}  # the paper's
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 OWN_CONTAINERS = (".npz", ".h5ad", ".pkl", ".pickle")  # forms of their own, even where they are zip files inside
 
 
@@ -95,6 +97,12 @@ def import_raw(request: ImportRequest, root: Path, *, say: Callable[[str], None]
         raise ConfigError(f"{request.name} is being imported by another process; wait for it.") from None
     except PermissionError as error:
         raise DataError(f"{error.filename} cannot be used ({error.strerror}); choose another folder.") from error
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise DataError(
+            f"{root} has no room left ({error.strerror}); free space or choose another --data-root."
+        ) from error
     return open_dataset(request.name, root)
 
 

@@ -14,7 +14,6 @@ from datg.data.import_settings import PARTS, ImportSettings
 from datg.data.importers.raw import RawData, listed
 from datg.data.splits import HELD_OUT, Split
 from datg.errors import DataError
-from datg.files import read_yaml
 from datg.seeding import derive_seed
 
 DERMNET_BASE, DERMNET_VALIDATION, DERMNET_NOVEL = 30, 30, 53
@@ -79,7 +78,9 @@ def random_split(found: Found, settings: ImportSettings) -> Split:
 
 def split_from_file(found: Found, settings: ImportSettings) -> Split:
     """The lists ``base``, ``validation`` and ``novel`` of a YAML file."""
-    return Split(protocol="file", **_lists(settings, "file"))
+    if settings.split_file is None:
+        raise DataError("protocol file needs --split-file with the lists base, validation and novel.")
+    return Split(protocol="file", **settings.lists())
 
 
 def as_given(found: Found, settings: ImportSettings) -> Split:
@@ -181,8 +182,7 @@ def by_groups(found: Found, settings: ImportSettings) -> Split:
 
 def divide_by_groups(data: RawData, settings: ImportSettings) -> RawData:
     """Makes one class of each label and part; examples of groups that no part lists are left out."""
-    in_settings = settings.groups if settings.split_file is None else None
-    lists = {str(part): names for part, names in in_settings.items()} if in_settings else _lists(settings, "groups")
+    lists = settings.lists()
     part_of = {group: part for part in PARTS for group in lists.get(part, [])}
     twice = [group for group, number in Counter(g for part in PARTS for g in lists.get(part, [])).items() if number > 1]
     existing = {example.group for examples in data.classes.values() for example in examples}
@@ -287,17 +287,6 @@ def _parts(found: Found, protocol: str) -> dict[str, list[str]]:
             "classes with enough examples; choose another --protocol, or lower --min-examples."
         )
     return parts
-
-
-def _lists(settings: ImportSettings, protocol: str) -> dict[str, list[str]]:
-    if settings.split_file is None:
-        raise DataError(f"protocol {protocol} needs --split-file with the lists base, validation and novel.")
-    lists = read_yaml(settings.split_file)
-    if set(lists) != set(PARTS) or not all(isinstance(lists[part], list) for part in PARTS):
-        raise DataError(
-            f"{settings.split_file} must hold the three lists base, validation and novel, got {sorted(lists)}."
-        )
-    return {part: [str(name) for name in lists[part]] for part in PARTS}
 
 
 PROTOCOLS: dict[str, SplitProtocol] = {

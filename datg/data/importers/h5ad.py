@@ -120,9 +120,11 @@ def _base_cells(groups: npt.NDArray[Any], settings: ImportSettings) -> npt.NDArr
     """`(cells,)` which cells genes are chosen and scaled on; None for all."""
     if settings.scale_on == "all":
         return None
-    if settings.groups is None or settings.group_column is None:
-        raise ConfigError("`scale_on: base` needs `groups` and `group_column`, which say which cells are base cells.")
-    return np.isin(groups, settings.groups.get("base", []))
+    if settings.protocol != "groups" or settings.group_column is None:
+        raise ConfigError(
+            "`scale_on: base` needs protocol groups and a group column, which say which cells are base cells."
+        )
+    return np.isin(groups, settings.lists().get("base", []))
 
 
 def _read_matrix(

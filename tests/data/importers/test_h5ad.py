@@ -140,7 +140,7 @@ def test_values_that_are_no_counts_are_counted(value, settings, message, tmp_pat
     [
         ({}, ConfigError, "needs --label-column, the column .* has: label, tissue"),
         ({"label_column": "type", "group_column": "organ"}, DataError, "lacks the columns type, organ; it has: label, tissue"),
-        ({"label_column": "label", "scale_on": "base"}, ConfigError, "`scale_on: base` needs `groups`"),
+        ({"label_column": "label", "scale_on": "base"}, ConfigError, "`scale_on: base` needs protocol groups"),
         ({**COLUMNS, "protocol": "groups", "groups": {**TISSUES, "novel": ["tongue"]}}, DataError, "data lack: tongue"),
     ],
 )  # fmt: skip
