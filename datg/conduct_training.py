@@ -10,6 +10,7 @@ import torch
 
 from datg.config import Layers, parse_settings
 from datg.data.catalog import Dataset, data_root, open_dataset, with_test_dataset
+from datg.data.import_settings import PARTS
 from datg.errors import ConfigError, DataError
 from datg.evaluation import load_evaluation
 from datg.files import read_yaml, write_yaml
@@ -122,12 +123,8 @@ def prepare_training(
         raise ConfigError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from error
     dataset = open_dataset(config.dataset, data_root(root))
     dataset = with_test_dataset(dataset, config.evaluation.test_dataset, data_root(root))
-    expected = provenance.get("data", {}).get("fingerprint")
-    if expected not in (None, dataset.table.fingerprint):
-        raise DataError(
-            f"{path} was found on other data than {config.dataset} holds now (fingerprint {str(expected)[:16]}, not "
-            f"{dataset.table.fingerprint[:16]}); import the old data again, or remove `provenance.data` to train anyway."
-        )
+    if values.get("dataset") == config.dataset:
+        _check_data(path, provenance.get("data") or {}, dataset)
     if all_base_examples:
         dataset = dataset.with_held_out()
     check_trial(config, dataset)
@@ -141,9 +138,11 @@ def prepare_training(
     known = read_yaml(folder / TRAINING) if (folder / TRAINING).exists() else {}
     identity = str(known.get("id") or uuid.uuid4().hex)
     content = {"id": identity, "config": config.values(), "provenance": {**provenance, "data": provenance_of(dataset)}}
-    if known and known.get("config") != config.values():
+    known_data = (known.get("provenance") or {}).get("data")
+    if known and (known.get("config"), known_data) != (config.values(), provenance_of(dataset)):
         raise ConfigError(
-            f"{folder} holds the training of another configuration; give another --output or rename {path.name}."
+            f"{folder} holds the training of another configuration, or on other data; give another --output or rename "
+            f"{path.name}."
         )
     try:
         write_yaml(folder / TRAINING, content)
@@ -153,3 +152,21 @@ def prepare_training(
         ) from error
     keep_freed_memory()
     return PreparedTraining(folder, identity, config, provenance, dataset, list(range(seeds)), chosen)
+
+
+def _check_data(path: Path, expected: dict[str, Any], dataset: Dataset) -> None:
+    """Refuses to train a configuration on other data, or another split, than it was found on under the same name."""
+    split = expected.get("split") or {}
+    changed = [
+        what
+        for what, old, new in (
+            ("other examples", expected.get("fingerprint"), dataset.table.fingerprint),
+            *((f"other {part} classes", split.get(part), dataset.split.part(part)) for part in PARTS),
+        )
+        if old not in (None, new)
+    ]
+    if changed:
+        raise DataError(
+            f"{path} was found on other data than {dataset.name} holds now ({', '.join(changed)}); import the old data again, or "
+            "remove `provenance.data` to train anyway."
+        )

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from datg.data.class_table import ClassTable
+from datg.data.splits import ALL_BASE_EXAMPLES
 from datg.errors import ConfigError
 from datg.evaluation import embed_all
 from datg.generation.clustering import (
@@ -70,8 +71,9 @@ def check_clusters(config: TrialConfig, base: ClassTable) -> None:
         partition(config, base, torch.device("cpu"))
     if strategy.cluster_checkpoint is not None:
         best = _trained(strategy.cluster_checkpoint)
-        own = best.info["fingerprint"] == base.fingerprint and set(best.info["split"]["base"]) <= set(base.names)
-        if not own:
+        split = best.info["split"]
+        own = best.info["fingerprint"] == base.fingerprint and set(split["base"]) <= set(base.names)
+        if not own or split["protocol"].endswith(ALL_BASE_EXAMPLES):
             raise ConfigError(
                 f"`strategy.cluster_checkpoint` {strategy.cluster_checkpoint} must have been trained on base classes of "
                 f"{config.dataset} alone, as they are now."

@@ -3,6 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from datg.config import sentences
+from datg.data.splits import TaskSize
 from datg.errors import ConfigError, unknown_name
 from datg.files import read_yaml
 
@@ -20,7 +24,22 @@ def read_space_file(path: Path) -> dict[str, Any]:
     for section in content:
         if section not in SECTIONS:
             raise ConfigError(f"{path}: " + unknown_name("section", str(section), SECTIONS))
+        if not isinstance(content[section] or {}, dict):
+            raise ConfigError(f"{path}: section `{section}` must map keys to values, got {content[section]!r}.")
     return content
+
+
+def task_size_of(content: dict[str, Any], *, source: str) -> TaskSize:
+    """The tasks that the ``fixed`` section of a YAML names; the paper's where it names none.
+
+    Raises:
+        ConfigError: with every mistake.
+    """
+    try:
+        return TaskSize.model_validate((content.get("fixed") or {}).get("task") or {})
+    except ValidationError as error:
+        found = sentences(error, TaskSize, "task.")
+        raise ConfigError("\n".join(f"{source}: {sentence}" for sentence in found)) from None
 
 
 def own_space_file(dataset: str, spaces: Path) -> Path | None:

@@ -194,7 +194,12 @@ class _Run:
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / LAST).exists():
             state, info = load_checkpoint(folder / LAST)
-            if info["config"] != self.config.values() or info["fingerprint"] != self.data.base.fingerprint:
+            same_data = all(info.get(key) == value for key, value in self.data.provenance.items())
+            if (
+                info["config"] != self.config.values()
+                or info["fingerprint"] != self.data.base.fingerprint
+                or not same_data
+            ):
                 raise StateError(
                     f"{folder / LAST} belongs to another configuration or other data; remove the folder to start anew."
                 )

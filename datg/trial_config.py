@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidat
 from datg.backbones import BACKBONES
 from datg.backbones.backbone import BackboneOptions
 from datg.config import build_named, sentences
+from datg.data.splits import TaskSize
 from datg.errors import ConfigError
 from datg.learners import LEARNERS
 from datg.learners.learner import LearnerOptions
@@ -61,14 +62,6 @@ BackboneSection = Annotated[
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
-
-
-class TaskSection(_Section):
-    """The geometry of every task, in training and in evaluation."""
-
-    ways: Annotated[int, Field(ge=2)] = 5
-    shots: Positive = 1
-    queries: Positive = 15
 
 
 class TrainingSection(_Section):
@@ -130,7 +123,7 @@ class TrialConfig(_Section):
 
     dataset: str
     seed: Annotated[int, Field(ge=0)] = 0
-    task: TaskSection = TaskSection()
+    task: TaskSize = TaskSize()
     backbone: BackboneSection
     learner: LearnerSection
     strategy: StrategySection

@@ -48,11 +48,12 @@ def evaluate(
         )
     seconds = time.perf_counter() - started
     task = {"ways": config.task.ways, "shots": shots or config.task.shots, "queries": config.task.queries}
-    result = {"checkpoint": str(path), "accuracy": found.mean, "ci95": found.ci95, "episodes": total, **task}
+    tested_on = test_dataset or config.evaluation.test_dataset or config.dataset
+    trained = {"dataset": config.dataset, "tested_on": tested_on}
+    result = {"checkpoint": str(path), "accuracy": found.mean, "ci95": found.ci95, "episodes": total, **trained, **task}
     if as_json:
         print(json.dumps({**result, "seconds": seconds}))
     else:
-        tested_on = test_dataset or config.evaluation.test_dataset or config.dataset
         print(
             f"{path}: {config.strategy_name}, {config.learner_name} trained on {config.dataset}, tested on {tested_on}"
         )

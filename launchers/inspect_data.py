@@ -37,7 +37,7 @@ def inspect_data(
     from datg.data import catalog
     from datg.inspection.identification import identify, write_identities
     from datg.inspection.inspect import inspect
-    from datg.space_file import read_space_file, space_file_of
+    from datg.space_file import read_space_file, space_file_of, task_size_of
 
     root, folder = catalog.data_root(data_root), out or Path("inspection") / name
     dataset = catalog.open_dataset(name, root)
@@ -53,11 +53,11 @@ def inspect_data(
             json.dumps({"classes": identities, "not sure": doubts, "file": str(path)}) if as_json else "\n".join(lines)
         )
         return
-    fixed = read_space_file(space_file_of(name, dataset.table.shape, SPACES)).get("fixed") or {}
+    space = space_file_of(name, dataset.table.shape, SPACES)
     shown = inspect(
         dataset,
         folder,
-        ways=ways or int(fixed["task"]["ways"]),
+        ways=ways or task_size_of(read_space_file(space), source=str(space)).ways,
         clusters=clusters,
         examples=examples,
         tasks=tasks,

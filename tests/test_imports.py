@@ -24,8 +24,8 @@ assert result.last.iteration == 6
 """
 
 LAYERS = [
-    ["datg.errors", "datg.config", "datg.seeding", "datg.files", "datg.memory", "datg.checkpoint", "datg.space_file"],
-    ["datg.data"],
+    ["datg.errors", "datg.config", "datg.seeding", "datg.files", "datg.memory", "datg.checkpoint"],
+    ["datg.data", "datg.space_file"],
     ["datg.tasks", "datg.backbones"],
     ["datg.learners"],
     ["datg.generation"],

@@ -9,7 +9,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from math import prod
 from pathlib import Path
@@ -21,7 +21,7 @@ from datg.data.class_table import ClassTable, TableWriter
 from datg.data.import_settings import PARTS, ImportSettings
 from datg.data.importers.raw import Example, RawData, RefusedExample, Show, listed
 from datg.data.protocols import Found, SplitProtocol
-from datg.data.splits import Split, check_split, check_tasks
+from datg.data.splits import HELD_OUT, Split, TaskSize, check_split, check_tasks
 from datg.errors import DataError
 
 Item = TypeVar("Item")
@@ -29,15 +29,6 @@ Result = TypeVar("Result")
 Classes = dict[str, list[Example]]
 COPIES = 2  # of the examples on the disk while a table is written
 SPARE_BYTES = 64 << 20
-
-
-@dataclass(frozen=True)
-class TaskSize:
-    """Tasks that must be possible: N, K and Q."""
-
-    ways: int
-    shots: int
-    queries: int
 
 
 def assemble(
@@ -64,7 +55,7 @@ def assemble(
     Raises:
         DataError: classes, examples or room on the disk do not suffice; nothing is left behind.
     """
-    _check_names(list(data.classes))
+    _check_names(data.classes)
     digests = _digests(data.classes, progress)
     kept, duplicates = drop_duplicates(data.classes, digests, keep_across=settings.duplicates == "keep")
     whole = replace(data, classes=kept)
@@ -75,7 +66,7 @@ def assemble(
     with TableWriter(folder, shape=data.shape, dtype=data.dtype) as writer:
         counts = _write_classes(writer, candidates, digests, settings.min_examples, refused, progress)
         if not counts:
-            raise DataError(_nothing_left(divided.classes, refused, settings.min_examples))
+            raise DataError(_nothing_left(divided.classes, refused, duplicates, settings.min_examples))
         report = {
             "examples found": sum(map(len, data.classes.values())),
             "classes found": len(data.classes),
@@ -101,19 +92,26 @@ def _choose(data: RawData, counts: dict[str, int], protocol: SplitProtocol, sett
     return split.model_copy(update={"remarks": [*data.remarks, *split.remarks]})
 
 
-def _check_names(names: list[str]) -> None:
-    if not names:
+def _check_names(classes: Classes) -> None:
+    if not classes:
         raise DataError("the raw files hold no classes; check the path and --form.")
+    sources = [example.source for examples in classes.values() for example in examples]
+    odd = [ascii(name) for name in [*classes, *sources] if not name.isprintable() or not name.strip()]
+    if odd:
+        raise DataError(f"names must be printable text (files: UTF-8), but these are not: {listed(odd)}; rename them.")
+    reserved = [name for name in classes if name.endswith(HELD_OUT)]
+    if reserved:
+        raise DataError(
+            f"names of classes may not end in `{HELD_OUT.strip()}`, but these do: {listed(reserved)}; rename them."
+        )
     alike: dict[str, list[str]] = {}
-    for name in names:
+    for name in classes:
         alike.setdefault(name.casefold(), []).append(name)
     same = [" = ".join(group) for group in alike.values() if len(group) > 1]
     if same:
         raise DataError(
             f"classes may not differ in upper and lower case only, but these do: {listed(same)}; merge or rename them."
         )
-    if any(not name.strip() for name in names):
-        raise DataError("a class must have a name, but one is empty; name it in the raw files.")
 
 
 def _digests(classes: Classes, progress: Show) -> dict[Example, bytes]:
@@ -209,9 +207,12 @@ def _classes_by_minimum(kept: Classes) -> str:
     return f"Classes left by --min-examples: {numbers}."
 
 
-def _nothing_left(kept: Classes, refused: dict[str, str], min_examples: int) -> str:
+def _nothing_left(kept: Classes, refused: dict[str, str], duplicates: dict[str, int], min_examples: int) -> str:
     largest = max(map(len, kept.values()), default=0)
     message = f"no class has at least {min_examples} usable examples (the largest has {largest}); lower --min-examples."
+    if duplicates["copies across classes dropped"]:
+        number = duplicates["copies across classes dropped"]
+        message += f" {number} copies that stand in several classes were dropped; --duplicates keep keeps them."
     if refused:
         first = next(iter(refused.items()))
         message += f" {len(refused)} examples were refused, for instance {first[0]}: {first[1]}."

@@ -8,7 +8,7 @@ from filelock import FileLock
 
 from datg.data.class_table import ClassTable, open_table
 from datg.data.glyphs import write_glyphs
-from datg.data.splits import HELD_OUT, Split
+from datg.data.splits import ALL_BASE_EXAMPLES, HELD_OUT, Split
 from datg.errors import ConfigError, DataError
 
 BUILT_IN = {"glyphs": write_glyphs}
@@ -49,15 +49,15 @@ class Dataset:
         """
         place = {name: index for index, name in enumerate(self.table.names)}
         counts = self.table.counts.copy()
-        held = [name for name in self.split.base if name + HELD_OUT in place]
-        if not held:
+        if {name + HELD_OUT for name in self.split.base} != set(self.split.validation):
             raise DataError(
-                f"data set {self.name} holds no examples of its base classes out (protocol {self.split.protocol})."
+                f"data set {self.name} does not hold out examples of each of its base classes (protocol {self.split.protocol}); "
+                "name one that was imported with --protocol hold-out, for instance with --set dataset=NAME."
             )
-        for name in held:
+        for name in self.split.base:
             assert place[name + HELD_OUT] == place[name] + 1, "a class of held-out examples follows its class"
             counts[place[name]] += counts[place[name] + 1]
-        split = self.split.model_copy(update={"protocol": f"{self.split.protocol}, all base examples"})
+        split = self.split.model_copy(update={"protocol": self.split.protocol + ALL_BASE_EXAMPLES})
         return replace(self, table=replace(self.table, counts=counts), split=split)
 
 
@@ -103,7 +103,8 @@ def with_test_dataset(dataset: Dataset, name: str | None, root: Path) -> Dataset
 
     Raises:
         DataError: that data set is not there.
-        ConfigError: its examples have another shape or dtype.
+        ConfigError: its examples have another shape or dtype, or its novel classes hold base or validation examples of
+            ``dataset``.
     """
     if name in (None, dataset.name):
         return dataset
@@ -114,4 +115,14 @@ def with_test_dataset(dataset: Dataset, name: str | None, root: Path) -> Dataset
             f"`evaluation.test_dataset` must have examples like those of {dataset.name}, {own.examples.dtype} {list(own.shape)}, "
             f"but {name} has {found.examples.dtype} {list(found.shape)}; import it with the same --image-size."
         )
+    novel = other.part("novel")
+    for part in ("base", "validation"):
+        seen = dataset.part(part)
+        known = set().union(*(seen.digests_of_class(index) for index in range(len(seen))))
+        shared = [name for index, name in enumerate(novel.names) if novel.digests_of_class(index) & known]
+        if shared:
+            raise ConfigError(
+                f"`evaluation.test_dataset` must be new to a network trained on {dataset.name}, but novel classes of {name} hold "
+                f"{part} examples of it: {', '.join(shared)}; import it with a split that keeps them apart."
+            )
     return replace(dataset, tested_on=other)

@@ -36,6 +36,7 @@ class ClassTable:
         counts: `(n_classes,)` how many examples it has.
         fingerprint: SHA-256 of names, counts, shape, dtype and all examples of the data set.
         description: what ``table.json`` says.
+        digests: `(n, 32)` uint8, SHA-256 of what the raw files held for each example; None if it was not read from a file.
     """
 
     examples: npt.NDArray[Any]
@@ -44,6 +45,7 @@ class ClassTable:
     counts: npt.NDArray[np.int64]
     fingerprint: str
     description: dict[str, Any] = field(default_factory=dict, compare=False)
+    digests: npt.NDArray[np.uint8] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -58,6 +60,13 @@ class ClassTable:
     def __len__(self) -> int:
         """The number of classes."""
         return len(self.names)
+
+    def digests_of_class(self, index: int) -> set[bytes]:
+        """SHA-256 of the raw form of every example of a class."""
+        if self.digests is None:
+            return set()
+        start = int(self.starts[index])
+        return {digest.tobytes() for digest in self.digests[start : start + int(self.counts[index])]}
 
     def size_histogram(self) -> list[tuple[int, int, int]]:
         """Class sizes in doubling bins: smallest, largest, number of classes; empty bins are left out."""
@@ -92,6 +101,7 @@ def open_table(folder: Path) -> ClassTable:
         column = batch.column("example")
         shape, dtype = tuple(description["shape"]), np.dtype(description["dtype"])
         examples = np.frombuffer(column.buffers()[1], dtype=dtype).reshape(len(column), *shape)
+        digests = np.frombuffer(batch.column("sha256").buffers()[1], dtype=np.uint8).reshape(len(column), -1)
         classes = description["classes"]
         counts = np.array(list(classes.values()), dtype=np.int64)
         if counts.sum() != len(examples):
@@ -109,6 +119,7 @@ def open_table(folder: Path) -> ClassTable:
         counts=counts,
         fingerprint=description["fingerprint"],
         description=description,
+        digests=digests,
     )
 
 

@@ -10,17 +10,18 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from datg.data.assembly import TaskSize, assemble
+from datg.data.assembly import assemble
 from datg.data.catalog import BUILT_IN, Dataset, open_dataset
 from datg.data.import_settings import PARTS, ImportSettings
 from datg.data.importers import IMPORTERS
 from datg.data.importers.archives import inner_folder, is_archive, unpack
 from datg.data.importers.raw import Show, Workplace
 from datg.data.protocols import PROTOCOLS
+from datg.data.splits import TaskSize
 from datg.errors import ConfigError, DataError, unknown_name
-from datg.space_file import own_space_file, read_space_file
+from datg.space_file import own_space_file, read_space_file, task_size_of
 
-DEFAULT_TASK = {"ways": 5, "shots": 1, "queries": 15}  # the paper's
+NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}"
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 OWN_CONTAINERS = (".npz", ".h5ad", ".pkl", ".pickle")  # forms of their own, even where they are zip files inside
 
@@ -57,15 +58,16 @@ def make_request(
     Raises:
         ConfigError: with every mistake.
     """
+    _check_name(name)
     path = own_space_file(name, spaces)
     content = {} if path is None else read_space_file(path)
     from_file = content.get("import") or {}
     ImportSettings.of(from_file, source=str(path))  # so that a mistake in it is told with its place
     given = {key: value for key, value in flags.items() if value is not None}
-    size = (content.get("fixed") or {}).get("task") or {}
-    tasks = {**DEFAULT_TASK, **size, **{key: value for key, value in task.items() if value is not None}}
     settings = ImportSettings.of({**from_file, **given}, source="import")
-    return ImportRequest(name=name, raw=raw, settings=settings, task=TaskSize(**tasks))
+    size = task_size_of(content, source=str(path))
+    asked = {key: value for key, value in task.items() if value is not None}
+    return ImportRequest(name=name, raw=raw, settings=settings, task=size.model_copy(update=asked))
 
 
 def import_raw(request: ImportRequest, root: Path, *, say: Callable[[str], None], progress: Show) -> Dataset:
@@ -81,41 +83,43 @@ def import_raw(request: ImportRequest, root: Path, *, say: Callable[[str], None]
         ConfigError: an unknown form or protocol, or a name that cannot be used.
         DataError: the raw files do not make a data set; nothing is left behind.
     """
-    _check(request)
-    if not request.raw.exists():
-        raise DataError(f"{request.raw} does not exist; check the path.")
+    _check_name(request.name)
+    _check(request.settings)
     place = root / f".importing-{request.name}"
     try:
+        if not request.raw.exists():
+            raise DataError(f"{request.raw} does not exist; check the path.")
         place.mkdir(parents=True, exist_ok=True)
         with FileLock(place / "lock", timeout=0):
-            _remove(place, keep_lock=True)  # what an import that was killed has left
+            shutil.rmtree(place / "work", ignore_errors=True)  # what an import that was killed has left
             try:
                 _import(request, root / request.name, Workplace(place / "work", say, progress))
             finally:
-                _remove(place, keep_lock=False)
+                shutil.rmtree(place, ignore_errors=True)
     except Timeout:
         raise ConfigError(f"{request.name} is being imported by another process; wait for it.") from None
-    except PermissionError as error:
-        raise DataError(f"{error.filename} cannot be used ({error.strerror}); choose another folder.") from error
     except OSError as error:
-        if error.errno not in NO_ROOM:
-            raise
-        raise DataError(
-            f"{root} has no room left ({error.strerror}); free space or choose another --data-root."
-        ) from error
+        if error.errno in NO_ROOM:
+            raise DataError(
+                f"{root} has no room left ({error.strerror}); free space or choose another --data-root."
+            ) from error
+        what, why = error.filename or request.raw, error.strerror or error
+        raise DataError(f"{what} cannot be used ({why}); check it, or choose another folder or --data-root.") from error
     return open_dataset(request.name, root)
 
 
-def _check(request: ImportRequest) -> None:
-    settings = request.settings
+def _check_name(name: str) -> None:
+    if not re.fullmatch(NAME, name) or name in BUILT_IN:
+        raise ConfigError(
+            f"`{name}` cannot name a data set; use up to 100 letters, digits, - and _, and not {', '.join(BUILT_IN)}."
+        )
+
+
+def _check(settings: ImportSettings) -> None:
     if settings.form not in (None, *IMPORTERS):
         raise ConfigError("`--form` is wrong: " + unknown_name("form", str(settings.form), IMPORTERS))
     if settings.protocol not in (None, *PROTOCOLS):
         raise ConfigError("`--protocol` is wrong: " + unknown_name("protocol", str(settings.protocol), PROTOCOLS))
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", request.name) or request.name in BUILT_IN:
-        raise ConfigError(
-            f"`{request.name}` cannot name a data set; use letters, digits, - and _, and not {', '.join(BUILT_IN)}."
-        )
 
 
 def _import(request: ImportRequest, folder: Path, work: Workplace) -> None:
@@ -158,10 +162,3 @@ def _wrapped(raw: Path) -> Path:
     """The folder inside ``raw`` if it is the only thing there and is recognised, as archives often are unpacked."""
     inner = inner_folder(raw)
     return inner if inner != raw and any(form.recognise(inner) for form in IMPORTERS.values()) else raw
-
-
-def _remove(place: Path, *, keep_lock: bool) -> None:
-    if keep_lock:
-        shutil.rmtree(place / "work", ignore_errors=True)
-    else:
-        shutil.rmtree(place, ignore_errors=True)

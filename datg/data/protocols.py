@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from datg.data.import_settings import PARTS, ImportSettings
-from datg.data.importers.raw import RawData, listed
+from datg.data.importers.raw import Example, RawData, listed
 from datg.data.splits import HELD_OUT, Split
 from datg.errors import DataError
 from datg.seeding import derive_seed
 
+Classes = dict[str, list[Example]]
+DERMNET_CLASSES = 203  # with at least 30 pictures each
 DERMNET_BASE, DERMNET_VALIDATION, DERMNET_NOVEL = 30, 30, 53
 MINIMUM_VALIDATION = 5
 
@@ -103,6 +105,10 @@ def dermnet_s(found: Found, settings: ImportSettings) -> Split:
         )
     novel = len(ranked) - DERMNET_NOVEL
     remarks = []
+    if len(ranked) != DERMNET_CLASSES:
+        remarks.append(
+            f"DermNet-S has {DERMNET_CLASSES} classes, these are {len(ranked)}: the parts are not those of the paper."
+        )
     for border, what in ((DERMNET_BASE, "base"), (novel, "novel")):
         size = counts[ranked[border]]
         if counts[ranked[border - 1]] == size:
@@ -169,8 +175,8 @@ def leave_one_out(found: Found, settings: ImportSettings) -> Split:
         **_parts(found, "leave-one-out"),
         remarks=[
             f"validation tells the left-out class {settings.left_out} from new examples of one trained class: it sees a new "
-            "class, but one only, and training lacks it. Judge a configuration by all base classes left out in turn; there are "
-            "too few base classes for two clusters, unless they overlap (strategy.small_clusters: overlap).",
+            "class, but one only, and training lacks it. Judge a configuration by all base classes left out in turn. With fewer "
+            "than 2 x ways classes left, the two clusters of datg must share some (strategy.small_clusters: overlap).",
         ],
     )
 
@@ -196,7 +202,7 @@ def divide_by_groups(data: RawData, settings: ImportSettings) -> RawData:
             else f"the lists of groups name {len(absent)} groups that the data lack: {listed(absent)}; there are: "
             f"{listed(sorted(existing), 40)}."
         )
-    classes: dict[str, list[object]] = {}
+    classes: Classes = {}
     parts = {}
     for part in PARTS:
         for label, examples in data.classes.items():
@@ -212,12 +218,7 @@ def divide_by_groups(data: RawData, settings: ImportSettings) -> RawData:
 def divide_hold_out(data: RawData, settings: ImportSettings) -> RawData:
     """Holds out a share of each base class, whole groups only."""
     base, novel = _ranked_base(data, settings, "hold-out")
-    classes: dict[str, list[object]] = {}
-    parts = dict.fromkeys(novel, "novel")
-    for name in base:
-        _hold_out(data, name, classes, parts, settings)
-    classes |= {name: data.classes[name] for name in novel}
-    return replace(data, classes=classes, parts=parts, remarks=data.remarks + _without_groups(data))
+    return _divided(data, settings, base=base, novel=novel, divide=base)
 
 
 def divide_leave_one_out(data: RawData, settings: ImportSettings) -> RawData:
@@ -226,23 +227,19 @@ def divide_leave_one_out(data: RawData, settings: ImportSettings) -> RawData:
     if settings.left_out not in base:
         raise DataError(f"--left-out must be one of the base classes {', '.join(base)}, got {settings.left_out}.")
     partner = base[(base.index(settings.left_out) + 1) % len(base)]
-    classes: dict[str, list[object]] = {}
-    parts = {settings.left_out: "validation", **dict.fromkeys(novel, "novel")}
-    for name in base:
-        if name == partner:
-            _hold_out(data, name, classes, parts, settings)
-        else:
-            classes[name] = data.classes[name]
-            parts.setdefault(name, "base")
-    classes |= {name: data.classes[name] for name in novel}
-    return replace(data, classes=classes, parts=parts, remarks=data.remarks + _without_groups(data))
+    return _divided(data, settings, base=base, novel=novel, divide=[partner], left_out=settings.left_out)
 
 
 def _ranked_base(data: RawData, settings: ImportSettings, protocol: str) -> tuple[list[str], list[str]]:
     """Base classes by size, then name, and the novel ones: as the raw form says, else the largest and the rest."""
     ranked = sorted(data.classes, key=lambda name: (-len(data.classes[name]), name))
+    if "validation" in data.parts.values():
+        raise DataError(
+            f"protocol {protocol} is for data without validation classes, but the raw files name some; choose --protocol "
+            "as-given."
+        )
     if data.parts:
-        base = [name for name in ranked if data.parts.get(name) in ("base", "validation")]
+        base = [name for name in ranked if data.parts.get(name) == "base"]
         return base, [name for name in ranked if data.parts.get(name) == "novel"]
     number = settings.base_classes
     if number >= len(ranked):
@@ -253,29 +250,79 @@ def _ranked_base(data: RawData, settings: ImportSettings, protocol: str) -> tupl
     return ranked[:number], ranked[number:]
 
 
-def _hold_out(
-    data: RawData, name: str, classes: dict[str, list[object]], parts: dict[str, str], settings: ImportSettings
-) -> None:
-    """Puts class ``name`` into ``classes`` in two: whole groups go to the held-out side while they fit its share."""
-    examples = data.classes[name]
-    sizes = Counter(example.group or example.source for example in examples)
-    rng = np.random.default_rng(derive_seed(settings.split_seed, "hold out", name))
-    room, held = int(settings.held_out * len(examples)), set()
-    for group in rng.permutation(sorted(sizes)):
-        if sizes[str(group)] <= room:
-            held.add(str(group))
-            room -= sizes[str(group)]
-    for class_, part, inside in ((name, "base", False), (name + HELD_OUT, "validation", True)):
-        classes[class_] = [example for example in examples if ((example.group or example.source) in held) == inside]
-        parts[class_] = part
+def _divided(
+    data: RawData,
+    settings: ImportSettings,
+    *,
+    base: list[str],
+    novel: list[str],
+    divide: list[str],
+    left_out: str | None = None,
+) -> RawData:
+    """Puts the classes ``divide`` into two each; no group stands in two parts afterwards."""
+    held = _held_groups({name: data.classes[name] for name in divide}, settings)
+    classes: Classes = {}
+    parts: dict[str, str] = {}
+    for name in base:
+        if name not in divide:
+            classes[name], parts[name] = data.classes[name], "validation" if name == left_out else "base"
+            continue
+        for class_, part, inside in ((name, "base", False), (name + HELD_OUT, "validation", True)):
+            classes[class_] = [example for example in data.classes[name] if (_group(example) in held) == inside]
+            parts[class_] = part
+    classes |= {name: data.classes[name] for name in novel}
+    parts |= dict.fromkeys(novel, "novel")
+    classes, remarks = _separated(classes, parts)
+    small = [
+        f"{name} ({len(classes[name])})"
+        for name in classes
+        if name.endswith(HELD_OUT) and len(classes[name]) < settings.min_examples
+    ]
+    if small:
+        raise DataError(
+            f"held-out examples must be at least --min-examples {settings.min_examples} of each class, but these are fewer: "
+            f"{', '.join(small)}; raise --held-out or lower --min-examples."
+        )
+    return replace(data, classes=classes, parts=parts, remarks=(*data.remarks, *remarks))
 
 
-def _without_groups(data: RawData) -> tuple[str, ...]:
-    if any(example.group for examples in data.classes.values() for example in examples):
-        return ()
-    return (
-        "the raw files name no groups (such as lesions), so pictures of one lesion may stand on both sides of the hold-out.",
-    )
+def _held_groups(classes: Classes, settings: ImportSettings) -> set[str]:
+    """Groups for the held-out side, in random order, as long as they fit into the share of every class."""
+    sizes = {name: Counter(map(_group, examples)) for name, examples in classes.items()}
+    room = {name: int(settings.held_out * len(examples)) for name, examples in classes.items()}
+    rng = np.random.default_rng(derive_seed(settings.split_seed, "hold out"))
+    held = set()
+    for group in map(str, rng.permutation(sorted({group for counts in sizes.values() for group in counts}))):
+        if all(counts[group] <= room[name] for name, counts in sizes.items()):
+            held.add(group)
+            for name, counts in sizes.items():
+                room[name] -= counts[group]
+    return held
+
+
+def _separated(classes: Classes, parts: dict[str, str]) -> tuple[Classes, list[str]]:
+    """Leaves out what training would see of a group of validation or novel classes, and validation of novel ones."""
+    if not any(example.group for examples in classes.values() for example in examples):
+        return classes, [
+            "the raw files name no groups, so pictures of one lesion (or patient) may stand in several parts."
+        ]
+    seen: dict[str, str] = {}  # the last of the three parts that has a group keeps it
+    for part in PARTS:
+        for name, examples in classes.items():
+            seen.update({example.group: part for example in examples if example.group and parts[name] == part})
+    kept = {
+        name: [example for example in examples if not example.group or seen[example.group] == parts[name]]
+        for name, examples in classes.items()
+    }
+    lost = sum(map(len, classes.values())) - sum(map(len, kept.values()))
+    if not lost:
+        return kept, []
+    return kept, [f"{lost} examples are left out because their group (lesion, patient) has others in a later part."]
+
+
+def _group(example: Example) -> str:
+    """What must stay together; an example without a group is one of its own."""
+    return example.group or example.source
 
 
 def _parts(found: Found, protocol: str) -> dict[str, list[str]]:

@@ -1,13 +1,26 @@
 """A split: which classes are base, validation and novel, and what must hold for tasks to be drawn from them."""
 
 from collections.abc import Mapping
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from datg.data.import_settings import PARTS
 from datg.errors import DataError
 
+Positive = Annotated[int, Field(ge=1)]
+ALL_BASE_EXAMPLES = ", all base examples"  # ends the protocol where held-out examples were given back
 HELD_OUT = " (held out)"  # ends the name of a class of held-out examples; it follows its class in the table
+
+
+class TaskSize(BaseModel):
+    """The geometry of every task, in training and in evaluation: N, K and Q."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ways: Annotated[int, Field(ge=2)] = 5
+    shots: Positive = 1
+    queries: Positive = 15
 
 
 class Split(BaseModel):
@@ -28,6 +41,10 @@ class Split(BaseModel):
     validation: list[str]
     novel: list[str]
     remarks: list[str] = []
+
+    def parts(self) -> dict[str, list[str]]:
+        """The classes of every part."""
+        return {name: self.part(name) for name in PARTS}
 
     def part(self, name: str) -> list[str]:
         """The classes of part ``name``: base, validation or novel."""

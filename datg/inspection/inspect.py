@@ -81,7 +81,12 @@ def inspect(
         raise ConfigError(
             f"`--ways` must be at most {len(base)}, the number of base classes of {dataset.name}, got {ways}."
         )
+    if clusters > len(base):
+        raise ConfigError(
+            f"`--clusters` must be at most {len(base)}, the number of base classes of {dataset.name}, got {clusters}."
+        )
     # As a trial with evaluation.seed 0 clusters; where clusters would be too small for a task they borrow classes.
+    smallest = max(1, min(ways, len(base) // clusters))
     grouped = cluster_classes(
         base.names,
         raw_features(base),
@@ -89,7 +94,7 @@ def inspect(
         ways=ways,
         source="raw",
         seed=derive_seed(0, "clusters"),
-        smallest=max(1, min(ways, len(base) // clusters)),
+        smallest=smallest,
     )
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / CLUSTERS, grouped.describe())

@@ -140,7 +140,7 @@ class Comparison:
                     f"`--tuned` {path} is of {pair[1]} with {pair[0]}, which this comparison does not have."
                 )
             values, own = tuned.values(), config.values()
-            differing = [key for key in ("dataset", "task", "backbone") if values[key] != own[key]]
+            differing = [key for key in ("task", "backbone") if values[key] != own[key]]
             differing += ["training.preset"] if tuned.training.preset != config.training.preset else []
             if differing:
                 raise ConfigError(

@@ -29,6 +29,11 @@ def find_weights(run: Path) -> Path:
     )
     if not best:
         raise ConfigError(f"{run} holds no {BEST}; give the folder of a trial, of a search or of a final training.")
+    kept = {load_best(record.folder / BEST).config.training.keep for record in best[:1]}
+    if len(best) > 1 and kept == {"last"}:
+        raise ConfigError(
+            f"{run} was trained on its validation examples, which choose nothing; give the folder of one seed."
+        )
     return best[0].folder / BEST
 
 
@@ -55,6 +60,15 @@ def novel_classes(
         raise ConfigError(
             f"{path} was trained on other data than {config.dataset} holds now (fingerprint {info['fingerprint'][:16]}, not "
             f"{dataset.table.fingerprint[:16]}); import the old data again."
+        )
+    tested_on = info.get("tested on", {}) if test_dataset is None else {}
+    if dataset.tested_on is not None and tested_on.get("fingerprint") not in (
+        None,
+        dataset.tested_on.table.fingerprint,
+    ):
+        raise ConfigError(
+            f"{path} was to be tested on other data than {dataset.tested_on.name} holds now; import the old data again, or name "
+            "it with --test-dataset to test on what is there."
         )
     if "split" in info:  # as it was when the weights were trained
         dataset = replace(dataset, split=Split.model_validate(info["split"]))

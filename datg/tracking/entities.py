@@ -20,7 +20,7 @@ def dataset_inputs(dataset: Dataset) -> list[Any]:
     inputs = []
     for part in ("base", "validation", "novel"):
         table = dataset.part(part)
-        digest = hashlib.sha256(json.dumps([table.fingerprint, table.names]).encode()).hexdigest()[:32]
+        digest = hashlib.sha256(json.dumps([table.fingerprint, table.sizes]).encode()).hexdigest()[:32]
         profile = {"classes": len(table), "examples": int(table.counts.sum())}
         source = Input(
             name=f"{dataset.owner(part).name}-{part}",

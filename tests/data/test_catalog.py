@@ -12,15 +12,13 @@ from tests.conftest import table_of
 
 
 def held_out():
-    """Two base classes with held-out examples beside them, one without, and two novel classes."""
-    table = replace(
-        table_of([6, 2, 5, 1, 4, 3, 3]),
-        names=("NV", "NV (held out)", "MEL", "MEL (held out)", "BKL", "DF", "VASC"),
-    )
+    """Three base classes with held-out examples beside them, and two novel classes."""
+    names = ("NV", "NV (held out)", "MEL", "MEL (held out)", "BKL", "BKL (held out)", "DF", "VASC")
+    table = replace(table_of([6, 2, 5, 1, 4, 2, 3, 3]), names=names)
     split = Split(
         protocol="hold-out",
         base=["BKL", "MEL", "NV"],
-        validation=["MEL (held out)", "NV (held out)"],
+        validation=["BKL (held out)", "MEL (held out)", "NV (held out)"],
         novel=["DF", "VASC"],
     )
     return Dataset("isic", table, split)
@@ -29,13 +27,13 @@ def held_out():
 def test_held_out_examples_are_given_back_to_their_classes():
     dataset = held_out()
     whole = dataset.with_held_out()
-    assert whole.part("base").sizes == {"BKL": 4, "MEL": 6, "NV": 8}
+    assert whole.part("base").sizes == {"BKL": 6, "MEL": 6, "NV": 8}
     assert whole.part("validation").sizes == dataset.part("validation").sizes
     assert whole.part("novel").sizes == dataset.part("novel").sizes
     start, count = whole.part("base").starts[2], whole.part("base").counts[2]
     both = [dataset.part("base"), dataset.part("validation")]
     expected = np.concatenate(
-        [t.examples[t.starts[i] : t.starts[i] + t.counts[i]] for t, i in zip(both, (2, 1), strict=True)]
+        [t.examples[t.starts[i] : t.starts[i] + t.counts[i]] for t, i in zip(both, (2, 2), strict=True)]
     )
     assert (whole.table.examples[start : start + count] == expected).all()
     assert whole.split.protocol == "hold-out, all base examples"
@@ -43,11 +41,20 @@ def test_held_out_examples_are_given_back_to_their_classes():
     assert dataset.part("base").sizes == {"BKL": 4, "MEL": 5, "NV": 6}, "the data set itself is as it was"
 
 
-def test_without_held_out_examples_there_is_nothing_to_give_back():
+@pytest.mark.parametrize(
+    "split",
+    [
+        {"protocol": "file", "validation": ["DF"], "novel": ["VASC"]},
+        {"protocol": "leave-one-out", "base": ["BKL", "NV"], "validation": ["MEL", "NV (held out)"]},
+    ],
+)
+def test_only_examples_held_out_of_every_base_class_can_be_given_back(split):
     dataset = held_out()
-    split = dataset.split.model_copy(update={"base": ["BKL"], "protocol": "file"})
-    with pytest.raises(DataError, match=r"isic holds no examples of its base classes out \(protocol file\)"):
-        replace(dataset, split=split).with_held_out()
+    changed = replace(dataset, split=dataset.split.model_copy(update=split))
+    with pytest.raises(
+        DataError, match=rf"of each of its base classes \(protocol {split['protocol']}\); name one that was"
+    ):
+        changed.with_held_out()
 
 
 def other(shape=(3, 16, 16), dtype=np.uint8):
@@ -76,3 +83,17 @@ def test_a_test_data_set_of_other_examples_is_refused(changes, monkeypatch, tmp_
     monkeypatch.setattr(catalog, "open_dataset", lambda name, root: other(**changes))
     with pytest.raises(ConfigError, match="`evaluation.test_dataset` must have examples like those of isic"):
         with_test_dataset(held_out(), "other", tmp_path)
+
+
+@pytest.mark.parametrize("part", ["base", "validation"])
+def test_a_test_data_set_whose_novel_examples_were_seen_is_refused(part, monkeypatch, tmp_path):
+    dataset, found = held_out(), other()
+    digests = np.random.default_rng(0).integers(0, 256, size=(26, 32)).astype(np.uint8)
+    dataset = replace(dataset, table=replace(dataset.table, digests=digests))
+    unseen = np.random.default_rng(1).integers(0, 256, size=(12, 32)).astype(np.uint8)
+    found = replace(found, table=replace(found.table, digests=unseen))
+    monkeypatch.setattr(catalog, "open_dataset", lambda name, root: found)
+    with_test_dataset(dataset, "other", tmp_path)
+    unseen[9] = digests[dataset.part(part).starts[1]]  # a novel example of the one is known to the other
+    with pytest.raises(ConfigError, match=f"novel classes of other hold {part} examples of it: class 2"):
+        with_test_dataset(dataset, "other", tmp_path)

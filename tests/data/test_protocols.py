@@ -20,7 +20,7 @@ class Item:
 
 
 def settings_of(**values):
-    return ImportSettings.of(values, source="test")
+    return ImportSettings.of({"min_examples": 1, **values}, source="test")
 
 
 def found_of(counts=COUNTS, parts=None, in_file_order=False):
@@ -101,8 +101,9 @@ def test_dermnet_s_uses_what_there_is_for_validation_and_tells_of_ties_at_a_bord
     counts = {f"class {index:03d}": 40 if index < 31 else 30 - index // 40 for index in range(90)}
     split, _ = split_by("dermnet-s", RawData(classes_of(counts), shape=(1,)))
     assert len(split.validation) == 90 - 30 - 53
-    assert "31 classes of 40 examples tie at the border of the base classes" in split.remarks[0]
-    assert "at the border of the novel classes" in split.remarks[1]
+    assert "DermNet-S has 203 classes, these are 90" in split.remarks[0]
+    assert "31 classes of 40 examples tie at the border of the base classes" in split.remarks[1]
+    assert "at the border of the novel classes" in split.remarks[2]
 
 
 def test_dermnet_s_says_how_many_classes_it_needs():
@@ -272,3 +273,33 @@ def test_too_small_parts_are_all_listed_with_what_would_work():
     ):
         assert said in str(caught.value)
     check_tasks(parts, ways=1, shots=1, queries=7)
+
+
+def test_a_held_out_part_that_is_too_small_is_refused():
+    data = RawData(classes_of(ISIC), shape=(1,))
+    with pytest.raises(DataError, match=r"BKL \(held out\) \(4\), BCC \(held out\) \(4\); raise --held-out or lower"):
+        split_by("hold-out", data, base_classes=4, min_examples=5)
+    whole = RawData(classes_of(ISIC, lambda name, index: name), shape=(1,))  # one lesion cannot be divided
+    with pytest.raises(DataError, match=r"NV \(held out\) \(0\)"):
+        split_by("hold-out", whole, base_classes=4)
+
+
+@pytest.mark.parametrize("protocol", ["hold-out", "leave-one-out"])
+def test_patients_with_examples_in_several_classes_stand_in_one_part_only(protocol):
+    data = RawData(
+        classes_of(ISIC, lambda name, index: f"patient {index}" if index < 8 else f"{name} {index}"), shape=(1,)
+    )
+    _, divided = split_by(protocol, data, base_classes=4, left_out="NV")
+    groups = {part: set() for part in PARTS}
+    for name, items in divided.classes.items():
+        groups[divided.parts[name]] |= {item.group for item in items}
+    for one, other in itertools.combinations(PARTS, 2):
+        assert not groups[one] & groups[other]
+    assert {f"patient {index}" for index in range(8)} <= groups["novel"]
+    assert any("32 examples are left out because their group" in remark for remark in divided.remarks)
+
+
+def test_protocols_that_hold_examples_out_are_not_for_data_with_validation_classes():
+    for protocol in ("hold-out", "leave-one-out"):
+        with pytest.raises(DataError, match="is for data without validation classes .*choose --protocol as-given"):
+            split_by(protocol, mini_imagenet())

@@ -54,3 +54,14 @@ def test_what_is_not_sure_is_told_and_no_split_is_written(take, tmp_path):
     doubts = write_identities(Dataset("mini", numbered, split), Dataset("named", without, split), found, path)
     assert any(doubt.startswith("train 02: ") for doubt in doubts)
     assert read_yaml(path) == {}
+
+
+def test_two_numbered_classes_that_are_the_same_named_one_are_told(take, tmp_path):
+    numbered, named, _ = copies(take)
+    twice = numbered.select(["train 00", "train 00"])
+    twice = type(twice)(twice.examples, ("train 00", "train 01"), twice.starts, twice.counts, "x")
+    split = Split(protocol="x", base=["train 00", "train 01"], validation=[], novel=[])
+    doubts = write_identities(
+        Dataset("mini", twice, split), Dataset("named", named, split), identify(twice, named), tmp_path / "split.yaml"
+    )
+    assert doubts == [f"train 0{index}: n4 with 6 of 6 votes, like 1 other classes" for index in (0, 1)]

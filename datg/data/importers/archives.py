@@ -1,19 +1,21 @@
 """Unpacks zip and tar files that may be hostile: nothing outside the folder, no links, no bombs.
 
-Members are copied as streams and their bytes counted, since what an archive says of its sizes may be a lie.
+Members are copied as streams and their bytes counted, since what an archive says of its sizes may be a lie; of a tar every
+decompressed byte is counted, headers included.
 """
 
+import bz2
 import errno
+import gzip
 import lzma
 import shutil
 import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any, Self
 
 from datg.errors import DataError
 
@@ -21,61 +23,103 @@ MOST_ENTRIES = 2_000_000
 MOST_BYTES = 200 << 30
 MOST_RATIO = 100  # unpacked to packed; pictures and arrays of counts stay far below
 RATIO_FROM = 64 << 20  # bytes below which no ratio is a danger
+MOST_PARTS, LONGEST_PART, LONGEST_PATH = 32, 255, 1000  # of a member's path; in bytes
+LONGEST_HEADER = 1 << 20  # bytes of a tar header that holds a long name
 CHUNK = 1 << 20
+SUFFIXES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz")
+PAX_TYPES = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
+COMPRESSIONS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
+USTAR_AT = 257
+
 DAMAGED = (
     zipfile.BadZipFile,
     tarfile.TarError,
     zlib.error,
     lzma.LZMAError,
     EOFError,
-    RuntimeError,
     NotImplementedError,
+    RuntimeError,
 )
-SUFFIXES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz")
+DAMAGED_ERRNO = (
+    None,
+    errno.EINVAL,
+)  # gzip and bz2 raise bare OSErrors, a zip with missing bytes seeks before its start
 
 
 @dataclass
 class _Budget:
-    """What an archive may still unpack."""
+    """What an archive may still unpack, and where."""
 
     archive: Path
     packed: int
     entries: int = 0
     unpacked: int = 0
-    names: set[str] = field(default_factory=set)
+    files: set[PurePosixPath] = field(default_factory=set)
+    folders: set[PurePosixPath] = field(default_factory=set)
 
-    def enter(self, name: str, *, link: bool, special: bool) -> PurePosixPath:
+    def enter(self, name: str, *, folder: bool, link: bool, special: bool) -> PurePosixPath:
         """Counts an entry and checks where it wants to go."""
         self.entries += 1
-        path = PurePosixPath(name.replace("\\", "/"))
+        path, shown = PurePosixPath(name.replace("\\", "/")), ascii(name)[1:-1][:100]
         if path.is_absolute() or ".." in path.parts or ":" in (path.parts or ("",))[0] or "\0" in name:
-            self._refuse(f"{name} would be written outside the folder")
+            self.refuse(f"{shown} would be written outside the folder")
         if link or special:
-            self._refuse(f"{name} is a {'link' if link else 'device or pipe'}")
+            self.refuse(f"{shown} is a {'link' if link else 'device or pipe'}")
         if self.entries > MOST_ENTRIES:
-            self._refuse(f"it has more than {MOST_ENTRIES:,} entries")
-        if str(path).casefold() in self.names:
-            self._refuse(f"{name} stands in it twice")
-        self.names.add(str(path).casefold())
+            self.refuse(f"it has more than {MOST_ENTRIES:,} entries")
+        lengths = [len(part.encode(errors="replace")) for part in path.parts]
+        if len(lengths) > MOST_PARTS or sum(lengths) > LONGEST_PATH or max(lengths, default=0) > LONGEST_PART:
+            self.refuse(f"the path {shown} is too deep or too long")
+        parents = set(path.parents) - {PurePosixPath(".")}
+        clash = path in self.files or parents & self.files or (not folder and path in self.folders)
+        if clash or (not folder and not path.parts):
+            self.refuse(f"{shown} stands in it twice, or as a file and a folder")
+        (self.folders if folder else self.files).add(path)
+        self.folders |= parents
         return path
 
     def count(self, number: int) -> None:
         """Counts unpacked bytes."""
         self.unpacked += number
         if self.unpacked > MOST_BYTES:
-            self._refuse(f"it unpacks to more than {MOST_BYTES >> 30} GiB")
+            self.refuse(f"it unpacks to more than {MOST_BYTES >> 30} GiB")
         if self.unpacked > RATIO_FROM and self.unpacked > MOST_RATIO * self.packed:
-            self._refuse(f"it unpacks to more than {MOST_RATIO} times its size")
+            self.refuse(f"it unpacks to more than {MOST_RATIO} times its size")
 
-    def _refuse(self, reason: str) -> None:
-        raise DataError(f"{self.archive} is refused: {reason}; unpack it yourself if you trust it.")
+    def refuse(self, reason: str) -> None:
+        """Raises what the user reads."""
+        raise DataError(
+            f"{self.archive} is refused: {reason}; if you trust it unpack it yourself, or save an .npz uncompressed."
+        )
+
+
+class _Header(tarfile.TarInfo):
+    """A header of a tar that may not announce a long body of its own, which tarfile would read whole."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        header = super().frombuf(buf, encoding, errors)
+        extended = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, *PAX_TYPES)
+        if header.type in extended and header.size > LONGEST_HEADER:
+            raise DataError(f"a tar is refused: a header of {header.size:,} bytes holds more than a name.")
+        return header
+
+
+class _Counted:
+    """A decompressed stream that counts what is read from it."""
+
+    def __init__(self, stream: IO[bytes], budget: _Budget) -> None:
+        self._stream, self._budget = stream, budget
+
+    def read(self, size: int) -> bytes:
+        data = self._stream.read(size)
+        self._budget.count(len(data))
+        return data
 
 
 def is_archive(path: Path) -> bool:
     """Whether ``path`` is a zip or tar file, or a file that calls itself one."""
-    return path.is_file() and (
-        path.name.lower().endswith(SUFFIXES) or zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
-    )
+    return path.is_file() and (path.name.lower().endswith(SUFFIXES) or zipfile.is_zipfile(path) or _is_tar(path))
 
 
 def unpack(archive: Path, folder: Path) -> Path:
@@ -91,14 +135,14 @@ def unpack(archive: Path, folder: Path) -> Path:
     budget = _Budget(archive, archive.stat().st_size)
     try:
         if zipfile.is_zipfile(archive):
-            _copy(_zip_members(archive, budget), folder, budget)
-        elif tarfile.is_tarfile(archive):
-            _copy(_tar_members(archive, budget), folder, budget)
+            _unpack_zip(archive, folder, budget)
+        elif _is_tar(archive):
+            _unpack_tar(archive, folder, budget)
         else:
             raise DataError(f"{archive} is {_what_it_is(archive)}.")
     except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
-        if isinstance(error, DAMAGED) or (isinstance(error, OSError) and error.errno == errno.EINVAL):
+        if isinstance(error, DAMAGED) or (isinstance(error, OSError) and error.errno in DAMAGED_ERRNO):
             raise DataError(f"{archive} is damaged, truncated or encrypted ({error}); download it again.") from error
         raise
     return inner_folder(folder)
@@ -118,35 +162,50 @@ def _what_it_is(path: Path) -> str:
     return "neither a zip nor a tar file, or it is truncated" if first else "empty"
 
 
-Member = tuple[PurePosixPath, IO[bytes]]
-
-
-def _zip_members(archive: Path, budget: _Budget) -> Iterator[Member]:
+def _unpack_zip(archive: Path, folder: Path, budget: _Budget) -> None:
     with zipfile.ZipFile(archive) as file:
         for info in file.infolist():
-            mode = info.external_attr >> 16
-            path = budget.enter(info.filename, link=stat.S_ISLNK(mode), special=False)
+            link = stat.S_ISLNK(info.external_attr >> 16)
+            path = budget.enter(info.filename, folder=info.is_dir(), link=link, special=False)
             if not info.is_dir():
                 with file.open(info) as source:
-                    yield path, source
+                    _copy(source, folder / path, budget)
 
 
-def _tar_members(archive: Path, budget: _Budget) -> Iterator[Member]:
-    with tarfile.open(archive) as file:
-        for info in file:
-            path = budget.enter(
-                info.name, link=info.issym() or info.islnk(), special=not (info.isreg() or info.isdir())
-            )
-            source = None if info.isdir() else file.extractfile(info)
-            if source is not None:
-                yield path, source
+def _unpack_tar(archive: Path, folder: Path, budget: _Budget) -> None:
+    with _decompressed(archive) as stream:
+        counted: Any = _Counted(stream, budget)
+        with tarfile.open(fileobj=counted, mode="r|", tarinfo=_Header) as file:
+            for info in file:
+                link, special = info.issym() or info.islnk(), not (info.isreg() or info.isdir())
+                path = budget.enter(info.name, folder=info.isdir(), link=link, special=special)
+                source = None if info.isdir() else file.extractfile(info)
+                if source is not None:
+                    _copy(source, folder / path, None)
+        while counted.read(CHUNK):  # to the end, where the checksum of the compression stands
+            pass
 
 
-def _copy(members: Iterator[Member], folder: Path, budget: _Budget) -> None:
-    for path, source in members:
-        target = folder / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("xb") as sink:
-            while chunk := source.read(CHUNK):
+def _decompressed(archive: Path) -> IO[bytes]:
+    with archive.open("rb") as file:
+        first = file.read(8)
+    open_it: Any = next((found for magic, found in COMPRESSIONS.items() if first.startswith(magic)), Path.open)
+    return open_it(archive, "rb")
+
+
+def _is_tar(path: Path) -> bool:
+    try:
+        with _decompressed(path) as stream:
+            return stream.read(tarfile.BLOCKSIZE)[USTAR_AT:].startswith(b"ustar")
+    except (EOFError, OSError, zlib.error, lzma.LZMAError):
+        return False
+
+
+def _copy(source: IO[bytes], target: Path, budget: _Budget | None) -> None:
+    """Copies a member; ``budget`` is None where the bytes have been counted."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("xb") as sink:
+        while chunk := source.read(CHUNK):
+            if budget is not None:
                 budget.count(len(chunk))
-                sink.write(chunk)
+            sink.write(chunk)

@@ -9,7 +9,7 @@ from pathlib import Path
 from datg.data.import_settings import ImportSettings
 from datg.data.importers.arrays import PictureRow, picture_problem
 from datg.data.importers.raw import RawData, Workplace
-from datg.data.importers.unpickling import memory_needed, read_pickle
+from datg.data.importers.unpickling import read_pickles
 from datg.errors import DataError
 
 FORM = "pickled arrays of miniImageNet"
@@ -32,13 +32,14 @@ def read(raw: Path, settings: ImportSettings, work: Workplace) -> RawData:
         raise DataError(
             f"{raw} must hold mini_imagenet_train.pkl, _val.pkl and _test.pkl; missing: {', '.join(missing)}."
         )
-    work.say(memory_needed([_path(raw, name) for name in FILES]))
+    contents, problems = read_pickles([_path(raw, name) for name in FILES], work)
     classes: dict[str, list[PictureRow]] = {}
-    parts, problems = {}, []
-    for index, (name, part) in enumerate(FILES.items()):
+    parts = {}
+    for name, part in FILES.items():
         path = _path(raw, name)
-        array = read_pickle(path, work.folder / path.stem)
-        work.progress("unpickling", index + 1, len(FILES))
+        if path not in contents:
+            continue
+        array = contents[path]
         if getattr(array, "ndim", 0) != 5 or len(array) == 0:
             shape = getattr(array, "shape", type(array).__name__)
             problems.append(f"{path} must hold one array (classes, pictures, height, width, 3), got {shape}")

@@ -76,7 +76,14 @@ def open_array(path: Path) -> Array:
     Raises:
         ValueError: it holds objects, or is no ``.npy`` file.
     """
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # numpy's parser of headers raises many things
+        raise ValueError(str(error) or type(error).__name__) from error
+    if not isinstance(array, np.ndarray):  # an archive inside the archive
+        array.close()
+        raise ValueError("an archive")
+    return array
 
 
 def picture_problem(array: Array) -> str:

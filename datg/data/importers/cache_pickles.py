@@ -11,7 +11,7 @@ import numpy as np
 from datg.data.import_settings import ImportSettings
 from datg.data.importers.arrays import PictureRow, picture_problem
 from datg.data.importers.raw import RawData, Workplace, listed
-from datg.data.importers.unpickling import memory_needed, read_pickle
+from datg.data.importers.unpickling import read_pickles
 from datg.errors import DataError
 
 FORM = "pickled caches of miniImageNet"
@@ -36,13 +36,13 @@ def read(raw: Path, settings: ImportSettings, work: Workplace) -> RawData:
         raise DataError(
             f"{raw} must hold mini-imagenet-cache-train.pkl, -val.pkl and -test.pkl; missing: {', '.join(missing)}."
         )
-    work.say(memory_needed(list(paths.values())))
+    contents, problems = read_pickles(list(paths.values()), work)
     classes: dict[str, list[PictureRow]] = {}
     parts: dict[str, str] = {}
-    problems = []
-    for index, (part, path) in enumerate(paths.items()):
-        content = read_pickle(path, work.folder / path.stem)
-        work.progress("unpickling", index + 1, len(paths))
+    for part, path in paths.items():
+        if path not in contents:
+            continue
+        content = contents[path]
         problem = _problem(content)
         if problem:
             problems.append(f"{path} {problem}")
@@ -75,7 +75,10 @@ def _problem(content: Any) -> str:
         return f"must have pictures as image_data: it {problem}"
     if not isinstance(rows_of, dict) or not all(isinstance(name, str) for name in rows_of):
         return "must have a class_dict of names and rows"
-    every = [row for rows in rows_of.values() for row in np.asarray(rows).ravel().tolist()]
+    flat = [rows.tolist() if isinstance(rows, np.ndarray) else rows for rows in rows_of.values()]
+    if not all(isinstance(rows, list) for rows in flat):
+        return "must have a list of rows for each class of class_dict"
+    every = [row for rows in flat for row in rows]
     if any(not isinstance(row, int) or not 0 <= row < len(pictures) for row in every):
         return f"has rows in class_dict that are not among its {len(pictures)} pictures"
     if len(set(every)) != len(every):

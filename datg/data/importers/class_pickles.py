@@ -11,7 +11,7 @@ import numpy as np
 from datg.data.import_settings import ImportSettings
 from datg.data.importers.arrays import PictureRow, picture_problem
 from datg.data.importers.raw import RawData, Workplace, listed
-from datg.data.importers.unpickling import memory_needed, read_pickle
+from datg.data.importers.unpickling import read_pickles
 from datg.errors import DataError
 
 FORM = "pickled dicts of classes"
@@ -32,13 +32,10 @@ def read(raw: Path, settings: ImportSettings, work: Workplace) -> RawData:
     paths = _paths(raw)
     if not paths:
         raise DataError(f"{raw} must be a pickle, or hold one, or a pair that ends in _train.pkl and _test.pkl.")
-    work.say(memory_needed(paths))
+    contents, problems = read_pickles(paths, work)
     classes: dict[str, list[PictureRow]] = {}
     parts: dict[str, str] = {}
-    problems = []
-    for index, path in enumerate(paths):
-        content = read_pickle(path, work.folder / path.stem)
-        work.progress("unpickling", index + 1, len(paths))
+    for path, content in contents.items():
         found = _problems(content)
         shared = [] if found else sorted({str(name) for name in content} & set(classes))
         if shared:
@@ -70,6 +67,8 @@ def _paths(raw: Path) -> list[Path]:
 def _problems(content: Any) -> list[str]:
     if not isinstance(content, dict) or not content:
         return [f"must hold a dict of class names and pictures, got {type(content).__name__}"]
+    if len({str(name) for name in content}) != len(content):
+        return ["must not have a class by number and by text"]
     wrong = {
         name: picture_problem(pictures) if isinstance(pictures, np.ndarray) else "must be an array"
         for name, pictures in content.items()

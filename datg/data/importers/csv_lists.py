@@ -33,12 +33,19 @@ def read(raw: Path, settings: ImportSettings, work: Workplace) -> RawData:
         )
     labels: list[Label] = []
     parts: dict[str, str] = {}
-    shared = set()
+    shared, problems = set(), []
     for name, part in PART_OF.items():
-        for label in _labels(raw / name):
+        try:
+            found = _labels(raw / name)
+        except DataError as error:
+            problems.append(str(error))
+            continue
+        for label in found:
             if parts.setdefault(label.name, part) != part:
                 shared.add(label.name)
             labels.append(label)
+    if problems:
+        raise DataError("\n".join(problems))
     if shared:
         raise DataError(
             f"a class may stand in one list of {raw} only, but these stand in two: {listed(sorted(shared))}."

@@ -9,7 +9,6 @@ Needs the packages of ``datg[cells]``.
 """
 
 import warnings
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from scipy import sparse
 
 from datg.data.import_settings import ImportSettings
 from datg.data.importers.arrays import VectorRow
+from datg.data.importers.h5ad_matrix import read_rows
 from datg.data.importers.raw import RawData, Workplace, listed
 from datg.errors import ConfigError, DataError
 
@@ -32,7 +32,6 @@ CELLS_OF_A_GENE, COUNTS_OF_A_CELL, GENES_OF_A_CELL = 5, 5000, 500
 COUNTS_A_CELL_AFTER = 1e4
 DISPERSION = {"min_disp": 0.5, "min_mean": 0.0125, "max_mean": 10.0, "n_bins": 20}
 LARGEST_SCORE = 10.0
-CELLS_AT_ONCE = 2000
 
 
 def recognise(raw: Path) -> bool:
@@ -52,9 +51,10 @@ def read(raw: Path, settings: ImportSettings, work: Workplace) -> RawData:
         raise DataError(f"{raw} must be an .h5ad file, or a folder with one.")
     cells = _open(path)
     label, group = _columns(cells, path, settings)
+    absent = cells.obs[label].isna().to_numpy()
     labels = cells.obs[label].astype(str).to_numpy()
     groups = np.full(len(labels), "") if group is None else cells.obs[group].astype(str).to_numpy()
-    named = ~np.isin(labels, ABSENT_LABELS)
+    named = ~(absent | np.isin(labels, ABSENT_LABELS))
     if not named.any():
         raise DataError(f"{path} has no cell with a label in column {label}.")
     remarks = [] if named.all() else [f"{(~named).sum()} cells without a label in column {label} are left out."]
@@ -67,6 +67,8 @@ def read(raw: Path, settings: ImportSettings, work: Workplace) -> RawData:
         matrix, rows, said = _prepare(matrix, None if base is None else base[named], settings, work)
         names, labels, groups = names[rows], labels[rows], groups[rows]
         remarks += said
+    else:
+        work.say(f"dense, the values need {2 * 4 * matrix.shape[0] * matrix.shape[1] / 1e9:.1f} GB for a while.")
     dense = np.asarray(matrix.todense() if sparse.issparse(matrix) else matrix, dtype=np.float32)
     classes: dict[str, list[VectorRow]] = {str(name): [] for name in np.unique(labels)}
     for row, (name, class_, place) in enumerate(zip(names, labels, groups, strict=True)):
@@ -95,9 +97,7 @@ def _open(path: Path) -> "AnnData":
             warnings.simplefilter("ignore")
             return anndata.read_h5ad(path, backed="r")
     except Exception as error:  # whatever a file that is none makes HDF5 raise
-        raise DataError(
-            f"{path} is no AnnData file, or is truncated or damaged ({str(error).splitlines()[0]})."
-        ) from error
+        raise DataError(f"{path} is no AnnData file, or is truncated or damaged ({str(error)[:200]}).") from error
 
 
 def _columns(cells: "AnnData", path: Path, settings: ImportSettings) -> tuple[str, str | None]:
@@ -137,7 +137,7 @@ def _read_matrix(
     """
     parts: list[sparse.csr_matrix] = []
     wrong = {"are NaN or infinite": 0, "are negative": 0, "are no whole numbers": 0}
-    for chunk, start, stop in _chunks(cells):
+    for chunk, start, stop in read_rows(path, (cells.n_obs, cells.n_vars)):
         values = chunk.data
         wrong["are NaN or infinite"] += int((~np.isfinite(values)).sum())
         if counts:
@@ -155,11 +155,6 @@ def _read_matrix(
         hint = "; give --preparation none if they are not raw counts" if counts else ""
         raise DataError(f"{path} cannot be used: {', '.join(problems)}{hint}.")
     return sparse.vstack(parts, format="csr", dtype=np.float32)
-
-
-def _chunks(cells: "AnnData") -> Iterator[tuple[sparse.csr_matrix, int, int]]:
-    for chunk, start, stop in cells.chunked_X(CELLS_AT_ONCE):
-        yield sparse.csr_matrix(chunk), start, stop
 
 
 def _prepare(
@@ -184,7 +179,13 @@ def _prepare(
             )
         scanpy.pp.normalize_total(cells, target_sum=COUNTS_A_CELL_AFTER)
         reference = np.ones(cells.n_obs, dtype=bool) if base is None else base[rows]
+        if reference.sum() < 2:
+            raise DataError("fewer than 2 cells of the base groups have enough counts and genes; give --scale-on all.")
         chosen = scanpy.pp.filter_genes_dispersion(cells[reference].X, flavor="seurat", log=True, **DISPERSION)
+        if not chosen["gene_subset"].any():
+            raise DataError(
+                "no gene varies more than others of its mean; give --preparation none if these are no raw counts."
+            )
         cells = cells[:, chosen["gene_subset"]].copy()
         scanpy.pp.log1p(cells)
         work.say(
@@ -192,11 +193,13 @@ def _prepare(
             f"{3 * 4 * cells.n_obs * cells.n_vars / 1e9:.1f} GB for a while."
         )
         scores = _scaled(cells, reference)
-    remarks = [f"{matrix.shape[0] - len(rows)} of {matrix.shape[0]} labelled cells have too few counts or genes."]
+    remarks = [
+        f"{matrix.shape[0] - len(rows)} of {matrix.shape[0]} labelled cells have too few counts or genes.",
+        f"{cells.n_vars} genes were chosen with scanpy {version('scanpy')}, anndata {version('anndata')}.",
+    ]
     if settings.expected_genes not in (None, cells.n_vars):
         remarks.append(
-            f"{cells.n_vars} genes were chosen, not the expected {settings.expected_genes}: the file or a version differs "
-            f"(scanpy {version('scanpy')}, anndata {version('anndata')})."
+            f"{settings.expected_genes} genes were expected, not {cells.n_vars}: the file or a version differs."
         )
     return scores, rows, remarks
 

@@ -36,8 +36,8 @@ def read(raw: Path, settings: ImportSettings, work: Workplace) -> RawData:
         raise DataError(f"{raw} must hold {TRUTH}/{TRUTH}.csv beside the pictures.")
     labels, wrong = [], []
     for row in read_table(truth, ("image", *DIAGNOSES)):
-        chosen = [name for name in DIAGNOSES if row[name].strip() in ("1", "1.0")]
-        zeros = [name for name in DIAGNOSES if row[name].strip() in ("0", "0.0")]
+        chosen = [name for name in DIAGNOSES if row[name] in ("1", "1.0")]
+        zeros = [name for name in DIAGNOSES if row[name] in ("0", "0.0")]
         if len(chosen) != 1 or len(zeros) != len(DIAGNOSES) - 1:
             wrong.append(row["image"])
         else:

@@ -1,6 +1,7 @@
 """Pictures whose class stands in a table and not in their path: every picture needs a label, every label a picture."""
 
 import csv
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,15 +37,16 @@ def read_table(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "no text file"
         raise DataError(f"{path} cannot be read ({reason}); it must be a CSV file.") from error
-    lines = csv.DictReader(text.splitlines())
-    found = lines.fieldnames or []
+    lines = csv.DictReader(io.StringIO(text, newline=""))
+    try:
+        found = lines.fieldnames or []
+        rows = [{key: (value or "").strip() for key, value in row.items() if isinstance(key, str)} for row in lines]
+    except csv.Error as error:
+        raise DataError(f"{path} is no CSV file, or a quotation mark is missing in it ({error}).") from error
     missing = [column for column in columns if column not in found]
     if missing:
         raise DataError(f"{path} lacks the columns {', '.join(missing)}; it has: {listed(list(found)) or 'none'}.")
-    rows = list(lines)
-    short = [
-        str(number) for number, row in enumerate(rows, 2) if any(not (row[column] or "").strip() for column in columns)
-    ]
+    short = [str(number) for number, row in enumerate(rows, 2) if not all(row[column] for column in columns)]
     if short:
         raise DataError(f"{path} must have a value in {', '.join(columns)} on every line, but not on: {listed(short)}.")
     return iter(rows)
@@ -56,7 +58,7 @@ def pictures_in(folders: Iterable[Path]) -> list[Path]:
         path
         for folder in folders
         for path in folder.iterdir()
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
     )
 
 

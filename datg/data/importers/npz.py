@@ -27,6 +27,8 @@ def read(raw: Path, settings: ImportSettings, work: Workplace) -> RawData:
     Raises:
         DataError: it is no such file, holds objects, arrays do not fit each other, or numbers are not finite.
     """
+    if not raw.is_file():
+        raise DataError(f"{raw} must be an .npz file.")
     folder = work.folder / "npz"
     unpack(raw, folder)
     arrays, problems = {}, []
@@ -36,7 +38,7 @@ def read(raw: Path, settings: ImportSettings, work: Workplace) -> RawData:
         name = path.relative_to(folder).as_posix().removesuffix(".npy")
         try:
             arrays[name] = open_array(path)
-        except (ValueError, OSError, EOFError) as error:
+        except ValueError as error:
             objects = "object" in str(error).lower()
             problems.append(
                 f"{name} {'holds Python objects, which are not unpickled' if objects else f'is no array ({error})'}"
@@ -73,10 +75,14 @@ def _labelled(raw: Path, arrays: dict[str, Array], settings: ImportSettings) -> 
             problem = f"{name} must be one whole number or text for each of {len(examples)} examples, got {kind}"
     if problem:
         raise DataError(f"{raw} cannot be used: {problem}.")
-    classes: dict[str, list[PictureRow | VectorRow]] = {str(_text(name)): [] for name in np.unique(labels)}
-    for row, label in enumerate(labels):
-        group = "" if groups is None else _text(groups[row])
-        classes[_text(label)].append(_row(examples, row, "examples", settings, group))
+    try:
+        names = [_text(label) for label in labels]
+        places = [""] * len(names) if groups is None else [_text(group) for group in groups]
+    except (UnicodeError, SystemError) as error:
+        raise DataError(f"{raw} cannot be used: labels and groups must be text in UTF-8 ({error}).") from error
+    classes: dict[str, list[PictureRow | VectorRow]] = {name: [] for name in sorted(set(names))}
+    for row, (name, place) in enumerate(zip(names, places, strict=True)):
+        classes[name].append(_row(examples, row, "examples", settings, place))
     return _data(classes, examples, settings)
 
 
@@ -87,8 +93,8 @@ def _text(value: object) -> str:
 def _problem(array: Array) -> str:
     if array.ndim != 2:
         return picture_problem(array)
-    if array.dtype.kind not in "iuf":
-        return f"must be numbers, got {array.dtype}"
+    if array.dtype.kind not in "iuf" or 0 in array.shape:
+        return f"must be numbers, got {array.dtype} {array.shape}"
     wrong = [index for index in range(0, len(array), 1024) if not np.isfinite(array[index : index + 1024]).all()]
     return f"must be finite, but rows from {wrong[0]} on hold NaN or infinity" if wrong else ""
 

@@ -1,9 +1,9 @@
 """The child process of :mod:`~datg.data.importers.unpickling`: a program of its own that imports numpy and nothing else.
 
-    python restricted_unpickler.py FILE FOLDER MEMORY_LIMIT
+    python restricted_unpickler.py FILE FOLDER MEMORY_LIMIT DISK_LIMIT
 
-It writes arrays as ``.npy`` files and the rest as JSON into FOLDER. Exit codes: 0; REFUSED and BROKEN with the reason on standard
-output.
+It writes arrays as ``.npy`` files and the rest as JSON into FOLDER. What a pickle can reach are stand-ins that hold no state and
+cannot be given any. Exit codes: 0; REFUSED and BROKEN with the reason on standard output.
 """
 
 import io
@@ -21,6 +21,7 @@ import numpy.typing as npt
 STRUCTURE = "structure.json"
 REFUSED, BROKEN = 3, 4
 FIRST_BYTES = 64
+MOST_NODES, MOST_DEPTH = 5_000_000, 20  # of lists, dicts, texts and numbers
 PLAIN_DTYPE = re.compile(r"[iuf][1248]|b1|[SU]\d+")
 _NUMPY_HOMES = ("numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric", "numpy._core.numeric")
 
@@ -32,24 +33,29 @@ class Refused(Exception):
 
 
 class _Writer:
-    """In the child: turns what was unpickled into a JSON structure, arrays into files."""
+    """Turns what was unpickled into a JSON structure, arrays into files."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._arrays = folder, 0
+    def __init__(self, folder: Path, disk_limit: int) -> None:
+        self._folder, self._room = folder, disk_limit
+        self._saved: dict[int, tuple[Array, int]] = {}  # by identity; holding the array keeps its identity its own
+        self._nodes = 0
 
-    def encode(self, value: Any) -> Any:
-        if isinstance(value, str | int) and type(value) in (str, int):
+    def encode(self, value: Any, depth: int = 0) -> Any:
+        self._nodes += 1
+        if self._nodes > MOST_NODES or depth > MOST_DEPTH:
+            raise Refused(f"holds more than {MOST_NODES:,} things, or lists in lists more than {MOST_DEPTH} deep")
+        if isinstance(value, np.str_ | np.integer):
+            value = value.item()
+        if type(value) in (str, int):
             return value
-        if isinstance(value, np.integer):
-            return int(value)
-        if isinstance(value, _Array):
-            value = value.values
-        if isinstance(value, np.ndarray):  # pickles of protocol 5 make them at once
-            return {"array": self._save(value)}
+        array = value.values if isinstance(value, _Array) else value
+        if isinstance(array, np.ndarray):  # pickles of protocol 5 make them at once
+            return {"array": self._save(array)}
         if type(value) is list:
-            return {"list": [self.encode(item) for item in value]}
+            return {"list": [self.encode(item, depth + 1) for item in value]}
         if type(value) is dict:
-            return {"dict": [[self._key(key), self.encode(item)] for key, item in value.items()]}
+            pairs = [[self._key(key), self.encode(item, depth + 1)] for key, item in value.items()]
+            return {"dict": pairs}
         raise Refused(f"holds a {type(value).__name__}; allowed are arrays, dicts, lists, texts and whole numbers")
 
     def _key(self, key: Any) -> Any:
@@ -58,25 +64,41 @@ class _Writer:
         return self.encode(key)
 
     def _save(self, array: Array) -> int:
-        np.save(self._folder / f"{self._arrays}.npy", array, allow_pickle=False)
-        self._arrays += 1
-        return self._arrays - 1
+        if id(array) not in self._saved:
+            self._room -= array.nbytes
+            if self._room < 0:
+                raise Refused("holds more bytes in arrays than in the file")
+            number = len(self._saved)
+            np.save(self._folder / f"{number}.npy", array, allow_pickle=False)
+            self._saved[id(array)] = (array, number)
+        return self._saved[id(array)][1]
 
 
-class _ArrayClass:
-    """Stands for ``numpy.ndarray`` where a pickle names it; making one is refused."""
+class _Call:
+    """A function that a pickle may call; nothing of it can be changed, so that it stays what it is."""
 
-    def __init__(self, *arguments: Any) -> None:
-        raise Refused("wants to make an array in an unusual way")
+    __slots__ = ("_function",)
+    _function: Any
+
+    def __init__(self, function: Any) -> None:
+        object.__setattr__(self, "_function", function)
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._function(*arguments)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise Refused("wants to change what rebuilds arrays")
 
 
 class _Dtype:
-    """Stands for ``numpy.dtype``: a plain dtype whose state a pickle may set to a byte order and nothing else."""
+    """Stands for a numpy dtype: a plain one whose state a pickle may set to a byte order and nothing else."""
+
+    __slots__ = ("plain",)
 
     def __init__(self, code: Any, *flags: Any) -> None:
         if not isinstance(code, str) or not PLAIN_DTYPE.fullmatch(code):
             raise Refused(
-                f"holds an array of dtype {code}; arrays must be of plain numbers or texts, not of Python objects"
+                f"holds an array of dtype {code!a}; arrays must be of plain numbers or texts, not of Python objects"
             )
         self.plain = np.dtype(code)
 
@@ -90,6 +112,8 @@ class _Dtype:
 class _Array:
     """Stands for an array: what numpy's ``__setstate__`` would do, but from bytes alone."""
 
+    __slots__ = ("values",)
+
     def __init__(self) -> None:
         self.values: Array | None = None
 
@@ -98,22 +122,27 @@ class _Array:
         self.values = _array(raw, dtype, shape, "F" if fortran else "C")
 
 
-def _array(raw: Any, dtype: Any, shape: Any, order: Any) -> Array:
+_ARRAY_CLASS = object()  # stands for numpy.ndarray where a pickle names it
+
+
+def _array(raw: Any, dtype: Any, shape: Any, order: Any, axes: Any = None) -> Array:
+    """An array from its bytes; with ``axes`` they are of another shape, whose axes are to be put into that order."""
     raw = raw.encode("latin1") if isinstance(raw, str) else raw
-    if not isinstance(raw, bytes | bytearray) or not isinstance(dtype, _Dtype):
+    if not isinstance(raw, bytes | bytearray) or type(dtype) is not _Dtype:
         raise Refused("holds an array of Python objects")
-    return np.frombuffer(raw, dtype=dtype.plain).reshape(shape, order=order)
+    flat = np.frombuffer(raw, dtype=dtype.plain)
+    return flat.reshape(shape, order=order) if axes is None else flat.reshape(shape).transpose(axes)
 
 
 def _reconstruct(kind: Any, shape: Any, code: Any) -> _Array:
     """An empty array, whose state the pickle then sets."""
-    if kind is not _ArrayClass:
+    if kind is not _ARRAY_CLASS:
         raise Refused("wants numpy to rebuild something else than an array")
     return _Array()
 
 
 def _scalar(dtype: Any, raw: Any) -> Any:
-    """One number."""
+    """One number or text."""
     return _array(raw, dtype, (), "C")[()]
 
 
@@ -127,16 +156,16 @@ def _bytes(*arguments: Any) -> bytes:
 def _encode(text: Any, encoding: Any = "latin1") -> bytes:
     """How pickles of protocol 2 hold bytes."""
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise Refused(f"wants to encode text as {encoding}")
+        raise Refused(f"wants to encode text as {encoding!a}")
     return text.encode("latin1")
 
 
-_ALLOWED_IN_NUMPY: dict[str, Any] = {"_reconstruct": _reconstruct, "scalar": _scalar, "_frombuffer": _array}
+_ALLOWED_IN_NUMPY = {"_reconstruct": _Call(_reconstruct), "scalar": _Call(_scalar), "_frombuffer": _Call(_array)}
 _ALLOWED_ELSEWHERE: dict[str, dict[str, Any]] = {
-    "numpy": {"ndarray": _ArrayClass, "dtype": _Dtype},
-    "_codecs": {"encode": _encode},
-    "builtins": {"bytes": _bytes},
-    "__builtin__": {"bytes": _bytes},
+    "numpy": {"ndarray": _ARRAY_CLASS, "dtype": _Call(_Dtype)},
+    "_codecs": {"encode": _Call(_encode)},
+    "builtins": {"bytes": _Call(_bytes)},
+    "__builtin__": {"bytes": _Call(_bytes)},
 }
 
 
@@ -146,14 +175,15 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         allowed = _ALLOWED_IN_NUMPY if module in _NUMPY_HOMES else _ALLOWED_ELSEWHERE.get(module, {})
         if name not in allowed:
-            raise Refused(f"wants to call {module}.{name}, which is refused: a pickle of data needs numpy arrays alone")
+            wanted = ascii(f"{module}.{name}")[1:-1]
+            raise Refused(f"wants to call {wanted}, which is refused: a pickle of data needs numpy arrays alone")
         return allowed[name]
 
     def persistent_load(self, identity: Any) -> Any:
         raise Refused("refers to objects outside the file")
 
 
-def _unpickle(path: Path, folder: Path) -> None:
+def _unpickle(path: Path, folder: Path, disk_limit: int) -> None:
     with path.open("rb") as file:
         first = file.read(FIRST_BYTES)
         if not first:
@@ -162,16 +192,20 @@ def _unpickle(path: Path, folder: Path) -> None:
             raise Refused("is no pickle but a web page: the download went wrong")
         file.seek(0)
         value = _Unpickler(io.BufferedReader(file), encoding="latin1").load()
-    structure = _Writer(folder).encode(value)
+    structure = _Writer(folder, disk_limit).encode(value)
     (folder / STRUCTURE).write_text(json.dumps(structure), encoding="utf-8")
 
 
-def main(path: Path, folder: Path, limit: int) -> int:
-    """Unpickles ``path`` into ``folder`` with at most ``limit`` bytes of address space; returns the exit code."""
+def main(path: Path, folder: Path, limit: int, disk_limit: int) -> int:
+    """Unpickles ``path`` into ``folder`` with at most ``limit`` bytes of address space and ``disk_limit`` of arrays.
+
+    Returns:
+        The exit code.
+    """
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
-        _unpickle(path, folder)
+        _unpickle(path, folder, disk_limit)
     except Refused as reason:
         print(reason)
         return REFUSED
@@ -181,10 +215,10 @@ def main(path: Path, folder: Path, limit: int) -> int:
     except OSError:
         raise
     except Exception as error:  # a broken pickle may raise anything
-        print(f"is no pickle, or is truncated or damaged ({type(error).__name__}: {error})")
+        print(f"is no pickle, or is truncated or damaged ({type(error).__name__}: {ascii(str(error))[1:-1]})")
         return BROKEN
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])))
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])))

@@ -14,11 +14,13 @@ from typing import Any
 
 from datg.data.importers import restricted_unpickler
 from datg.data.importers.arrays import open_array
+from datg.data.importers.raw import Workplace
 from datg.data.importers.restricted_unpickler import BROKEN, REFUSED, STRUCTURE
 from datg.errors import DataError
 
 SPARE_BYTES = 1 << 30  # interpreter and numpy, address space included
 MEMORY_FACTOR = 4  # a pickle of text-encoded arrays is held as text, as bytes and as an array
+DISK_FACTOR = 2  # arrays of numbers cannot be larger than the file that holds them, but text may be
 SECONDS, BYTES_A_SECOND = 60, 5 << 20  # at most 60 s and another for each 5 MiB
 
 
@@ -34,8 +36,8 @@ def read_pickle(path: Path, folder: Path) -> Any:
         raise DataError(f"{path} cannot be read ({error.strerror}); check the path.") from error
     folder.mkdir(parents=True)
     program = str(Path(restricted_unpickler.__file__).absolute())
-    limit = MEMORY_FACTOR * size + SPARE_BYTES
-    command = [sys.executable, "-I", program, str(path.absolute()), str(folder.absolute()), str(limit)]
+    limits = [str(MEMORY_FACTOR * size + SPARE_BYTES), str(DISK_FACTOR * size)]
+    command = [sys.executable, "-I", program, str(path.absolute()), str(folder.absolute()), *limits]
     # One thread: each of a BLAS library's threads would count against the address space.
     quiet = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     seconds = SECONDS + size / BYTES_A_SECOND
@@ -76,3 +78,16 @@ def _decode(node: Any, folder: Path) -> Any:
     if kind == "list":
         return [_decode(item, folder) for item in content]
     return {_decode(key, folder): _decode(value, folder) for key, value in content}
+
+
+def read_pickles(paths: list[Path], work: Workplace) -> tuple[dict[Path, Any], list[str]]:
+    """What is in each of several pickles, after saying what that needs, and what is wrong with those that cannot be read."""
+    work.say(memory_needed(paths))
+    contents, problems = {}, []
+    for index, path in enumerate(paths):
+        try:
+            contents[path] = read_pickle(path, work.folder / path.stem)
+        except DataError as error:
+            problems.append(str(error).rstrip("."))
+        work.progress("unpickling", index + 1, len(paths))
+    return contents, problems

@@ -1,6 +1,8 @@
 """Hostile and broken archives: refused, nothing written outside."""
 
+import gzip
 import io
+import random
 import stat
 import tarfile
 import zipfile
@@ -41,13 +43,28 @@ def symlink_in_zip(path):
     return path
 
 
+def long_name_in_tar(path):
+    """A header that announces a name of 600 MB, which compresses to almost nothing."""
+    info = tarfile.TarInfo("././@LongLink")
+    info.type, info.size = tarfile.GNUTYPE_LONGNAME, 600 << 20
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(info.tobuf(tarfile.GNU_FORMAT) + bytes(1 << 20))
+    return path
+
+
 HOSTILE = {
     "zip with ../": (lambda p: zip_of(p, [("ok.txt", "x"), ("../out.txt", "x")]), "out.txt would be written outside"),
     "zip with an absolute path": (lambda p: zip_of(p, [("/out.txt", "x")]), "would be written outside"),
     "zip with a backslash": (lambda p: zip_of(p, [("..\\out.txt", "x")]), "would be written outside"),
     "zip with a drive": (lambda p: zip_of(p, [("C:/out.txt", "x")]), "would be written outside"),
     "zip with a symlink": (symlink_in_zip, "link is a link"),
-    "zip with a name twice": (lambda p: zip_of(p, [("a/X.txt", "1"), ("a/x.txt", "2")]), "stands in it twice"),
+    "zip with a name twice": (lambda p: zip_of(p, [("a/x.txt", "1"), ("a/x.txt", "2")]), "stands in it twice"),
+    "zip with a file and a folder": (lambda p: zip_of(p, [("a", "1"), ("a/b", "2")]), "as a file and a folder"),
+    "zip with a folder and a file": (lambda p: zip_of(p, [("a/b", "1"), ("a", "2")]), "as a file and a folder"),
+    "zip with nothing for a name": (lambda p: zip_of(p, [(".", "1")]), "as a file and a folder"),
+    "zip with a long name": (lambda p: zip_of(p, [("x" * 300, "1")]), "is too deep or too long"),
+    "zip with a deep path": (lambda p: zip_of(p, [("/".join("a" * 400), "1")]), "is too deep or too long"),
+    "tar with a long header": (long_name_in_tar, "holds more than a name"),
     "tar with ../": (lambda p: tar_of(p, [(member("a/../../out.txt"), b"x")]), "would be written outside"),
     "tar with a symlink": (lambda p: tar_of(p, [(member("link", tarfile.SYMTYPE, "/etc"), b"")]), "link is a link"),
     "tar with a hard link": (lambda p: tar_of(p, [(member("link", tarfile.LNKTYPE, "/etc/passwd"), b"")]), "is a link"),
@@ -78,6 +95,23 @@ def test_a_bomb_is_refused_while_it_unpacks(kind, tmp_path):
     with pytest.raises(DataError, match="unpacks to more than 100 times its size"):
         unpack(path, tmp_path / "unpacked")
     assert not (tmp_path / "unpacked").exists()
+
+
+@pytest.mark.parametrize("mode", ["gz", "bz2", "xz"])
+def test_a_flipped_byte_is_found_by_the_checksum_at_the_end(mode, tmp_path):
+    noise = random.Random(0).randbytes(300_000)
+    path = tmp_path / "x"
+    with tarfile.open(path, f"w:{mode}") as file:
+        info = member("a")
+        info.size = len(noise)
+        file.addfile(info, io.BytesIO(noise))
+    whole = path.read_bytes()
+    unpack(path, tmp_path / "good")
+    assert (tmp_path / "good" / "a").read_bytes() == noise
+    path.write_bytes(whole[:150_000] + bytes([whole[150_000] ^ 1]) + whole[150_001:])
+    with pytest.raises(DataError, match="is damaged|neither a zip nor a tar file"):  # bzip2 has one block here
+        unpack(path, tmp_path / "bad")
+    assert not (tmp_path / "bad").exists()
 
 
 def test_there_are_limits_of_entries_and_bytes(tmp_path, monkeypatch):
@@ -117,8 +151,6 @@ def test_what_only_calls_itself_an_archive_is_told(tmp_path, name, content, mess
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
 def test_a_truncated_archive_is_told(kind, tmp_path):
-    import random
-
     noise = random.Random(0).randbytes(200_000)
     path = tmp_path / "x"
     if kind == "zip":

@@ -1,5 +1,6 @@
 """What can be wrong with each raw form: one sentence that lists every offender, and no half data set."""
 
+import os
 import pickle
 import shutil
 from pathlib import Path
@@ -9,8 +10,9 @@ import pytest
 from PIL import Image
 
 from datg.data import assembly
-from datg.data.assembly import TaskSize
 from datg.data.class_table import TableWriter
+from datg.data.importing import make_request
+from datg.data.splits import TaskSize
 from datg.errors import ConfigError, DataError
 from tests.data.importers.raw_forms import WRITERS, dump, isic_pickles, save, stock
 
@@ -153,7 +155,42 @@ CASES = {
     ),
     "ham10000: no pictures": ("ham10000", remove("HAM10000_images_part_1"), "labels without a picture"),
     "ham10000: columns": ("ham10000", replaced("HAM10000_metadata.csv", "dx,", "diagnosis,"), "lacks the columns dx"),
+    "array-pickles: all damaged ones at once": (
+        "array-pickles",
+        both(*(truncated(f"mini_imagenet_{name}.pkl", 5000) for name in ("train", "test"))),
+        "mini_imagenet_train.pkl is no pickle.*mini_imagenet_test.pkl is no pickle",
+    ),
+    "cache-pickles: rows of no list": (
+        "cache-pickles",
+        repickled("mini-imagenet-cache-val.pkl", lambda c: {**c, "class_dict": {"n": [[0, 1], [2]]}}),
+        "rows in class_dict that are not among its 48 pictures",
+    ),
+    "csv-lists: all wrong ones at once": (
+        "csv-lists",
+        both(replaced("val.csv", "filename", "file"), replaced("test.csv", "label", "class")),
+        "(?s)val.csv lacks the columns filename.*test.csv lacks the columns label",
+    ),
+    "csv-lists: a quotation mark": (
+        "csv-lists",
+        lambda raw: (raw / "val.csv").write_text('filename,label\n"' + "x" * 140_000),
+        "is no CSV file, or a quotation mark is missing",
+    ),
     # DermNet
+    "class-pickles: a number and a text": (
+        "class-pickles",
+        repickled("Dermnet_all_84.pkl", lambda d: {1: d["disease 000"], "1": d["disease 001"]}),
+        "must not have a class by number and by text",
+    ),
+    "folder: names that are no text": (
+        "folder",
+        lambda raw: (raw / "class 0").rename(os.fsdecode(os.fsencode(raw) + b"/cl\xe9")),
+        r"must be printable text .* these are not: 'cl.udce9'",
+    ),
+    "folder: a reserved name": (
+        "folder",
+        rename(class_0="x (held out)"),
+        "may not end in `.held out.`, but these do: x",
+    ),
     "class-pickles: shapes": (
         "class-pickles",
         repickled(
@@ -215,6 +252,11 @@ NPZ_CASES = {
     "float pictures": ({"a": np.zeros((3, 8, 8, 3))}, "a: must be uint8"),
     "grey pictures": ({"a": np.zeros((3, 8, 8), np.uint8)}, r"must have the shape \(pictures, height, width, 3\)"),
     "cells of two lengths": ({"a": CELLS, "b": CELLS[:, :3]}, "must have as many numbers"),
+    "no numbers": ({"a": np.zeros((5, 0))}, r"a: must be numbers, got float64 \(5, 0\)"),
+    "labels in Latin-1": (
+        {"examples": CELLS, "labels": np.array([b"caf\xe9"] * 12)},
+        "labels and groups must be text in UTF-8",
+    ),
     "texts": ({"a": np.full((3, 2), "x")}, "a: must be numbers"),
 }
 
@@ -312,3 +354,48 @@ def test_a_class_of_both_isic_pickles_is_told(tmp_path, bring_in):
     dump({"NV": train["NV"], "DF": train["MEL"]}, raw / "ISIC_test.pkl")
     with pytest.raises(DataError, match="ISIC_train.pkl holds classes of another file: NV"):
         bring_in(Path(raw), protocol="hold-out")
+
+
+def test_everything_dropped_as_copies_is_told(tmp_path, bring_in):
+    for name in ("a", "b"):
+        save([np.zeros((8, 8, 3), np.uint8)], tmp_path / "raw" / name)
+    with pytest.raises(DataError, match="2 copies that stand in several classes were dropped; --duplicates keep"):
+        bring_in(tmp_path / "raw")
+
+
+@pytest.mark.parametrize("name", ["glyphs", "a/b", "x" * 101, "-x", ""])
+def test_a_name_that_cannot_be_used_is_refused_before_anything_is_read(name, tmp_path):
+    with pytest.raises(ConfigError, match="cannot name a data set"):
+        make_request(name, tmp_path / "raw", {}, {}, spaces=tmp_path)
+
+
+def test_a_path_that_is_too_long_and_a_data_root_that_is_a_file_are_told(tmp_path, bring_in):
+    with pytest.raises(DataError, match="cannot be used"):
+        bring_in(tmp_path / ("x" * 300))
+    raw = WRITERS["folder"](tmp_path / "raw", GENERATED).raw
+    (tmp_path / "data").write_text("a file")
+    with pytest.raises(DataError, match="cannot be used"):
+        bring_in(raw)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("import: [1]", "section `import` must map keys to values"),
+        ("import: {form: folder, ratio: 3}", r"x.yaml: `ratio` must"),
+        ("fixed: {task: {way: 3}}", "x.yaml: .* did you mean `task.ways`"),
+        ("fixed: {task: {ways: five}}", "x.yaml: `task.ways` must"),
+    ],
+)
+def test_what_is_wrong_with_a_yaml_is_told_with_its_name(text, message, tmp_path):
+    (tmp_path / "x.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        make_request("x", tmp_path / "raw", {}, {}, spaces=tmp_path)
+
+
+def test_flags_win_over_the_yaml_and_it_over_defaults(tmp_path):
+    (tmp_path / "x.yaml").write_text("import: {ratio: 0.4, base_classes: 7}\nfixed: {task: {ways: 3, queries: 2}}")
+    request = make_request("x", tmp_path, {"ratio": 0.6, "form": None}, {"ways": 4, "shots": None}, spaces=tmp_path)
+    settings, task = request.settings, request.task
+    assert (settings.ratio, settings.base_classes, settings.novel_classes, settings.form) == (0.6, 7, 20, None)
+    assert (task.ways, task.shots, task.queries) == (4, 1, 2)

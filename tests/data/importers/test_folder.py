@@ -154,8 +154,6 @@ def test_pixels_of_unknown_range_are_refused(tmp_path):
         ),
         ({"protocol": "dermnet"}, ConfigError, "did you mean `dermnet-s`?"),
         ({"form": "zip"}, ConfigError, "`zip` is not a known form"),
-        ({"name": "glyphs"}, ConfigError, "cannot name a data set"),
-        ({"name": "a/b"}, ConfigError, "cannot name a data set"),
         ({"base_classes": 9}, DataError, "needs 9 base"),
     ],
 )

@@ -99,7 +99,7 @@ def test_the_preparation_follows_its_rules_in_their_order(layout, scale_on, tmp_
         np.testing.assert_allclose(dataset.table.examples[start : start + count], expected[mine], atol=2e-3)
     remarks = " ".join(dataset.split.remarks)
     assert "30 cells without a label" in remarks and "2 of 90 labelled cells have too few counts" in remarks
-    assert f"{len(genes)} genes were chosen, not the expected 2866" in remarks and "scanpy 1." in remarks
+    assert f"{len(genes)} genes were chosen with scanpy 1." in remarks and "2866 genes were expected" in remarks
     assert any("sparse it needs" in said for said in bring_in.said) and "and so dense" in bring_in.said[-1]
 
 
@@ -174,3 +174,65 @@ def test_missing_packages_are_named_with_the_way_to_get_them(tmp_path, bring_in,
     monkeypatch.setitem(sys.modules, "anndata", None)
     with pytest.raises(ConfigError, match=r"pip install 'datg\[cells\]'"):
         importers.IMPORTERS["h5ad"].read(path, *[None] * 2)
+
+
+def corrupted(path, act):
+    import h5py
+
+    with h5py.File(path, "r+") as file:
+        act(file)
+    return path
+
+
+def put(name, place, value):
+    def act(file):
+        file[name][place] = value
+
+    return act
+
+
+def without_matrix(file):
+    del file["X"]
+
+
+def smaller_matrix(file):
+    values = file["X"]["data"][:10].reshape(2, 5)
+    del file["X"]
+    file["X"] = values
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (put("X/indices", 0, 10**6), "values outside its 120 cells x 1200 genes"),
+        (put("X/indices", 5, -5), "values outside its 120 cells x 1200 genes"),
+        (put("X/indptr", 3, 10**6), "whose parts do not fit 120 cells x 1200 genes"),
+        (without_matrix, "has no matrix X"),
+        (smaller_matrix, r"must have a matrix X of numbers \(120, 1200\), got"),
+    ],
+)
+def test_a_damaged_matrix_is_told_and_ends_nothing(act, message, tmp_path, bring_in):
+    path, *_ = standard(tmp_path / "cells.h5ad")
+    with pytest.raises(DataError, match=message):
+        bring_in(corrupted(path, act), **COLUMNS)
+    assert not any((tmp_path / "data").iterdir())
+
+
+def test_counts_that_do_not_vary_and_base_groups_without_cells_are_told(tmp_path, bring_in):
+    counts = np.full((40, 600), 10, np.float32)
+    path = write(tmp_path / "same.h5ad", counts, label=["a", "b"] * 20, tissue=["liver"] * 38 + ["skin", "lung"])
+    with pytest.raises(DataError, match="no gene varies more than others"):
+        bring_in(path, **COLUMNS)
+    groups = {"base": ["heart"], "validation": ["skin"], "novel": ["lung"]}
+    with pytest.raises(DataError, match="fewer than 2 cells of the base groups"):
+        bring_in(path, **COLUMNS, protocol="groups", groups=groups, scale_on="base")
+
+
+def test_missing_labels_of_any_kind_are_no_class(tmp_path, bring_in):
+    import pandas
+
+    labels = pandas.array([1, 2, None, 3] * 6, dtype="Int64")
+    path = write(tmp_path / "x.h5ad", np.random.default_rng(0).normal(size=(24, 5)).astype(np.float32), label=labels)
+    sizes = {"base_classes": 1, "validation_classes": 1, "novel_classes": 1}
+    dataset = bring_in(path, label_column="label", preparation="none", **sizes)
+    assert dataset.table.names == ("1", "2", "3")

@@ -114,3 +114,26 @@ def test_importing_again_replaces_and_what_a_killed_import_left_is_removed(tmp_p
     )
     assert json.loads((tmp_path / "data" / "mine" / "table.json").read_text())["options"]["form"] == "folder"
     assert open_dataset("mine", tmp_path / "data").split == again.split
+
+
+@pytest.mark.parametrize("form", ["isic-challenge", "ham10000"])
+def test_lesions_are_read_so_that_a_hold_out_keeps_them_whole(form, tmp_path, take, bring_in):
+    from datg.data.import_settings import ImportSettings
+    from datg.data.importers.raw import Workplace
+
+    written = WRITERS[form](tmp_path / "raw", take)
+    work = Workplace(tmp_path / "work", say=print, progress=lambda *_: None)
+    data = IMPORTERS[form].read(written.raw, ImportSettings(), work)
+    sizes = [len(items) for items in data.classes.values()]
+    groups = {example.group for items in data.classes.values() for example in items}
+    assert len(groups) == sum(-(-size // 2) for size in sizes) and all(group.startswith("HAM_") for group in groups)
+    dataset = bring_in(written.raw, protocol="hold-out", base_classes=4, held_out=0.4)
+    assert not any("no groups" in remark for remark in dataset.split.remarks)
+    for name in ("NV", "MEL", "BCC"):  # lesions of two pictures each
+        assert dataset.table.sizes[f"{name} (held out)"] % 2 == 0
+
+
+def test_the_classes_of_the_published_pickles_are_known_by_their_place(tmp_path, take, bring_in):
+    written = WRITERS["array-pickles"](tmp_path / "raw", take)
+    split = bring_in(written.raw, protocol="mini-imagenet-s").split
+    assert split.protocol == "mini-imagenet-s" and split.base[:2] == ["train 26", "train 59"]

@@ -38,17 +38,20 @@ def test_data_come_back_as_they_were_in_every_protocol(protocol, tmp_path):
     value = {
         "pictures": pictures,
         "turned": np.asfortranarray(pictures[0]),
+        "channels last": pictures.transpose(0, 2, 3, 1),
         "big endian": np.arange(4, dtype=">i4"),
         "numbers": np.linspace(0, 1, 5),
         "texts": np.array(["a", "bcd"]),
         "lists": [1, "two", [3, np.int64(4)]],
         7: {"umlaut": "größe"},
+        np.str_("numpy"): np.str_("text"),
         "empty": np.zeros((0, 3), dtype=np.float32),
     }
     found = read_pickle(dump(value, tmp_path / "x.pkl", protocol), tmp_path / "out")
     assert list(found) == list(value)
-    for name in ("pictures", "turned", "big endian", "numbers", "texts", "empty"):
+    for name in ("pictures", "turned", "channels last", "big endian", "numbers", "texts", "empty"):
         assert found[name].dtype == value[name].dtype and np.array_equal(found[name], value[name])
+    assert found["numpy"] == "text" and type(found["numpy"]) is str
     assert found["lists"] == [1, "two", [3, 4]] and found[7] == {"umlaut": "größe"}
 
 
@@ -109,8 +112,8 @@ def test_a_malicious_pickle_is_refused_by_the_name_of_what_it_wanted_and_nothing
         ({(1, 2): "a"}, "a tuple as the key"),
         ({"a": {1, 2}}, "a set|builtins.set|__builtin__.set"),
         (collections.OrderedDict(a=1), "collections.OrderedDict"),
-        (np.array([(1, 2.0)], dtype=[("a", "i4"), ("b", "f4")]), "dtype V"),
-        (np.array(["2020-01-01"], dtype="datetime64[D]"), "dtype M8"),
+        (np.array([(1, 2.0)], dtype=[("a", "i4"), ("b", "f4")]), "dtype 'V8'"),
+        (np.array(["2020-01-01"], dtype="datetime64[D]"), "dtype 'M8'"),
     ],
 )
 def test_only_arrays_dicts_lists_texts_and_whole_numbers_are_taken(value, what, tmp_path):
@@ -160,3 +163,51 @@ def test_a_full_disk_is_told_as_such(tmp_path, monkeypatch):
     monkeypatch.setattr(subprocess, "run", full)
     with pytest.raises(DataError, match="has no room for the arrays of x.pkl; free space"):
         read_pickle(path, tmp_path / "out")
+
+
+def test_one_array_many_times_is_written_once_and_many_views_of_one_buffer_are_refused(tmp_path):
+    big = np.zeros(1 << 20, dtype=np.uint8)
+    found = read_pickle(dump([big] * 50, tmp_path / "x.pkl"), tmp_path / "out")
+    assert len(found) == 50 and len(list((tmp_path / "out").glob("*.npy"))) == 1
+    raw = pickle.dumps(big, protocol=5)  # ... and here the bytes alone are shared
+    body = raw[: raw.rindex(b".")]
+    start = body.index(b"\x96")  # BYTEARRAY8
+    shared = b"\x80\x05" + body[start : start + 9 + len(big)] + b"\x94]\x94("
+    one = b"cnumpy._core.numeric\n_frombuffer\n(h\x00cnumpy\ndtype\n(\x8c\x02u1\x89\x88tRJ" + len(big).to_bytes(
+        4, "little"
+    )
+    many = b"".join(one + b"\x85\x8c\x01CtR" for _ in range(8))
+    (tmp_path / "y.pkl").write_bytes(shared + many + b"e.")
+    with pytest.raises(DataError, match="holds more bytes in arrays than in the file"):
+        read_pickle(tmp_path / "y.pkl", tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        b"]\x94"
+        + b"".join(b"]\x94(h%ch%ce" % (i, i) for i in range(60))
+        + b".",  # each list holds the one before twice
+        b"]" * 200 + b"a" * 199 + b".",  # a list in a list in a list ...
+        b"]\x94h\x00a.",  # a list that holds itself
+    ],
+)
+def test_lists_that_explode_are_refused(code, tmp_path):
+    (tmp_path / "x.pkl").write_bytes(b"\x80\x04" + code)
+    with pytest.raises(DataError, match="holds more than 5,000,000 things, or lists in lists more than 20 deep"):
+        read_pickle(tmp_path / "x.pkl", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        b"cnumpy\nndarray\n)\x81N}\x8c\x05plain\x8c\x02c8s\x86b.",  # state for an instance of what stands for ndarray
+        b"cnumpy\ndtype\n}\x8c\x09_functionNsb.",  # ... and for the functions themselves
+        b"cnumpy\ndtype\nN}\x8c\x09_functionNs\x86b.",
+        b"cnumpy._core.multiarray\n_reconstruct\nN}\x8c\x08__code__Ns\x86b.",
+    ],
+)
+def test_what_rebuilds_arrays_cannot_be_changed(code, tmp_path):
+    (tmp_path / "x.pkl").write_bytes(b"\x80\x04" + code)
+    with pytest.raises(DataError, match="truncated or damaged|wants to change what rebuilds"):
+        read_pickle(tmp_path / "x.pkl", tmp_path / "out")
