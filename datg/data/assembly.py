@@ -19,14 +19,13 @@ import numpy as np
 
 from datg.data.class_table import ClassTable, TableWriter
 from datg.data.import_settings import PARTS, ImportSettings
-from datg.data.importers.raw import Example, RawData, RefusedExample, Show, listed
-from datg.data.protocols import Found, SplitProtocol
-from datg.data.splits import HELD_OUT, Split, TaskSize, check_split, check_tasks
+from datg.data.importers.raw import Classes, Example, RawData, RefusedExample, Show, listed
+from datg.data.protocols import SplitProtocol
+from datg.data.splits import HELD_OUT, Found, Split, TaskSize, check_split, check_tasks
 from datg.errors import DataError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Classes = dict[str, list[Example]]
 COPIES = 2  # of the examples on the disk while a table is written
 SPARE_BYTES = 64 << 20
 

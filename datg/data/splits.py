@@ -1,6 +1,7 @@
 """A split: which classes are base, validation and novel, and what must hold for tasks to be drawn from them."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -50,6 +51,36 @@ class Split(BaseModel):
         """The classes of part ``name``: base, validation or novel."""
         classes: list[str] = getattr(self, name)
         return classes
+
+
+@dataclass(frozen=True)
+class Found:
+    """The classes that a protocol chooses from.
+
+    Attributes:
+        counts: examples of each class.
+        parts: base, validation or novel by class, where the raw form or a division says so.
+        in_file_order: whether classes are numbered by their place in a file and not named.
+    """
+
+    counts: dict[str, int]
+    parts: dict[str, str]
+    in_file_order: bool = False
+
+    def named_parts(self, protocol: str) -> dict[str, list[str]]:
+        """The classes of each part, by name.
+
+        Raises:
+            DataError: a part has none.
+        """
+        parts = {part: sorted(name for name in self.counts if self.parts.get(name) == part) for part in PARTS}
+        missing = [part for part, names in parts.items() if not names]
+        if missing:
+            raise DataError(
+                f"protocol {protocol} needs base, validation and novel classes, but the raw files name no "
+                f"{' and no '.join(missing)} classes with enough examples; choose another --protocol, or lower --min-examples."
+            )
+        return parts
 
 
 def check_split(split: Split, counts: Mapping[str, int]) -> None:

@@ -5,8 +5,8 @@ import pytest
 
 from datg.data.import_settings import PARTS, ImportSettings
 from datg.data.importers.raw import RawData
-from datg.data.protocols import MINI_IMAGENET_ORDER, PROTOCOLS, Found
-from datg.data.splits import Split, check_split, check_tasks
+from datg.data.protocols import MINI_IMAGENET_ORDER, PROTOCOLS
+from datg.data.splits import Found, Split, check_split, check_tasks
 from datg.errors import ConfigError, DataError
 
 COUNTS = {f"class {index:03d}": 20 + index // 2 for index in range(120)}
@@ -301,5 +301,7 @@ def test_patients_with_examples_in_several_classes_stand_in_one_part_only(protoc
 
 def test_protocols_that_hold_examples_out_are_not_for_data_with_validation_classes():
     for protocol in ("hold-out", "leave-one-out"):
-        with pytest.raises(DataError, match="is for data without validation classes .*choose --protocol as-given"):
+        with pytest.raises(
+            DataError, match="is for data without validation classes, but .* choose --protocol as-given"
+        ):
             split_by(protocol, mini_imagenet())

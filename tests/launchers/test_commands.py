@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import optuna
@@ -62,68 +63,84 @@ def test_help_answers_at_once(launcher, tmp_path, data_root):
     assert min(seconds) < 0.6
 
 
-@pytest.mark.parametrize(
-    ("launcher", "arguments", "message"),
-    [
-        ("search", ["--dataset", "gylphs"], "data set `gylphs` is not in"),
-        ("search", ["--dataset", "glyphs", "--trials", "0"], "--trials"),
-        ("search", ["--dataset", "glyphs", "--cpus-per-trial", "1000"], "but no node has both"),
-        ("search", ["--dataset", "glyphs", "--output", "/proc/nowhere"], "cannot be written"),
-        ("search", ["--resume", "nothing"], "is no search in"),
-        (
-            "search",
-            ["--dataset", "glyphs", "--strategy", "metamax"],
-            "is not a known strategy; did you mean `metamix`?",
-        ),
-        ("search", ["--dataset", "glyphs", "--strategy", "taml"], "and protonet has none"),
-        (
-            "search",
-            ["--dataset", "glyphs", "--strategy", "taml", *MAML, "--set", "strategy.wieght=1"],
-            "`strategy.weight`?",
-        ),
-        (
-            "search",
-            [
-                "--dataset",
-                "glyphs",
-                "--strategy",
-                "taml",
-                *MAML,
-                "--set",
-                "strategy.variant=gini",
-                "--set",
-                "training.batch=1",
-            ],
-            "`training.batch` must be at least 2",
-        ),
-        (
-            "search",
-            ["--dataset", "glyphs", "--strategy", "meta_dropout", *MAML, "--set", "learner.first_order=true"],
-            "`learner.first_order` must be false",
-        ),
-        (
-            "search",
-            ["--dataset", "glyphs", "--strategy", "meta_maxup", "--set", "strategy.pool=[qcn]"],
-            "did you mean `qcm`?",
-        ),
-        ("compare", ["--dataset", "glyphs", "--strategies", "vanila"], "did you mean `vanilla`?"),
-        ("compare", ["--strategies", "vanilla"], "--dataset is missing"),
-        ("compare", ["--resume", "nothing"], "is no search in"),
-        ("export", ["nothing"], "is no search in"),
-        ("train", ["nothing.yaml"], "does not exist"),
-        ("evaluate", ["."], "holds no best.safetensors"),
-        ("import_data", ["skin", "nothing"], "does not exist"),
-        ("import_data", ["skin", ".", "--form", "folders"], "is not a known form; did you mean `folder`?"),
-        ("import_data", ["skin", ".", "--split", "holdout"], "is not a known protocol; did you mean `hold-out`?"),
-        ("import_data", ["skin", ".", "--ratio", "2"], "import: `ratio` must"),
-        ("search", ["--dataset", "glyphs", "--test-dataset", "glyph"], "data set `glyph` is not in"),
-    ],
-)
-def test_a_mistake_gets_one_sentence_and_leaves_nothing(launcher, arguments, message, tmp_path, data_root):
+MISTAKES = [
+    ("search", ["--dataset", "gylphs"], "data set `gylphs` is not in"),
+    ("search", ["--dataset", "glyphs", "--trials", "0"], "--trials"),
+    ("search", ["--dataset", "glyphs", "--cpus-per-trial", "1000"], "but no node has both"),
+    ("search", ["--dataset", "glyphs", "--output", "/proc/nowhere"], "cannot be written"),
+    ("search", ["--resume", "nothing"], "is no search in"),
+    (
+        "search",
+        ["--dataset", "glyphs", "--strategy", "metamax"],
+        "is not a known strategy; did you mean `metamix`?",
+    ),
+    ("search", ["--dataset", "glyphs", "--strategy", "taml"], "and protonet has none"),
+    (
+        "search",
+        ["--dataset", "glyphs", "--strategy", "taml", *MAML, "--set", "strategy.wieght=1"],
+        "`strategy.weight`?",
+    ),
+    (
+        "search",
+        [
+            "--dataset",
+            "glyphs",
+            "--strategy",
+            "taml",
+            *MAML,
+            "--set",
+            "strategy.variant=gini",
+            "--set",
+            "training.batch=1",
+        ],
+        "`training.batch` must be at least 2",
+    ),
+    (
+        "search",
+        ["--dataset", "glyphs", "--strategy", "meta_dropout", *MAML, "--set", "learner.first_order=true"],
+        "`learner.first_order` must be false",
+    ),
+    (
+        "search",
+        ["--dataset", "glyphs", "--strategy", "meta_maxup", "--set", "strategy.pool=[qcn]"],
+        "did you mean `qcm`?",
+    ),
+    ("compare", ["--dataset", "glyphs", "--strategies", "vanila"], "did you mean `vanilla`?"),
+    ("compare", ["--strategies", "vanilla"], "--dataset is missing"),
+    ("compare", ["--resume", "nothing"], "is no search in"),
+    ("export", ["nothing"], "is no search in"),
+    ("train", ["nothing.yaml"], "does not exist"),
+    ("evaluate", ["."], "holds no best.safetensors"),
+    ("import_data", ["skin", "nothing"], "does not exist"),
+    ("import_data", ["skin", ".", "--form", "folders"], "is not a known form; did you mean `folder`?"),
+    ("import_data", ["skin", ".", "--split", "holdout"], "is not a known protocol; did you mean `hold-out`?"),
+    ("import_data", ["skin", ".", "--ratio", "2"], "import: `ratio` must"),
+    ("search", ["--dataset", "glyphs", "--test-dataset", "glyph"], "data set `glyph` is not in"),
+]
+
+
+@pytest.fixture(scope="module")
+def mistakes(tmp_path_factory, data_root):
+    """Every mistake made, two at once: most of the time goes into imports. Gives what came out, and what was left, by place."""
+
+    def make(number):
+        launcher, arguments, _ = MISTAKES[number]
+        folder = tmp_path_factory.mktemp("mistake")
+        found = run(launcher, *arguments, cwd=folder, data_root=data_root, code=2)
+        return found, list(folder.rglob("*"))
+
     data = sorted(data_root.iterdir())
-    found = run(launcher, *arguments, cwd=tmp_path, data_root=data_root, code=2)
-    assert message in found.stderr and "Traceback" not in found.stderr
-    assert list(tmp_path.rglob("*")) == [] and sorted(data_root.iterdir()) == data
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(make, range(len(MISTAKES))))
+    assert sorted(data_root.iterdir()) == data
+    return results
+
+
+@pytest.mark.parametrize("number", range(len(MISTAKES)), ids=lambda number: " ".join(MISTAKES[number][1])[:60])
+def test_a_mistake_gets_one_sentence_and_leaves_nothing(number, mistakes):
+    found, left = mistakes[number]
+    assert MISTAKES[number][2] in found.stderr and "Traceback" not in found.stderr
+    assert left == []
 
 
 @pytest.mark.parametrize(
@@ -264,6 +281,7 @@ def test_help_names_what_stands_in_the_tables():
     assert FORM_NAMES.split(", ") == list(IMPORTERS) and PROTOCOL_NAMES.split(", ") == list(PROTOCOLS)
 
 
+@pytest.mark.slow
 def test_a_search_clusters_by_embeddings_of_a_network_trained_once(tmp_path, data_root):
     options = ["--trials", "2", "--set", "strategy.cluster_features=embedding", *SMALL]
     run("search", "--dataset", "glyphs", *options, cwd=tmp_path, data_root=data_root)

@@ -38,6 +38,9 @@ class Example(Protocol):
         """
 
 
+Classes = dict[str, list[Example]]
+
+
 @dataclass(frozen=True)
 class RawData:
     """Everything found in the raw files.
