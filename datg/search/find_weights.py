@@ -5,7 +5,7 @@ from pathlib import Path
 
 from datg.data.catalog import data_root, open_dataset, with_test_dataset
 from datg.data.class_table import ClassTable
-from datg.data.splits import Split, check_tasks
+from datg.data.splits import ALL_BASE_EXAMPLES, Split, check_tasks
 from datg.errors import ConfigError
 from datg.network import load_best
 from datg.records import ranked, read_record
@@ -29,8 +29,8 @@ def find_weights(run: Path) -> Path:
     )
     if not best:
         raise ConfigError(f"{run} holds no {BEST}; give the folder of a trial, of a search or of a final training.")
-    kept = {load_best(record.folder / BEST).config.training.keep for record in best[:1]}
-    if len(best) > 1 and kept == {"last"}:
+    split = load_best(best[0].folder / BEST).info.get("split", {})
+    if len(best) > 1 and str(split.get("protocol")).endswith(ALL_BASE_EXAMPLES):
         raise ConfigError(
             f"{run} was trained on its validation examples, which choose nothing; give the folder of one seed."
         )
@@ -55,12 +55,14 @@ def novel_classes(
     best = load_best(path)
     config, info = best.config, best.info
     dataset = open_dataset(config.dataset, data_root(root))
-    dataset = with_test_dataset(dataset, test_dataset or config.evaluation.test_dataset, data_root(root))
     if info["fingerprint"] != dataset.table.fingerprint:
         raise ConfigError(
             f"{path} was trained on other data than {config.dataset} holds now (fingerprint {info['fingerprint'][:16]}, not "
             f"{dataset.table.fingerprint[:16]}); import the old data again."
         )
+    if "split" in info:  # as it was when the weights were trained
+        dataset = replace(dataset, split=Split.model_validate(info["split"]))
+    dataset = with_test_dataset(dataset, test_dataset or config.evaluation.test_dataset, data_root(root))
     tested_on = info.get("tested on", {}) if test_dataset is None else {}
     if dataset.tested_on is not None and tested_on.get("fingerprint") not in (
         None,
@@ -70,8 +72,6 @@ def novel_classes(
             f"{path} was to be tested on other data than {dataset.tested_on.name} holds now; import the old data again, or name "
             "it with --test-dataset to test on what is there."
         )
-    if "split" in info:  # as it was when the weights were trained
-        dataset = replace(dataset, split=Split.model_validate(info["split"]))
     novel = dataset.part("novel")
     wanted = shots or config.task.shots
     check_tasks({"novel": novel.sizes}, ways=config.task.ways, shots=wanted, queries=config.task.queries)
