@@ -3,7 +3,7 @@
 The preparation is that of the Tabula Muris benchmark, by scanpy's functions in its order, on all cells together: drop genes seen
 in fewer than 5 cells, cells with fewer than 5,000 counts, cells with fewer than 500 genes; normalise each cell to 10,000; keep
 genes of high dispersion; log1p; z-scores clipped at 10. Choosing genes and scaling so uses the (unlabelled) novel cells, too;
-``scale_on: base`` does both on base cells alone.
+``scale_on: base`` does both on base cells alone (which genes and cells are seen often enough is still counted on all).
 
 Needs the packages of ``datg[cells]``.
 """
