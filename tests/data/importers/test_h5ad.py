@@ -100,7 +100,7 @@ def test_the_preparation_follows_its_rules_in_their_order(layout, scale_on, tmp_
     remarks = " ".join(dataset.split.remarks)
     assert "30 cells without a label" in remarks and "2 of 90 labelled cells have too few counts" in remarks
     assert f"{len(genes)} genes were chosen with scanpy 1." in remarks and "2866 genes were expected" in remarks
-    assert any("sparse it needs" in said for said in bring_in.said) and "and so dense" in bring_in.said[-1]
+    assert any("sparse they need" in said for said in bring_in.said) and "and so dense" in bring_in.said[-1]
 
 
 def test_tissues_make_classes_of_the_same_cell_type_in_every_part(tmp_path, bring_in):
