@@ -88,10 +88,8 @@ def prepare_counts(
         cells = cells[:, chosen].copy()
         scanpy.pp.log1p(cells)
         dense_bytes = DENSE_COPIES * 4 * cells.n_obs * cells.n_vars
-        say(
-            f"{cells.n_obs} cells x {cells.n_vars} genes are left; scaled, and so dense, they need {dense_bytes / 1e9:.1f} GB for "
-            "a while."
-        )
+        left = f"{cells.n_obs} cells x {cells.n_vars} genes are left"
+        say(f"{left}; scaled, and so dense, they need {dense_bytes / 1e9:.1f} GB for a while.")
         scores = _scaled(cells, own)
     remarks = [
         f"{total - len(rows)} of {total} labelled cells have too few counts or genes.",
