@@ -37,7 +37,7 @@ def read_pickle(path: Path, folder: Path) -> Any:
     folder.mkdir(parents=True)
     program = str(Path(restricted_unpickler.__file__).absolute())
     limits = [str(MEMORY_FACTOR * size + SPARE_BYTES), str(DISK_FACTOR * size)]
-    command = [sys.executable, "-I", program, str(path.absolute()), str(folder.absolute()), *limits]
+    command = [sys.executable, "-P", program, str(path.absolute()), str(folder.absolute()), *limits]
     # One thread: each of a BLAS library's threads would count against the address space.
     quiet = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     seconds = SECONDS + size / BYTES_A_SECOND
