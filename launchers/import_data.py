@@ -8,7 +8,6 @@ python launchers/import_data.py moles /data/moles.zip --protocol random --base-c
 """
 
 import json
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -17,27 +16,6 @@ import typer
 from datg.command_line import FORM_NAMES, PROTOCOL_NAMES, DataRoot, Json, Verbose, run_command
 
 SPACES = Path(__file__).resolve().parent.parent / "search_spaces"
-
-
-class Duplicates(StrEnum):
-    """What happens to an example that stands in several classes."""
-
-    DROP = "drop"
-    KEEP = "keep"
-
-
-class Preparation(StrEnum):
-    """What happens to the numbers of cells."""
-
-    COUNTS = "counts"
-    NONE = "none"
-
-
-class ScaleOn(StrEnum):
-    """Which cells genes are chosen and scaled on."""
-
-    ALL = "all"
-    BASE = "base"
 
 
 def import_data(
@@ -61,7 +39,7 @@ def import_data(
         int | None, typer.Option(min=16, help="Side of the stored pictures in pixels.", show_default="84")
     ] = None,
     duplicates: Annotated[
-        Duplicates | None, typer.Option(help="Examples in several classes.", show_default="drop")
+        str | None, typer.Option(help="drop or keep examples of several classes.", show_default="drop")
     ] = None,
     base_classes: Annotated[
         int | None, typer.Option(min=1, help="For random, hold-out, leave-one-out.", show_default="20")
@@ -84,10 +62,10 @@ def import_data(
     label_column: Annotated[str | None, typer.Option(help="Of cells: names their class.")] = None,
     group_column: Annotated[str | None, typer.Option(help="Of cells: what groups splits by.")] = None,
     preparation: Annotated[
-        Preparation | None, typer.Option(help="Of cells: raw counts are normalised and scaled.", show_default="counts")
+        str | None, typer.Option(help="Of cells: counts (normalised and scaled) or none.", show_default="counts")
     ] = None,
     scale_on: Annotated[
-        ScaleOn | None, typer.Option(help="Of cells: which ones choose and scale genes.", show_default="all")
+        str | None, typer.Option(help="Of cells: all or base ones choose and scale genes.", show_default="all")
     ] = None,
     class_list: Annotated[
         Path | None, typer.Option(help="Of super-classes: YAML; written if it does not exist.")
@@ -110,7 +88,7 @@ def import_data(
         "protocol": protocol,
         "min_examples": min_examples,
         "image_size": image_size,
-        "duplicates": duplicates and duplicates.value,
+        "duplicates": duplicates,
         "base_classes": base_classes,
         "validation_classes": validation_classes,
         "novel_classes": novel_classes,
@@ -121,8 +99,8 @@ def import_data(
         "left_out": left_out,
         "label_column": label_column,
         "group_column": group_column,
-        "preparation": preparation and preparation.value,
-        "scale_on": scale_on and scale_on.value,
+        "preparation": preparation,
+        "scale_on": scale_on,
         "class_list": class_list,
     }
     task = {"ways": ways, "shots": shots, "queries": queries}

@@ -65,8 +65,13 @@ class ClassTable:
         """SHA-256 of the raw form of every example of a class."""
         if self.digests is None:
             return set()
-        start = int(self.starts[index])
-        return {digest.tobytes() for digest in self.digests[start : start + int(self.counts[index])]}
+        return {digest.tobytes() for digest in self.digests[self.rows_of_class(index)]}
+
+    def rows_of_class(self, index: int, most: int | None = None) -> npt.NDArray[np.int64]:
+        """The rows of a class; with ``most`` at most that many, evenly spread over it."""
+        count = int(self.counts[index])
+        places = np.arange(count) if most is None or most >= count else np.linspace(0, count - 1, most).astype(np.int64)
+        return self.starts[index] + places
 
     def size_histogram(self) -> list[tuple[int, int, int]]:
         """Class sizes in doubling bins: smallest, largest, number of classes; empty bins are left out."""

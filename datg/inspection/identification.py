@@ -55,12 +55,11 @@ def identify(numbered: ClassTable, named: ClassTable) -> dict[str, Identity]:
     """
     if len(numbered.shape) != 3 or len(named.shape) != 3:
         raise DataError("only classes of pictures can be identified by another copy.")
-    known = thumbnails(named, np.concatenate([_rows(named, class_) for class_ in range(len(named))]))
+    known = thumbnails(named, np.concatenate([named.rows_of_class(class_) for class_ in range(len(named))]))
     owners = np.repeat(np.arange(len(named)), named.counts)
     found = {}
     for class_, name in enumerate(numbered.names):
-        rows = _rows(numbered, class_)
-        chosen = rows[np.linspace(0, len(rows) - 1, min(VOTES, len(rows))).astype(int)]
+        chosen = numbered.rows_of_class(class_, VOTES)
         nearest = torch.cdist(thumbnails(numbered, chosen), known).argmin(1).numpy()
         winner, votes = Counter(owners[nearest].tolist()).most_common(1)[0]
         found[name] = Identity(named.names[winner], votes, len(chosen))
@@ -74,10 +73,6 @@ def thumbnails(table: ClassTable, rows: np.ndarray) -> Tensor:
         pictures = classes.gather(torch.from_numpy(rows[start : start + AT_ONCE]))
         parts.append(torch.nn.functional.adaptive_avg_pool2d(pictures, THUMBNAIL).flatten(1))
     return torch.cat(parts)
-
-
-def _rows(table: ClassTable, class_: int) -> np.ndarray:
-    return np.arange(table.starts[class_], table.starts[class_] + table.counts[class_])
 
 
 def write_identities(numbered: Dataset, named: Dataset, found: dict[str, Identity], path: Path) -> list[str]:

@@ -40,11 +40,9 @@ class Inspection:
             lines.append(f"{part}: {len(sizes)} classes, {sum(sizes.values())} examples")
             lines += [f"  {count:6} {name}" for name, count in sizes.items()]
         lines.append(f"{self.clusters.number} clusters of the base classes:")
-        for members, own in zip(self.clusters.memberships(), self.clusters.describe()["clusters"], strict=True):
-            borrowed = [
-                name for name, inside in zip(self.clusters.names, members, strict=True) if inside and name not in own
-            ]
-            lines.append(f"  {', '.join(own)}" + (f" (borrows {', '.join(borrowed)})" if borrowed else ""))
+        for own, indices in zip(self.clusters.describe()["clusters"], self.clusters.borrowed, strict=True):
+            borrowed = ", ".join(self.clusters.names[index] for index in indices)
+            lines.append(f"  {', '.join(own)}" + (f" (borrows {borrowed})" if borrowed else ""))
         lines += [f"note: {remark}" for remark in self.remarks]
         return [*lines, *map(str, self.files)]
 

@@ -28,7 +28,7 @@ def contact_sheets(table: ClassTable, folder: Path, name: str, *, examples: int)
     paths = []
     pages = [range(start, min(start + ROWS_OF_A_SHEET, len(table))) for start in range(0, len(table), ROWS_OF_A_SHEET)]
     for number, page in enumerate(pages, 1):
-        rows = [[_picture(table.examples[index]) for index in _spread(table, class_, examples)] for class_ in page]
+        rows = [[_picture(table.examples[index]) for index in table.rows_of_class(class_, examples)] for class_ in page]
         labels = [f"{table.names[class_]} ({table.counts[class_]})" for class_ in page]
         path = folder / (f"{name}.png" if len(pages) == 1 else f"{name}-{number}.png")
         _draw_grid(rows, labels, path)
@@ -74,13 +74,8 @@ def projection(parts: dict[str, ClassTable], tasks: Sequence[GeneratedTask], pat
     _save(figure, path)
 
 
-def _spread(table: ClassTable, class_: int, number: int) -> list[int]:
-    start, count = int(table.starts[class_]), int(table.counts[class_])
-    return [start + int(index) for index in np.linspace(0, count - 1, min(number, count))]
-
-
 def _sample(table: ClassTable) -> tuple[Array, Array]:
-    rows = [_spread(table, class_, CELLS_OF_A_CLASS) for class_ in range(len(table))]
+    rows = [table.rows_of_class(class_, CELLS_OF_A_CLASS) for class_ in range(len(table))]
     classes = np.repeat(np.arange(len(table)), [len(own) for own in rows])
     return table.examples[np.concatenate(rows)], classes
 

@@ -115,6 +115,7 @@ MISTAKES = [
     ("import_data", ["skin", ".", "--form", "folders"], "is not a known form; did you mean `folder`?"),
     ("import_data", ["skin", ".", "--split", "holdout"], "is not a known protocol; did you mean `hold-out`?"),
     ("import_data", ["skin", ".", "--ratio", "2"], "import: `ratio` must"),
+    ("import_data", ["skin", ".", "--duplicates", "both"], "import: `duplicates` must"),
     ("search", ["--dataset", "glyphs", "--test-dataset", "glyph"], "data set `glyph` is not in"),
 ]
 

@@ -40,10 +40,12 @@ DAMAGED = (
     NotImplementedError,
     RuntimeError,
 )
-DAMAGED_ERRNO = (
-    None,
-    errno.EINVAL,
-)  # gzip and bz2 raise bare OSErrors, a zip with missing bytes seeks before its start
+# gzip and bz2 raise OSErrors without a number; a zip that lacks bytes seeks before its start.
+DAMAGED_ERRNO = (None, errno.EINVAL)
+
+
+class _LongHeader(Exception):
+    """A header of a tar announces more than a name."""
 
 
 @dataclass
@@ -101,7 +103,7 @@ class _Header(tarfile.TarInfo):
         header = super().frombuf(buf, encoding, errors)
         extended = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, *PAX_TYPES)
         if header.type in extended and header.size > LONGEST_HEADER:
-            raise DataError(f"a tar is refused: a header of {header.size:,} bytes holds more than a name.")
+            raise _LongHeader(f"a header of {header.size:,} bytes holds more than a name")
         return header
 
 
@@ -137,7 +139,10 @@ def unpack(archive: Path, folder: Path) -> Path:
         if zipfile.is_zipfile(archive):
             _unpack_zip(archive, folder, budget)
         elif _is_tar(archive):
-            _unpack_tar(archive, folder, budget)
+            try:
+                _unpack_tar(archive, folder, budget)
+            except _LongHeader as reason:
+                budget.refuse(str(reason))
         else:
             raise DataError(f"{archive} is {_what_it_is(archive)}.")
     except BaseException as error:

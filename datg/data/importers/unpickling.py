@@ -60,7 +60,7 @@ def read_pickle(path: Path, folder: Path) -> Any:
     return _decode(structure, folder)
 
 
-def memory_needed(paths: list[Path]) -> str:
+def _memory_needed(paths: list[Path]) -> str:
     """A sentence to be said before reading."""
     largest = max((path.stat().st_size for path in paths if path.exists()), default=0)
     return (
@@ -82,7 +82,7 @@ def _decode(node: Any, folder: Path) -> Any:
 
 def read_pickles(paths: list[Path], work: Workplace) -> tuple[dict[Path, Any], list[str]]:
     """What is in each of several pickles, after saying what that needs, and what is wrong with those that cannot be read."""
-    work.say(memory_needed(paths))
+    work.say(_memory_needed(paths))
     contents, problems = {}, []
     for index, path in enumerate(paths):
         try:
