@@ -53,7 +53,7 @@ def strategy_speed(
         for turn in range(rounds + 1):
             for strategy, training in runs.items():
                 began = time.perf_counter()
-                training.advance(iterations)
+                training.advance(training.iteration + iterations)
                 if turn:  # the first one warms up
                     seconds[strategy].append((time.perf_counter() - began) / iterations)
         rows = []

@@ -1,6 +1,8 @@
 """Checkpoints: safetensors files whose header carries a JSON, replaced in one step."""
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +29,25 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         StateError: the file is missing, damaged or of another kind.
     """
+    with _reading(path), safe_open(path, framework="pt") as file:
+        info = json.loads((file.metadata() or {})[_KEY])
+        return {name: file.get_tensor(name) for name in file.keys()}, info  # noqa: SIM118 - no mapping
+
+
+def check_checkpoint(path: Path) -> None:
+    """Reads the header, whose lengths must agree with the file's.
+
+    Raises:
+        StateError: as :func:`load_checkpoint`.
+    """
+    with _reading(path), safe_open(path, framework="pt") as file:
+        json.loads((file.metadata() or {})[_KEY])
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
     try:
-        with safe_open(path, framework="pt") as file:
-            info = json.loads((file.metadata() or {})[_KEY])
-            return {name: file.get_tensor(name) for name in file.keys()}, info  # noqa: SIM118 - no mapping
+        yield
     except FileNotFoundError:
         raise StateError(
             f"{path} does not exist; give a checkpoint that a trial or launchers/train.py wrote."

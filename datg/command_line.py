@@ -5,6 +5,7 @@ Exit codes: 0 done; 1 a bug; 2 wrong usage, configuration, data or resources; 3 
 """
 
 import errno
+import logging
 import os
 import sys
 import traceback
@@ -15,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from datg.errors import DatgError, StateError
+from datg.stop import CTRL_C, RESUMABLE, Terminated, raise_on_signals
 
 LEARNER_NAMES = "protonet, maml, anil, reptile"  # importing the tables would take a second of every --help
 STRATEGY_NAMES = "vanilla, meta_reg, taml, meta_dropout, metamix, meta_maxup, mlti, random_mixup, inter_cluster, datg"
@@ -24,6 +26,8 @@ FORM_NAMES = (
 )
 PROTOCOL_NAMES = "random, file, as-given, groups, hold-out, leave-one-out, dermnet-s, mini-imagenet-s"
 FILE_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+
+HIDDEN = {"--study-storage": "DATG_STUDY_STORAGE", "--tracking-uri": "MLFLOW_TRACKING_URI"}
 
 DataRoot = Annotated[
     Path | None, typer.Option(help="Where data sets live.", envvar="DATG_DATA", show_default="./data", show_envvar=True)
@@ -43,8 +47,18 @@ MaxConcurrent = Annotated[int | None, typer.Option(min=1, help="Trials at once."
 CpusPerTrial = Annotated[int, typer.Option(min=1, help="Cores, and threads, of a trial.")]
 GpusPerTrial = Annotated[float | None, typer.Option(min=0.0, help="May be a fraction.", show_default="1 if any")]
 Address = Annotated[str | None, typer.Option(help="Ray cluster, or auto.", show_default="Ray is started here")]
-StudyStorage = Annotated[str | None, typer.Option(help="URL of an Optuna database.", show_default="sqlite")]
+StudyStorage = Annotated[
+    str | None, typer.Option(help="URL of an Optuna database.", show_default="sqlite", envvar="DATG_STUDY_STORAGE")
+]
 TimeBudget = Annotated[float | None, typer.Option(min=0.0, help="Seconds; then stop, to be resumed.")]
+MaxFailures = Annotated[int, typer.Option(min=0, help="Times that a trial is tried again after its machine broke.")]
+TrialTimeout = Annotated[
+    float | None, typer.Option(min=1.0, help="Seconds without an iteration; then tried again.", show_default="none")
+]
+DiskBudget = Annotated[str | None, typer.Option(help="Such as 20GB, for the search's folder.", show_default="none")]
+AllowChange = Annotated[
+    bool, typer.Option("--allow-change", help="Resumes although space, learner, data or code have changed.")
+]
 TestDataset = Annotated[str | None, typer.Option(help="Novel classes of another data set.", show_default="of the same")]
 FinalEpisodes = Annotated[int | None, typer.Option(min=2, help="Test tasks.", show_default="20000")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Prints every value and where it came from.")]
@@ -52,6 +66,9 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Prints every value and 
 
 def run_command(command: Callable[..., Any]) -> None:
     """Runs a typer command as a program."""
+    _hide_passwords()
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it complains where the home folder cannot be written
+    raise_on_signals()
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     app.command()(command)
     verbose = any(flag in sys.argv[1:] for flag in ("-v", "--verbose"))
@@ -74,7 +91,28 @@ def run_command(command: Callable[..., Any]) -> None:
         )
         leave(2)
     except KeyboardInterrupt:
-        leave(130)
+        leave(CTRL_C)
+    except Terminated as signal_name:
+        print(f"stopped ({signal_name}).", file=sys.stderr)
+        leave(RESUMABLE)
+
+
+def _hide_passwords() -> None:
+    """Starts this program again with addresses that hold a password in its environment: everybody can read command lines."""
+    kept: list[str] = []
+    found: dict[str, str] = {}
+    arguments = iter(sys.orig_argv)
+    for argument in arguments:
+        option, equals, value = argument.partition("=")
+        if option in HIDDEN:
+            value = value if equals else next(arguments, "")
+            if "@" in value:
+                found[HIDDEN[option]] = value
+                continue
+            argument = f"{option}={value}"
+        kept.append(argument)
+    if found:
+        os.execve(sys.executable, kept, os.environ | found)  # noqa: S606 - this very program
 
 
 def leave(code: int) -> None:

@@ -1,6 +1,7 @@
 """What can go wrong for a user: each message is one sentence with name, rule and value, then the way out."""
 
 import difflib
+import re
 from collections.abc import Iterable
 
 LISTED = 12  # longer tables are listed only where no name comes near
@@ -22,6 +23,10 @@ class StateError(DatgError):
     """A search's folder or study that is damaged or belongs to something else."""
 
 
+class TrialTaken(DatgError):
+    """Another process has taken over a trial's folder."""
+
+
 class TrialDiverged(DatgError):
     """Training produced a NaN or infinite loss; the configuration is to blame."""
 
@@ -40,3 +45,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
         return f"`{name}` is not a known {kind}; did you mean `{nearest[0]}`?"
     hint = f"did you mean `{nearest[0]}`? " if nearest else ""
     return f"`{name}` is not a known {kind}; {hint}Known: {', '.join(known)}."
+
+
+def without_password(text: str) -> str:
+    """``text`` without the user and password of any address in it."""
+    return re.sub(r"//[^/@\s]*@", "//", text)

@@ -9,6 +9,7 @@ from datg.final_evaluation import EVALUATION
 from datg.trial import BEST, Progress, read_progress
 
 RUNNING, DONE, PRUNED, FAILED = "running", "done", "pruned", "failed"
+OUTCOME = "outcome.json"  # how a trial of a search ended, for who reads its folder alone
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class TrialRecord:
     Attributes:
         number: of the trial in its search, or the seed of a final training.
         state: running, done, pruned or failed.
-        outcome: finer: finished, collapsed, pruned, diverged, failed; empty while running.
+        outcome: finer: finished, collapsed, pruned, diverged, error, failed; empty while running.
         folder: of its files.
         searched: dotted keys and values of what was searched.
         tags: dataset, learner and so on, for the view.
@@ -72,18 +73,24 @@ class TrialRecord:
         return self.state != RUNNING and (self.test is not None or not (self.folder / BEST).exists())
 
 
+def lacks_evaluation(folder: Path) -> bool:
+    """Whether a trial's folder has weights that have not been evaluated on novel classes."""
+    return (folder / BEST).exists() and not (folder / EVALUATION).exists()
+
+
 def read_record(number: int, state: str, outcome: str, folder: Path, **known: Any) -> TrialRecord:
     """Completes what the caller knows with what stands in the trial's folder."""
     return TrialRecord(number, state, outcome, folder, progress=read_progress(folder), test=read_test(folder), **known)
 
 
 def read_test(folder: Path) -> TestScore | None:
-    """The final evaluation in a trial's folder, if there is one."""
+    """The final evaluation in a trial's folder, if there is one that can be read."""
     path = folder / EVALUATION
-    if not path.exists():
+    try:
+        found = load_evaluation(path)
+        return TestScore(found.mean, found.ci95, len(found.accuracies), path.stat().st_mtime)
+    except (OSError, ValueError, KeyError):  # pyarrow's errors are of these kinds
         return None
-    found = load_evaluation(path)
-    return TestScore(found.mean, found.ci95, len(found.accuracies), path.stat().st_mtime)
 
 
 def ranked(records: list[TrialRecord]) -> list[TrialRecord]:

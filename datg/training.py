@@ -5,6 +5,7 @@ they were last asked for. Nothing in its loop waits for the device.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -63,24 +64,32 @@ class Training:
     _sums: dict[str, Tensor] = field(default_factory=dict)
     _summed: int = 0
 
-    def advance(self, iterations: int) -> dict[str, float]:
-        """Does ``iterations`` updates and returns the mean of each part of the loss over them.
+    def advance(self, to: int, *, between: Callable[[], None] = lambda: None) -> None:
+        """Does updates until there are ``to`` of them; ``between`` is called before each and may raise to leave early."""
+        self.learner.train()
+        self.learner.draw_from(self.batch.streams.noise)
+        while self.iteration < to:
+            between()
+            self._update()
+
+    def mean_losses(self) -> dict[str, float]:
+        """The mean of each part of the loss since the last :meth:`forget_losses`.
 
         Raises:
             TrialDiverged: a loss was NaN or infinite.
         """
-        self.learner.train()
-        self.learner.draw_from(self.batch.streams.noise)
-        self._sums, self._summed = {}, 0
-        for _ in range(iterations):
-            self._update()
         means = {name: float(total) / self._summed for name, total in self._sums.items()}
         broken = [name for name, mean in means.items() if not math.isfinite(mean)]
         if broken:
             raise TrialDiverged(
-                f"training diverged: `{broken[0]}` was {means[broken[0]]} in the {iterations} iterations up to {self.iteration}."
+                f"training diverged: `{broken[0]}` was {means[broken[0]]} in the {self._summed} iterations up to "
+                f"{self.iteration}."
             )
         return means
+
+    def forget_losses(self) -> None:
+        """Begins new means."""
+        self._sums, self._summed = {}, 0
 
     def _update(self) -> None:
         for group in self.optimiser.param_groups:
@@ -109,6 +118,8 @@ class Training:
             **under("learner", self.learner.state_dict()),
             **under("optimiser", moments),
             **under("streams", self.batch.streams.state()),
+            **under("sums", {name: total.clone() for name, total in self._sums.items()}),
+            "summed": torch.tensor(self._summed),
             "iteration": torch.tensor(self.iteration),
         }
 
@@ -122,4 +133,7 @@ class Training:
         groups = self.optimiser.state_dict()["param_groups"]
         self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
         self.batch.streams.restore(take(state, "streams"))
+        device = next(self.learner.parameters()).device
+        self._sums = {name: total.to(device) for name, total in take(state, "sums").items()}
+        self._summed = int(state["summed"])
         self.iteration = int(state["iteration"])

@@ -12,6 +12,7 @@ import torch
 
 from datg.backbones import BACKBONES
 from datg.checkpoint import load_checkpoint, save_checkpoint
+from datg.claim import Claim
 from datg.data.catalog import Dataset
 from datg.data.class_table import ClassTable
 from datg.data.import_settings import PARTS
@@ -43,6 +44,10 @@ COLLAPSE_ACCURACY = 0.02  # ... if accuracy is this close to chance, too
 
 class StopTrial(Exception):
     """Raised by ``report`` to end a trial early."""
+
+
+class _Interrupted(Exception):
+    """Raised inside a trial that was asked to stop."""
 
 
 @dataclass(frozen=True)
@@ -104,12 +109,13 @@ class TrialResult:
     """How a trial ended.
 
     Attributes:
-        outcome: ``finished``, ``collapsed`` (finished, but the loss never left ln N) or ``stopped`` (by ``report``).
-        last: the last validation.
+        outcome: ``finished``, ``collapsed`` (finished, but the loss never left ln N), ``stopped`` (by ``report``) or
+            ``interrupted`` (by ``stop``, and saved where it was).
+        last: the last validation; None if it was interrupted before the first.
     """
 
     outcome: str
-    last: Progress
+    last: Progress | None
 
 
 def check_trial(config: TrialConfig, dataset: Dataset) -> None:
@@ -149,6 +155,7 @@ def run_trial(
     report: Callable[[Progress], None],
     folder: Path | None = None,
     device: torch.device | str = "cpu",
+    stop: Callable[[], bool] = lambda: False,
 ) -> TrialResult:
     """Trains and validates one configuration.
 
@@ -160,38 +167,53 @@ def run_trial(
         folder: where checkpoints, progress and clusters are kept; a trial found there goes on where it was, as if it had
             never stopped (bitwise on a CPU).
         device: where to train.
+        stop: asked before every iteration and between blocks of validation tasks; when it says yes, the trial saves where
+            it is and ends.
 
     Raises:
         TrialDiverged: a loss was NaN or infinite.
         StateError: the checkpoint in ``folder`` is damaged or belongs to another configuration.
+        TrialTaken: another process has taken over ``folder``.
     """
-    run = _Run(config, data, torch.device(device), folder)
+    run = _Run(config, data, torch.device(device), folder, stop)
     try:
         if run.history:
             report(run.history[-1])
-        while run.training.iteration < config.training.iterations:
+        while not run.history or run.history[-1].iteration < config.training.iterations:
             report(run.next_validation())
     except StopTrial:
         return TrialResult("stopped", run.history[-1])
+    except _Interrupted:
+        run.save_midway()
+        return TrialResult("interrupted", run.history[-1] if run.history else None)
     return TrialResult("collapsed" if run.collapsed() else "finished", run.history[-1])
 
 
 class _Run:
     """A trial on its way: training, validations so far, and their files."""
 
-    def __init__(self, config: TrialConfig, data: TrialData, device: torch.device, folder: Path | None) -> None:
-        self.config, self.data, self.folder = config, data, folder
+    def __init__(
+        self,
+        config: TrialConfig,
+        data: TrialData,
+        device: torch.device,
+        folder: Path | None,
+        stop: Callable[[], bool],
+    ) -> None:
+        self.config, self.data, self.folder, self.stop = config, data, folder, stop
         self.history: list[Progress] = []
+        self.claim = None if folder is None else Claim(folder, device)
         clusters = partition(config, data.base, device)
         self.training = make_training(config, data, device, clusters)
         base = self.training.batch.sampler.classes
         shared = base if data.validation.examples is data.base.examples else None
         self.validation = make_sampler(config, data.validation, device, sharing=shared)
+        self.seconds_before = 0.0
         if folder is not None:
             self._open_folder(folder, clusters)
+        self.started = time.perf_counter()
 
     def _open_folder(self, folder: Path, clusters: Clusters | None) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         if (folder / LAST).exists():
             state, info = load_checkpoint(folder / LAST)
             same_data = all(info.get(key) == value for key, value in self.data.provenance.items())
@@ -205,23 +227,40 @@ class _Run:
                 )
             self.training.restore(state)
             self.history = [Progress(**entry) for entry in info["history"]]
+            self.seconds_before = info["seconds"]
         write_yaml(folder / CONFIG, self.config.values())
         if clusters is not None:
             write_json(folder / CLUSTERS, clusters.describe())
         self._write_progress(folder)
 
+    @property
+    def seconds(self) -> float:
+        """Spent in this trial, over all its runs."""
+        return self.seconds_before + time.perf_counter() - self.started
+
+    def between(self, done: int = 0) -> None:
+        """Called between iterations and blocks of validation tasks.
+
+        Raises:
+            _Interrupted: the trial was asked to stop.
+        """
+        if self.claim is not None:
+            self.claim.sign()
+        if self.stop():
+            raise _Interrupted
+
     def next_validation(self) -> Progress:
         """Trains up to the next validation, validates, and saves."""
-        started = time.perf_counter()
-        every, total = self.config.training.eval_every, self.config.training.iterations
-        losses = self.training.advance(min(every, total - self.training.iteration))
-        found = validate(self.config, self.training.learner, self.validation)
         before = self.history[-1] if self.history else None
+        every, total = self.config.training.eval_every, self.config.training.iterations
+        self.training.advance(min(total, (before.iteration if before else 0) + every), between=self.between)
+        losses = self.training.mean_losses()
+        found = validate(self.config, self.training.learner, self.validation, progress=self.between)
         improved = before is None or found.mean > before.objective or self.config.training.keep == "last"
         progress = Progress(
             iteration=self.training.iteration,
             time=time.time(),
-            seconds=(before.seconds if before else 0.0) + time.perf_counter() - started,
+            seconds=self.seconds,
             losses=losses,
             accuracy=found.mean,
             ci95=found.ci95,
@@ -230,23 +269,41 @@ class _Run:
             best_iteration=self.training.iteration if improved or before is None else before.best_iteration,
         )
         self.history.append(progress)
+        self.training.forget_losses()
         if self.folder is not None:
             self._save(self.folder, progress, improved=improved)
         return progress
 
     def _save(self, folder: Path, progress: Progress, *, improved: bool) -> None:
-        origin = {"config": self.config.values(), **self.data.provenance, "fingerprint": self.data.base.fingerprint}
+        assert self.claim is not None
+        self.claim.check()
         if improved:
             best = {"iteration": progress.iteration, "accuracy": progress.accuracy, "ci95": progress.ci95}
             shape = list(self.data.base.shape)
-            save_checkpoint(folder / BEST, self.training.learner.state_dict(), {**origin, **best, "shape": shape})
+            save_checkpoint(
+                folder / BEST, self.training.learner.state_dict(), {**self._origin(), **best, "shape": shape}
+            )
         # Last, because it is what a continued trial trusts: the best weights are never older than it says.
-        history = [asdict(entry) for entry in self.history]
-        save_checkpoint(folder / LAST, self.training.state(), {**origin, "history": history})
+        self._save_last(folder)
         self._write_progress(folder)
 
+    def save_midway(self) -> None:
+        """Saves a trial between two validations."""
+        if self.folder is not None and self.claim is not None:
+            self.claim.check()
+            self._save_last(self.folder)
+
+    def _save_last(self, folder: Path) -> None:
+        history = [asdict(entry) for entry in self.history]
+        info = {**self._origin(), "history": history, "seconds": self.seconds}
+        save_checkpoint(folder / LAST, self.training.state(), info)
+
+    def _origin(self) -> dict[str, Any]:
+        """What the weights belong to."""
+        return {"config": self.config.values(), **self.data.provenance, "fingerprint": self.data.base.fingerprint}
+
     def _write_progress(self, folder: Path) -> None:
-        write_text(folder / PROGRESS, "".join(json.dumps(asdict(entry)) + "\n" for entry in self.history))
+        write_text(folder / PROGRESS, progress_lines([asdict(entry) for entry in self.history]))
 
     def collapsed(self) -> bool:
         """Whether the loss is stuck at ln N and no validation was better than chance."""
@@ -291,15 +348,32 @@ def make_training(
     )
 
 
-def validate(config: TrialConfig, learner: Learner, sampler: TaskSampler) -> Evaluation:
+def validate(
+    config: TrialConfig, learner: Learner, sampler: TaskSampler, *, progress: Callable[[int], None] = lambda done: None
+) -> Evaluation:
     """Scores a learner on the validation tasks of ``config``, the same for every trial of a search."""
     settings = config.evaluation
-    return evaluate(learner, sampler, tasks=settings.validation_tasks, seed=settings.seed, purpose="validation")
+    return evaluate(
+        learner,
+        sampler,
+        tasks=settings.validation_tasks,
+        seed=settings.seed,
+        purpose="validation",
+        progress=progress,
+    )
+
+
+def progress_lines(history: list[dict[str, Any]]) -> str:
+    """Validations as the lines of their file."""
+    return "".join(json.dumps(entry) + "\n" for entry in history)
 
 
 def read_progress(folder: Path) -> list[Progress]:
-    """The validations of the trial in ``folder`` so far."""
-    path = folder / PROGRESS
-    if not path.exists():
-        return []
-    return [Progress(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+    """The validations of the trial in ``folder`` so far; of a damaged file, those before the damage."""
+    entries = []
+    try:
+        for line in (folder / PROGRESS).read_bytes().splitlines():
+            entries.append(Progress(**json.loads(line)))
+    except (FileNotFoundError, ValueError, TypeError):
+        pass
+    return entries

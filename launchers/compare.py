@@ -15,13 +15,16 @@ from datg.command_line import (
     LEARNER_NAMES,
     STRATEGY_NAMES,
     Address,
+    AllowChange,
     CpusPerTrial,
     DataRoot,
+    DiskBudget,
     DryRun,
     FinalEpisodes,
     GpusPerTrial,
     Json,
     MaxConcurrent,
+    MaxFailures,
     Output,
     Settings,
     Shots,
@@ -30,10 +33,12 @@ from datg.command_line import (
     TestDataset,
     TimeBudget,
     TrackingUri,
+    TrialTimeout,
     Verbose,
     leave,
     run_command,
 )
+from datg.search.folder import refuse_second_driver
 
 SPACES = Path(__file__).resolve().parent.parent / "search_spaces"
 
@@ -59,10 +64,14 @@ def compare(
     gpus_per_trial: GpusPerTrial = None,
     address: Address = None,
     study_storage: StudyStorage = None,
+    max_failures: MaxFailures = 2,
+    trial_timeout: TrialTimeout = None,
     time_budget: TimeBudget = None,
+    disk_budget: DiskBudget = None,
     final_episodes: FinalEpisodes = None,
     test_dataset: TestDataset = None,
     resume: Annotated[str | None, typer.Option(metavar="COMPARISON", help="Goes on with a comparison.")] = None,
+    allow_change: AllowChange = False,
     settings: Settings = None,
     data_root: DataRoot = None,
     output: Output = Path("runs"),
@@ -72,13 +81,17 @@ def compare(
     verbose: Verbose = False,
 ) -> None:
     """Compares strategies on a data set."""
+    if resume:
+        refuse_second_driver(output, resume)
     from datg.config import parse_settings
     from datg.display import console
     from datg.search.comparison import OWN_SECTIONS, Comparison
     from datg.search.comparison_table import compare as rows_of
     from datg.search.comparison_table import flat, shown
-    from datg.search.conduct import Request, Resources, prepare, resume_search, show_settings
+    from datg.search.conduct import prepare, resume_search, show_settings
+    from datg.search.request import Request, Resources
     from datg.search.watch import watch
+    from datg.sizes import parse_size
 
     flags: dict[str, object] = {
         "task.shots": shots,
@@ -104,8 +117,15 @@ def compare(
         study_storage=study_storage,
         time_budget=time_budget,
         resources=Resources(
-            address=address, cpus_per_trial=cpus_per_trial, gpus_per_trial=gpus_per_trial, max_concurrent=max_concurrent
+            address=address,
+            cpus_per_trial=cpus_per_trial,
+            gpus_per_trial=gpus_per_trial,
+            max_concurrent=max_concurrent,
+            max_failures=max_failures,
+            trial_timeout=trial_timeout,
+            disk_budget=parse_size(disk_budget),
         ),
+        allow_change=allow_change,
         comparison=comparison,
     )
     for line in comparison.left_out() if comparison else []:

@@ -9,14 +9,14 @@ from typing import Annotated
 
 import typer
 
-from datg.command_line import Json, Output, Verbose, run_command
+from datg.command_line import Json, Output, StudyStorage, Verbose, run_command
 
 
 def export(
     search: Annotated[str, typer.Argument(help="Name or folder of the search.")],
     top: Annotated[int, typer.Option(min=1, help="How many.")] = 1,
     out: Annotated[Path, typer.Option(help="Folder for the YAML files.")] = Path("configs"),
-    study_storage: Annotated[str | None, typer.Option(help="URL, if the study lives in a database.")] = None,
+    study_storage: StudyStorage = None,
     output: Output = Path("runs"),
     as_json: Json = False,
     verbose: Verbose = False,

@@ -17,13 +17,16 @@ from datg.command_line import (
     LEARNER_NAMES,
     STRATEGY_NAMES,
     Address,
+    AllowChange,
     CpusPerTrial,
     DataRoot,
+    DiskBudget,
     DryRun,
     FinalEpisodes,
     GpusPerTrial,
     Json,
     MaxConcurrent,
+    MaxFailures,
     Output,
     Settings,
     Shots,
@@ -32,10 +35,12 @@ from datg.command_line import (
     TestDataset,
     TimeBudget,
     TrackingUri,
+    TrialTimeout,
     Verbose,
     leave,
     run_command,
 )
+from datg.search.folder import refuse_second_driver
 
 SPACES = Path(__file__).resolve().parent.parent / "search_spaces"
 
@@ -58,11 +63,15 @@ def search(
     pruner: Annotated[
         str | None, typer.Option(help="halving, hyperband, median, none.", show_default="halving")
     ] = None,
+    max_failures: MaxFailures = 2,
+    trial_timeout: TrialTimeout = None,
     time_budget: TimeBudget = None,
+    disk_budget: DiskBudget = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of sampler and training.", show_default="0")] = None,
     final_episodes: FinalEpisodes = None,
     test_dataset: TestDataset = None,
     resume: Annotated[str | None, typer.Option(metavar="SEARCH", help="Goes on with a search.")] = None,
+    allow_change: AllowChange = False,
     settings: Settings = None,
     data_root: DataRoot = None,
     output: Output = Path("runs"),
@@ -72,9 +81,13 @@ def search(
     verbose: Verbose = False,
 ) -> None:
     """Searches hyperparameters on a data set."""
-    from datg.search.conduct import Request, Resources, prepare, resume_search, show_settings
+    if resume:
+        refuse_second_driver(output, resume)
+    from datg.search.conduct import prepare, resume_search, show_settings
+    from datg.search.request import Request, Resources
     from datg.search.results import leaderboard
     from datg.search.watch import watch
+    from datg.sizes import parse_size
 
     flags = {
         "learner.name": learner,
@@ -98,8 +111,15 @@ def search(
         study_storage=study_storage,
         time_budget=time_budget,
         resources=Resources(
-            address=address, cpus_per_trial=cpus_per_trial, gpus_per_trial=gpus_per_trial, max_concurrent=max_concurrent
+            address=address,
+            cpus_per_trial=cpus_per_trial,
+            gpus_per_trial=gpus_per_trial,
+            max_concurrent=max_concurrent,
+            max_failures=max_failures,
+            trial_timeout=trial_timeout,
+            disk_budget=parse_size(disk_budget),
         ),
+        allow_change=allow_change,
     )
     if dry_run:
         show_settings(request, resume)

@@ -68,7 +68,7 @@ def train(
         code = 130
         raise
     finally:
-        sent = view.close(status="FINISHED" if code == 0 else "KILLED" if code == 130 else "FAILED")
+        unsent = view.close(status="FINISHED" if code == 0 else "KILLED" if code == 130 else "FAILED")
     rows, summary = prepared.rows(), prepared.summary()
     if as_json:
         print(json.dumps({"training": prepared.folder.name, "seeds": rows, "summary": summary and vars(summary)}))
@@ -79,8 +79,8 @@ def train(
             print(
                 f"novel classes {summary.mean:.4f} ± {summary.ci95:.4f} (95 % over tasks, {summary.seeds} seeds){spread}"
             )
-    if not sent:
-        out.print("MLflow does not have everything yet; the same command sends the rest.")
+    if unsent is not None:
+        out.print(f"MLflow lacks {unsent}; the same command sends the rest.")
     leave(code)
 
 

@@ -24,7 +24,17 @@ assert result.last.iteration == 6
 """
 
 LAYERS = [
-    ["datg.errors", "datg.config", "datg.seeding", "datg.files", "datg.memory", "datg.checkpoint"],
+    [
+        "datg.errors",
+        "datg.config",
+        "datg.seeding",
+        "datg.files",
+        "datg.memory",
+        "datg.checkpoint",
+        "datg.claim",
+        "datg.stop",
+        "datg.sizes",
+    ],
     ["datg.data", "datg.space_file"],
     ["datg.tasks", "datg.backbones"],
     ["datg.learners"],

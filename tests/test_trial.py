@@ -1,14 +1,17 @@
 import itertools
 import math
+import os
+import time
 
 import numpy as np
 import pytest
 import torch
 
 from datg.checkpoint import load_checkpoint, save_checkpoint
+from datg.claim import CLAIM, Claim, last_sign, read_claim, revoke
 from datg.data.catalog import Dataset
 from datg.data.splits import Split
-from datg.errors import ConfigError, DataError, StateError, TrialDiverged
+from datg.errors import ConfigError, DataError, StateError, TrialDiverged, TrialTaken
 from datg.final_evaluation import EVALUATION, evaluate_best
 from datg.learners import LEARNERS
 from datg.network import load_best
@@ -98,9 +101,66 @@ def test_a_continued_trial_is_the_same_to_the_bit(strategy, learner, preset, tmp
         assert [without_time(p) for p in read_progress(tmp_path / str(stop_at))] == [without_time(p) for p in reports]
 
 
+@pytest.mark.parametrize(("strategy", "learner"), [("datg", "protonet"), ("meta_dropout", "maml")])
+@pytest.mark.parametrize("asked", range(1, 10))  # two iterations and one block of validation tasks, three times
+def test_an_interrupted_trial_is_saved_where_it_is_and_the_same_to_the_bit(strategy, learner, asked, tmp_path):
+    few = {"samples_test": 2} if strategy == "meta_dropout" else {}
+    config = config_of(strategy={"name": strategy, **few}, learner={"name": learner})
+    _, reports = run(config, tmp_path / "whole")
+    calls = itertools.count(1)
+    stopped = run_trial(
+        config,
+        TrialData.of(dataset_of()),
+        report=lambda progress: None,
+        folder=tmp_path / "cut",
+        stop=lambda: next(calls) == asked,
+    )
+    done = (asked - 1) // 3
+    assert stopped.outcome == "interrupted" and (stopped.last is None) == (done == 0)
+    saved = int(load_checkpoint(tmp_path / "cut" / LAST)[0]["iteration"])
+    assert saved == min((asked - 1) // 3 * 2 + (asked - 1) % 3, 6), "no iteration is lost"
+    again, later = run(config, tmp_path / "cut")
+    assert [p.iteration for p in later] == [2, 4, 6][max(0, done - 1) :]
+    assert [without_time(p) for p in read_progress(tmp_path / "cut")] == [without_time(p) for p in reports]
+    assert again.last.seconds >= stopped.last.seconds if stopped.last else again.last.seconds > 0
+    for file in (LAST, BEST):
+        ours, theirs = (load_checkpoint(tmp_path / name / file)[0] for name in ("cut", "whole"))
+        assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours), file
+
+
+def test_a_trial_that_another_process_has_taken_over_writes_no_more(tmp_path):
+    config, data, reports = config_of(), TrialData.of(dataset_of()), []
+
+    def taken(progress):
+        reports.append(progress)
+        run(config, tmp_path)  # from its checkpoint to the end, elsewhere
+
+    with pytest.raises(TrialTaken, match="has been taken over by process"):
+        run_trial(config, data, report=taken, folder=tmp_path)
+    assert len(reports) == 1 and len(read_progress(tmp_path)) == 3
+    assert load_checkpoint(tmp_path / LAST)[0]["iteration"] == 6
+    with pytest.raises(TrialTaken, match="has been taken over"):
+        run_trial(config_of(seed=1), data, report=lambda progress: revoke(tmp_path / "b"), folder=tmp_path / "b")
+
+
+def test_a_claim_tells_that_its_process_is_alive(tmp_path, monkeypatch):
+    claim = Claim(tmp_path, "cpu")
+    assert read_claim(tmp_path).pid == os.getpid() and read_claim(tmp_path / "nowhere") is None
+    os.utime(tmp_path / CLAIM, (1.0, 1.0))
+    claim.sign()
+    assert last_sign(tmp_path) == 1.0, "not at every call"
+    monkeypatch.setattr("datg.claim.SECONDS_BETWEEN_SIGNS", 0.0)
+    claim.sign()
+    assert last_sign(tmp_path) > time.time() - 60
+    (tmp_path / CLAIM).write_text("{")
+    assert read_claim(tmp_path) is None
+    claim.check()
+    assert read_claim(tmp_path).works, "a claim that was lost is written again"
+
+
 def test_a_trial_leaves_its_files(tmp_path):
     run(config_of(), tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {LAST, BEST, PROGRESS, CLUSTERS, CONFIG}
+    assert {path.name for path in tmp_path.iterdir()} == {LAST, BEST, PROGRESS, CLUSTERS, CONFIG, CLAIM}
     _, info = load_checkpoint(tmp_path / BEST)
     data = dataset_of()
     assert info["fingerprint"] == data.table.fingerprint and info["split"] == data.split.model_dump()

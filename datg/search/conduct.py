@@ -2,75 +2,36 @@
 
 import shutil
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
 
 from datg.config import Layers, parse_settings
 from datg.data.catalog import Dataset, data_root, open_dataset, with_test_dataset
-from datg.errors import ConfigError, StateError
+from datg.errors import ConfigError
 from datg.records import TrialRecord, ranked
-from datg.search.comparison import Comparison
 from datg.search.comparison_table import write_tables
-from datg.search.driver import SearchDriver, Situation
+from datg.search.damage import mend
+from datg.search.disk import DiskWatch, bytes_needed, check_room
+from datg.search.driver import SearchDriver
 from datg.search.export import write_export
 from datg.search.folder import DriverLock, SearchFolder, find_folder, new_folder
-from datg.search.results import context_tags, read_records
+from datg.search.local_ray import prepare_environment
+from datg.search.request import Request, Resources
+from datg.search.results import read_records
+from datg.search.resume import agree, end_what_was_running, wanted_settings
 from datg.search.settings import SearchSettings, explain, resolve_settings
-from datg.search.stop import StopRequest
 from datg.search.study import open_study, sqlite_url
 from datg.space_file import read_space_file, space_file_of
-from datg.tracking.view import Parent, how_to_look
-from datg.trial import provenance_of
+from datg.stop import StopRequest
 from datg.trial_config import PRESETS
 
 if TYPE_CHECKING:
-    from datg.search.ray_backend import Granted
+    from datg.search.ray_backend import Evaluations, Granted
 
-NO_SUCCESS, UNFINISHED = 3, 75
-
-
-@dataclass(frozen=True, kw_only=True)
-class Resources:
-    """What a search may use.
-
-    Attributes:
-        address: of a Ray cluster, ``auto`` for the one this machine belongs to, None to start one here.
-        cpus_per_trial: cores, which is also the number of threads of a trial.
-        gpus_per_trial: may be a fraction; None takes one where there are any.
-        max_concurrent: trials at once; None takes as many as fit.
-    """
-
-    address: str | None = None
-    cpus_per_trial: int = 1
-    gpus_per_trial: float | None = None
-    max_concurrent: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What the user asked for; see the options of ``launchers/search.py``.
-
-    Attributes:
-        spaces: the folder of the spaces that go with data sets.
-        flags: dotted keys that were given as flags.
-        comparison: what is compared, if it is not a search in a space.
-    """
-
-    dataset: str | None
-    space_file: Path | None
-    spaces: Path
-    settings: list[str]
-    flags: dict[str, Any]
-    output: Path
-    data_root: Path | None
-    study_storage: str | None
-    time_budget: float | None
-    resources: Resources
-    comparison: Comparison | None = None
+NO_SUCCESS, DAMAGED, UNFINISHED = 3, 4, 75
 
 
 @dataclass
@@ -86,7 +47,9 @@ class Prepared:
         lock: held while it runs.
         granted: what Ray can give.
         stop: why to end early.
-        evaluation_errors: by trial number, of final evaluations that failed for good.
+        disk: keeps it within its budget.
+        remarks: what was mended or changed before it went on.
+        evaluations: the final ones, once they have run.
     """
 
     folder: SearchFolder
@@ -96,34 +59,14 @@ class Prepared:
     driver: SearchDriver
     lock: DriverLock
     granted: "Granted"
-    stop: StopRequest = field(default_factory=StopRequest)
-    evaluation_errors: dict[int, str] = field(default_factory=dict)
+    stop: StopRequest
+    disk: DiskWatch
+    remarks: list[str]
+    evaluations: "Evaluations | None" = None
 
     def records(self) -> list[TrialRecord]:
         """The trials so far."""
         return read_records(self.folder, self.settings, self.study)
-
-    def closing_lines(self, code: int, uri: str, *, sent: bool) -> list[str]:
-        """What to do next."""
-        lines = [f"trial {record.number} {record.outcome}: {record.error}" for record in self.records() if record.error]
-        lines += [f"trial {number} not evaluated: {error}" for number, error in sorted(self.evaluation_errors.items())]
-        launcher = "compare" if self.settings.grid else "search"
-        resume = f"python launchers/{launcher}.py --resume {self.folder.name}"
-        if self.stop.requested and code in (75, 130):
-            lines.append(f"stopped ({self.stop.reason}); go on with: {resume}")
-        elif code == UNFINISHED:
-            lines.append(f"some final evaluations failed; try them again with: {resume}")
-        elif code == NO_SUCCESS:
-            lines.append("no trial succeeded; the causes stand above.")
-        elif self.settings.grid:
-            lines.append(f"tables: {self.folder.comparison('md')} and {self.folder.comparison('csv').name} beside it")
-        else:
-            lines.append(f"best configuration: {self.folder.best}")
-            lines.append(f"export: python launchers/export.py {self.folder.name} --top 3 --out configs")
-        lines.append(f"compare in MLflow: {how_to_look(uri)}")
-        if not sent:
-            lines.append(f"MLflow does not have everything yet; --resume {self.folder.name} sends the rest.")
-        return lines
 
 
 def _layers(request: Request, dataset: Dataset) -> tuple[Layers, Any]:
@@ -170,90 +113,92 @@ def prepare(request: Request) -> Prepared:
     """Checks everything, then makes the folder and the study of a new search."""
     settings, _, dataset = _settings(request)
     granted = _start_ray(request.resources)  # before the folder: a request that no node can meet leaves nothing behind
+    for least, limit in ((False, None), (True, request.resources.disk_budget)):
+        needed = bytes_needed(settings, dataset.part("base"), granted.concurrent, least=least)
+        check_room(request.output, needed, limit)
     kind = "" if request.comparison is None else "-comparison"
     folder = new_folder(request.output, settings.trial_config.dataset + kind)
+    lock = DriverLock(folder)
     try:
-        settings.save(folder)
-        return _open(request, folder, settings, dataset, granted, create=True)
+        with lock:
+            settings = settings.model_copy(update={"study": f"{folder.name}-{settings.id[:8]}"})
+            settings.save(folder)
+            study = _study(request, folder, settings, create=True)
+            settings.remember(study)
+            driver = SearchDriver(folder, settings, study)
     except BaseException:
         shutil.rmtree(folder.path, ignore_errors=True)
         raise
+    return _prepared(request, folder, settings, dataset, study, driver, lock, granted, [])
 
 
 def resume_search(request: Request, search: str, *, comparison: bool = False) -> Prepared:
     """Opens a search, or a ``comparison``, to go on with it; its configuration comes from its folder.
 
     Raises:
-        ConfigError: flags that would change the configuration were given.
-        StateError: the data are not those that the search began with.
+        ConfigError: what the user says now is not what the search began with, and that was not allowed.
+        StateError: the same of data or code; or the folder is damaged beyond repair.
     """
     folder = find_folder(request.output, search)
-    with DriverLock(folder):  # a second driver is turned away at once
-        settings = SearchSettings.load(folder)
-    if bool(settings.grid) != comparison:
-        kind, launcher = ("comparison", "compare") if settings.grid else ("search", "search")
+    lock = DriverLock(folder)
+    with lock:  # a second driver is turned away at once
+        saved = SearchSettings.load(folder)
+    if bool(saved.grid) != comparison:
+        kind, launcher = ("comparison", "compare") if saved.grid else ("search", "search")
         raise ConfigError(
             f"{folder.name} is a {kind}; go on with: python launchers/{launcher}.py --resume {folder.name}"
         )
-    changing = sorted(set(request.flags) - {"search.trials"})
-    if changing or request.settings or request.dataset or request.space_file:
+    if saved.external_study and request.study_storage is None:
         raise ConfigError(
-            f"--resume takes its configuration from {folder.settings}; only {'' if comparison else '--trials, '}resources, "
-            "--time-budget, --output, --data-root, --study-storage and --tracking-uri can be given with it."
+            f"the study of {folder.name} is in a database; name it again with --study-storage or in DATG_STUDY_STORAGE."
         )
-    root = request.data_root or Path(settings.data_root)
-    dataset = open_dataset(settings.trial_config.dataset, root)
-    dataset = with_test_dataset(dataset, settings.trial_config.evaluation.test_dataset, root)
-    found, expected = dataset.table.fingerprint, settings.provenance["fingerprint"]
-    if provenance_of(dataset) != settings.provenance:
-        raise StateError(
-            f"data set {dataset.name} is not the one that {folder.name} began with (fingerprint {found[:16]}, not "
-            f"{expected[:16]}, another split, or another test data set); import the old one again, or start a new search."
+    wanted, dataset = wanted_settings(request, saved)
+    with lock:
+        study = _study(request, folder, wanted, create=False)
+        asked = bool(
+            request.settings or request.space_file or request.dataset or set(request.flags) - {"search.trials"}
         )
-    trials = request.flags.get("search.trials")
-    if trials is not None:
-        if trials < settings.trials:
-            raise ConfigError(
-                f"`--trials` must be at least {settings.trials}, as many as {folder.name} already asks for, got {trials}."
-            )
-        settings = settings.model_copy(update={"trials": trials})
+        settings, differences = agree(saved, wanted, study, allowed=request.allow_change, asked=asked)
+        remarks = [f"changed: {line}" for line in differences]
+        if any(not line.startswith("version of ") for line in differences):
+            remarks += [f"trial {number} was running and is given up" for number in end_what_was_running(study)]
         settings.save(folder)
-    return _open(request, folder, settings, dataset, _start_ray(request.resources), create=False)
+        settings.remember(study)
+        remarks += mend(folder, study)
+    granted = _start_ray(request.resources)
+    with lock:
+        driver = SearchDriver(folder, settings, study)
+    return _prepared(request, folder, settings, dataset, study, driver, lock, granted, remarks)
+
+
+def _study(request: Request, folder: SearchFolder, settings: SearchSettings, *, create: bool) -> optuna.Study:
+    url = request.study_storage or sqlite_url(folder.study)
+    return open_study(url, settings.study, create=create, pruner=settings.pruner, steps=settings.steps)
+
+
+def _prepared(
+    request: Request,
+    folder: SearchFolder,
+    settings: SearchSettings,
+    dataset: Dataset,
+    study: optuna.Study,
+    driver: SearchDriver,
+    lock: DriverLock,
+    granted: "Granted",
+    remarks: list[str],
+) -> Prepared:
+    stop, disk = StopRequest(request.time_budget), DiskWatch(request.resources.disk_budget)
+    return Prepared(folder, settings, dataset, study, driver, lock, granted, stop, disk, remarks)
 
 
 def _start_ray(resources: Resources) -> "Granted":
+    if resources.address is None:
+        prepare_environment()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Ray's own dependencies
         from datg.search.ray_backend import start_ray
 
         return start_ray(resources)
-
-
-def _open(
-    request: Request,
-    folder: SearchFolder,
-    settings: SearchSettings,
-    dataset: Dataset,
-    granted: "Granted",
-    *,
-    create: bool,
-) -> Prepared:
-    if settings.external_study and request.study_storage is None:
-        raise ConfigError(f"the study of {folder.name} is in a database; name it again with --study-storage.")
-    lock = DriverLock(folder)
-    with lock:
-        study = open_study(
-            request.study_storage or sqlite_url(folder.study),
-            folder.name,
-            create=create,
-            sampler=settings.sampler,
-            pruner=settings.pruner,
-            seed=settings.seed,
-            trials=settings.trials,
-            steps=settings.steps,
-        )
-        driver = SearchDriver(folder, settings, study)
-    return Prepared(folder, settings, dataset, study, driver, lock, granted, StopRequest(request.time_budget))
 
 
 def conduct(prepared: Prepared) -> int:
@@ -263,7 +208,9 @@ def conduct(prepared: Prepared) -> int:
         from datg.search.ray_backend import run_search, shut_down
 
         try:
-            prepared.evaluation_errors = run_search(prepared.driver, prepared.dataset, prepared.granted, prepared.stop)
+            prepared.evaluations = run_search(
+                prepared.driver, prepared.dataset, prepared.granted, prepared.stop, prepared.disk
+            )
         finally:
             shut_down()
     if prepared.stop.requested and not prepared.driver.all_done:
@@ -275,41 +222,6 @@ def conduct(prepared: Prepared) -> int:
     write_export(prepared.folder.best, prepared.folder, prepared.settings, best[0])
     if prepared.settings.grid:
         write_tables(prepared.folder, prepared.settings, records)
-    return UNFINISHED if prepared.evaluation_errors else 0
-
-
-def parent_run(prepared: Prepared) -> Parent:
-    """The MLflow run above the trials of a search."""
-    settings, folder = prepared.settings, prepared.folder
-    config = settings.trial_config
-    # What the trials of a comparison do not have in common is no tag of the run above them.
-    own = {"search"} | ({"learner", "strategy", "seed"} if settings.grid else set())
-    kind = {"kind": "comparison"} if settings.grid else {}
-    names = ("trials",) if settings.grid else ("trials", "sampler", "pruner", "seed")
-    return Parent(
-        name=folder.name,
-        experiment=f"datg/{config.dataset}",
-        tags={key: value for key, value in context_tags(config, folder.name).items() if key not in own} | kind,
-        params={name: getattr(settings, name) for name in names},
-        artifacts=[folder.settings, folder.best, folder.comparison("md"), folder.comparison("csv")],
-        id=settings.id,
-        runs_file=folder.mlflow,
-    )
-
-
-def describe(situation: Situation) -> str:
-    """One line: best so far with its interval, running, ended by outcome, time left."""
-    from datg.display import duration
-
-    parts = [situation.preparing] if situation.preparing else []
-    if situation.best is not None:
-        number, objective, ci95 = situation.best
-        parts.append(f"best {objective:.4f} ± {ci95:.4f} (trial {number})")
-    running = ", ".join(f"{number}: {share:.0%}" for number, share in sorted(situation.running.items()))
-    parts.append(f"running {len(situation.running)}" + (f" ({running})" if running else ""))
-    parts += [f"{outcome} {count}" for outcome, count in sorted(situation.outcomes.items())]
-    parts.append(f"evaluated {situation.evaluated} of {situation.asked}")
-    left = situation.seconds_left()
-    if left:
-        parts.append(f"about {duration(left)} left")
-    return "; ".join(parts)
+    if prepared.evaluations.damaged:
+        return DAMAGED
+    return UNFINISHED if prepared.evaluations.errors else 0

@@ -1,15 +1,16 @@
 """Exports the best configurations of a search as YAML that final training takes unchanged."""
 
-import json
 from pathlib import Path
 from typing import Any
 
+from datg.checkpoint import load_checkpoint
 from datg.errors import ConfigError
 from datg.files import read_yaml, write_yaml
 from datg.records import TrialRecord, ranked
 from datg.search.folder import SearchFolder
 from datg.search.settings import SearchSettings
-from datg.trial import CONFIG
+from datg.tracking.view import read_sent
+from datg.trial import BEST, CONFIG
 
 
 def export_best(
@@ -34,7 +35,7 @@ def export_best(
 def write_export(path: Path, folder: SearchFolder, settings: SearchSettings, record: TrialRecord) -> None:
     """Writes one trial's configuration with its provenance."""
     content = {
-        "config": read_yaml(record.folder / CONFIG),
+        "config": config_of(record.folder),
         "provenance": {
             "search": folder.name,
             "trial": record.number,
@@ -48,12 +49,23 @@ def write_export(path: Path, folder: SearchFolder, settings: SearchSettings, rec
     write_yaml(path, content, header=f"# python launchers/train.py {path} --seeds 3\n")
 
 
+def config_of(folder: Path) -> dict[str, Any]:
+    """A trial's configuration; if its file is damaged, from the header of its best weights.
+
+    Raises:
+        StateError: neither can be read.
+    """
+    try:
+        return read_yaml(folder / CONFIG)
+    except ConfigError:
+        config: dict[str, Any] = load_checkpoint(folder / BEST)[1]["config"]
+        return config
+
+
 def mlflow_run(folder: SearchFolder, number: int) -> str | None:
     """The id of the MLflow run that shows a trial, if it has been made."""
-    if not folder.mlflow.exists():
-        return None
-    runs: dict[str, str] = json.loads(folder.mlflow.read_text())["trials"]
-    return runs.get(str(number))
+    run: str | None = read_sent(folder.mlflow).trials.get(str(number))
+    return run
 
 
 def read_export(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -1,20 +1,23 @@
-"""A search's folder: where everything lies, how it gets its name, and who may drive it."""
+"""A search's folder: where everything lies, how it gets its name, whose it is, and who may drive it."""
 
+import contextlib
 import datetime
 import json
 import os
 import re
 import socket
+import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
-from datg.errors import ConfigError
+from datg.errors import ConfigError, StateError
 from datg.files import write_json
-from datg.final_training import EMBEDDING
 
 SETTINGS = "search.yaml"
+STUDY = "study.db"
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class SearchFolder:
     @property
     def study(self) -> Path:
         """The sqlite study."""
-        return self.path / "study.db"
+        return self.path / STUDY
 
     @property
     def best(self) -> Path:
@@ -58,13 +61,23 @@ class SearchFolder:
 
     @property
     def mlflow(self) -> Path:
-        """Which MLflow runs show this search."""
+        """Which MLflow runs show this search, and what they have."""
         return self.path / "mlflow.json"
+
+    @property
+    def driver(self) -> Path:
+        """Who drives the search; its time is that of the driver's last sign of life."""
+        return self.path / "driver.json"
+
+    @property
+    def stop(self) -> Path:
+        """Exists while running trials are to save and end."""
+        return self.path / "stop"
 
     @property
     def embedding(self) -> Path:
         """The folder of the network that base classes are clustered by, if the strategy wants one."""
-        return self.path / EMBEDDING
+        return self.path / "embedding"
 
     def trial(self, number: int) -> Path:
         """The folder of a trial."""
@@ -72,7 +85,7 @@ class SearchFolder:
 
 
 def new_folder(output: Path, prefix: str) -> SearchFolder:
-    """Makes ``<output>/<prefix>-<date>-<n>`` with the first free n.
+    """Makes ``<output>/<prefix>-<date>-<n>`` with the first free n, writable by its owner alone.
 
     Raises:
         ConfigError: ``output`` cannot be written.
@@ -85,6 +98,7 @@ def new_folder(output: Path, prefix: str) -> SearchFolder:
             path = output.absolute() / f"{prefix}-{day}-{number}"
             try:
                 path.mkdir()
+                path.chmod(stat.S_IMODE(path.stat().st_mode) & ~(stat.S_IWGRP | stat.S_IWOTH))
                 return SearchFolder(path)
             except FileExistsError:
                 number += 1
@@ -99,13 +113,32 @@ def find_folder(output: Path, search: str) -> SearchFolder:
 
     Raises:
         ConfigError: there is none; the message lists the searches that are there.
+        StateError: it belongs to somebody else, or others may write into it.
     """
     for path in (output / search, Path(search)):
-        if (path / SETTINGS).is_file():
-            return SearchFolder(path.absolute())
-    known = sorted((path.parent.name for path in output.glob(f"*/{SETTINGS}")), key=_natural)
+        if (path / SETTINGS).exists() or (path / STUDY).exists():
+            folder = SearchFolder(path.absolute())
+            _check_owner(folder.path)
+            return folder
+    known = sorted(folders_in(output), key=_natural)
     listed = f"searches there: {', '.join(known)}" if known else "there is none yet"
     raise ConfigError(f"`{search}` is no search in {output}; {listed}.")
+
+
+def folders_in(output: Path) -> list[str]:
+    """The names of the searches in ``output``."""
+    return [path.parent.name for path in output.glob(f"*/{SETTINGS}")]
+
+
+def _check_owner(path: Path) -> None:
+    """What lies in a search's folder decides what runs, so it must be the user's own."""
+    found = path.stat()
+    if found.st_uid != os.getuid():
+        raise StateError(
+            f"{path} belongs to user {found.st_uid}, not to you ({os.getuid()}); copy it and use the copy, which is yours."
+        )
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise StateError(f"others may write into {path}; look at what is in it, then: chmod go-w {path}")
 
 
 def _natural(name: str) -> list[str | int]:
@@ -117,19 +150,38 @@ class DriverLock:
 
     def __init__(self, folder: SearchFolder) -> None:
         self._lock = FileLock(folder.path / "driver.lock", timeout=0)
-        self._owner = folder.path / "driver.json"
-        self._name = folder.name
+        self._folder = folder
 
     def __enter__(self) -> None:
         try:
             self._lock.acquire()
         except Timeout:
-            owner = json.loads(self._owner.read_text()) if self._owner.exists() else {"host": "?", "pid": "?"}
+            owner = read_driver(self._folder)
             raise ConfigError(
-                f"search {self._name} is already driven by process {owner['pid']} on {owner['host']}; stop that one first."
+                f"search {self._folder.name} is already driven by process {owner.get('pid', '?')} on {owner.get('host', '?')}; "
+                "stop that one first."
             ) from None
-        write_json(self._owner, {"host": socket.gethostname(), "pid": os.getpid()})
+        write_json(self._folder.driver, {"host": socket.gethostname(), "pid": os.getpid()})
 
     def __exit__(self, *_: object) -> None:
-        self._owner.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._folder.driver.unlink(missing_ok=True)
         self._lock.release()
+
+
+def refuse_second_driver(output: Path, search: str) -> None:
+    """Turns away at once who would drive a search that is driven, before anything that takes time is imported.
+
+    Raises:
+        ConfigError: naming the other driver.
+    """
+    with DriverLock(find_folder(output, search)):
+        pass
+
+
+def read_driver(folder: SearchFolder) -> dict[str, Any]:
+    """Host and process that drive a search, or did so when they died; empty if none does."""
+    try:
+        return dict(json.loads(folder.driver.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}

@@ -5,12 +5,15 @@ Ray Tune schedules trials; a small Searcher and a small TrialScheduler pass ever
 weights on novel classes. The data set reaches each node once, through the object store.
 """
 
+import contextlib
 import json
 import logging
 import os
+import shutil
 import socket
+import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,30 +24,36 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from datg.claim import revoke
 from datg.data.catalog import Dataset
-from datg.errors import ConfigError, DatgError, TrialDiverged
-from datg.files import read_yaml, write_text
-from datg.final_evaluation import EVALUATION, evaluate_best
+from datg.errors import ConfigError, StateError
+from datg.final_evaluation import EVALUATION
 from datg.memory import ENVIRONMENT
-from datg.search.conduct import Resources
-from datg.search.driver import SearchDriver
-from datg.search.stop import StopRequest
-from datg.trial import BEST, CONFIG, Progress, TrialData, run_trial
-from datg.trial_config import TrialConfig
+from datg.records import lacks_evaluation
+from datg.search.disk import DiskWatch
+from datg.search.driver import IN_A_ROW, SearchDriver
+from datg.search.hangs import Watchdog
+from datg.search.local_ray import without_api_server
+from datg.search.request import Resources
+from datg.search.study import is_storage_failure
+from datg.search.worker import CAUSE, Share, evaluate, lacks_room, reason_of, train, train_apart
+from datg.stop import HOPELESS, StopRequest, raise_on_signals
+from datg.trial import BEST, Progress, read_progress
 
 WAIT_SECONDS = 0.5
 CONNECT_SECONDS = 5.0
-CAUSE = "error.txt"
-MAX_FAILURES = 2  # times that a trial is tried again after its machine or process died
+SAVE_SECONDS = 15.0  # that running trials get to save and end, when a search is stopped
+SIGN_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
 class Granted:
     """Resources that the cluster can give: as asked, with the open questions answered."""
 
-    cpus: int
-    gpus: float
+    share: Share
     concurrent: int
+    max_failures: int
+    trial_timeout: float | None
 
 
 def start_ray(resources: Resources) -> Granted:
@@ -67,19 +76,21 @@ def start_ray(resources: Resources) -> Granted:
         _check_reachable(resources.address)
     logging.getLogger("ray").setLevel(logging.ERROR)
     try:
-        ray.init(
-            address=resources.address,
-            include_dashboard=False if resources.address is None else None,
-            configure_logging=True,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-            runtime_env={"env_vars": ENVIRONMENT},
-        )
+        with without_api_server() if resources.address is None else contextlib.nullcontext():
+            ray.init(
+                address=resources.address,
+                include_dashboard=False if resources.address is None else None,
+                configure_logging=True,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+                runtime_env={"env_vars": ENVIRONMENT},
+            )
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise ConfigError(
             f"`--address` {resources.address}: {str(error).splitlines()[0]}; if the cluster uses token authentication, set "
             "RAY_AUTH_MODE=token here, too."
         ) from error
+    raise_on_signals()  # Ray has put its own handler there
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     try:
         return _check_fits(nodes, resources)
@@ -115,7 +126,12 @@ def _check_fits(nodes: list[dict[str, float]], resources: Resources) -> Granted:
             f"a trial asks for {cpus} CPUs and {gpus:g} GPUs, but no node has both; the largest have {most_cpus:g} CPUs and "
             f"{most_gpus:g} GPUs: lower --cpus-per-trial or --gpus-per-trial."
         )
-    return Granted(cpus, gpus, min(at_once, resources.max_concurrent or at_once))
+    return Granted(
+        share=Share(cpus, gpus),
+        concurrent=min(at_once, resources.max_concurrent or at_once),
+        max_failures=resources.max_failures,
+        trial_timeout=resources.trial_timeout,
+    )
 
 
 def shut_down() -> None:
@@ -123,7 +139,9 @@ def shut_down() -> None:
     ray.shutdown()
 
 
-def run_search(driver: SearchDriver, dataset: Dataset, granted: Granted, stop: StopRequest) -> dict[int, str]:
+def run_search(
+    driver: SearchDriver, dataset: Dataset, granted: Granted, stop: StopRequest, disk: DiskWatch
+) -> "Evaluations":
     """Runs trials and final evaluations until none is missing or a stop is requested; Ray must have been started.
 
     Args:
@@ -131,24 +149,43 @@ def run_search(driver: SearchDriver, dataset: Dataset, granted: Granted, stop: S
         dataset: put into the object store once.
         granted: what :func:`start_ray` returned.
         stop: asked all the time.
+        disk: looks at the room that is left.
 
     Returns:
-        Errors of final evaluations that failed for good, by trial number.
+        The final evaluations; those that failed for good have an error.
     """
     stop.install()
+    driver.folder.stop.unlink(missing_ok=True)
+    shutil.rmtree(driver.folder.tune, ignore_errors=True)
     data = ray.put(dataset)
-    if not _train_embedding(driver, data, granted, stop):
-        return {}
-    evaluations = _Evaluations(driver, data, granted)
-    for number in driver.ended:
-        evaluations.start(number)
-    placement = tune.PlacementGroupFactory([{"CPU": granted.cpus, "GPU": granted.gpus}])
-    trainable = tune.with_resources(tune.with_parameters(_train, data=data, granted=granted), placement)
+    evaluations = Evaluations(driver, data, granted, stop)
+
+    def watched() -> list[Path]:
+        numbers = [*driver.situation.running, *evaluations.running]
+        return [*map(driver.folder.trial, numbers), driver.folder.embedding]
+
+    keeper = _Keeper(driver, stop, Watchdog(granted.trial_timeout, watched), disk)
+    try:
+        if _train_embedding(driver, data, granted, keeper):
+            for number in driver.ended:
+                evaluations.start(number)
+            _tune(driver, data, granted, keeper, evaluations)
+            while evaluations.running and not keeper.ends():
+                evaluations.collect(WAIT_SECONDS)
+    finally:
+        driver.folder.stop.unlink(missing_ok=True)
+    return evaluations
+
+
+def _tune(driver: SearchDriver, data: Any, granted: Granted, keeper: "_Keeper", evaluations: "Evaluations") -> None:
+    """All trials."""
+    placement = tune.PlacementGroupFactory([{"CPU": granted.share.cpus, "GPU": granted.share.gpus}])
+    trainable = tune.with_resources(tune.with_parameters(train, data=data, share=granted.share), placement)
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
-            search_alg=_StudySearcher(driver, evaluations.start),
-            scheduler=_StudyScheduler(driver),
+            search_alg=_StudySearcher(driver, keeper, evaluations.start),
+            scheduler=_StudyScheduler(driver, keeper),
             num_samples=-1,
             max_concurrent_trials=granted.concurrent,
             reuse_actors=True,
@@ -159,39 +196,112 @@ def run_search(driver: SearchDriver, dataset: Dataset, granted: Granted, stop: S
             name="tune",
             storage_path=str(driver.folder.path),
             verbose=0,
-            failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
-            stop=_Stopper(stop),
+            failure_config=tune.FailureConfig(max_failures=granted.max_failures),
+            stop=keeper,
         ),
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Tune warns of its own deprecations
-        tuner.fit()
-    return evaluations.wait(stop)
+        try:
+            tuner.fit()
+        except Exception as error:  # Tune's own files
+            if not lacks_room(error):
+                raise
+            keeper.stop.ask(f"{driver.folder.tune} cannot be written ({reason_of(error)})")
 
 
-class _StudySearcher(Searcher):
+class _Unsaved:
+    """Tune pickles what it is given into its folder; nothing of ours, and no password, goes there."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class _Keeper(_Unsaved, tune.Stopper):
+    """Looks after a search: asked in every turn of Tune's loop, in the main thread, whether to end."""
+
+    def __init__(self, driver: SearchDriver, stop: StopRequest, watchdog: Watchdog, disk: DiskWatch) -> None:
+        self.stop = stop
+        self._driver, self._watchdog, self._disk = driver, watchdog, disk
+        self._signed = 0.0
+        self._patience: float | None = None
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether to end now; once a stop is requested, running trials get a while to save."""
+        self.stop.install()  # Tune has put its own handler for SIGUSR1
+        return self.ends() and (not self._driver.situation.running or time.monotonic() > (self._patience or 0.0))
+
+    def ends(self) -> bool:
+        """Whether a stop has been requested; the first time, running trials are told."""
+        self._sign()
+        self._watchdog.look()
+        self._disk.look(self._driver, self.stop)
+        if self._driver.hopeless:
+            self.stop.ask(f"the last {IN_A_ROW} trials failed", HOPELESS)
+        if self.stop.requested and self._patience is None:
+            self._patience = time.monotonic() + SAVE_SECONDS
+            with contextlib.suppress(OSError):  # a full disk: trials then end without saving
+                self._driver.folder.stop.touch()
+        return self.stop.requested
+
+    def _sign(self) -> None:
+        """Tells, by the time of a file, that the driver is alive."""
+        if time.monotonic() - self._signed >= SIGN_SECONDS:
+            self._signed = time.monotonic()
+            with contextlib.suppress(OSError):
+                os.utime(self._driver.folder.driver)
+
+    @contextlib.contextmanager
+    def guard(self) -> Iterator[None]:
+        """Around every call to the driver: a study that cannot be written ends the search in order, to be resumed."""
+        try:
+            yield
+        except Exception as error:
+            if not is_storage_failure(error):
+                raise
+            cause = error.__cause__ or error
+            reason = str(getattr(cause, "orig", None) or cause).splitlines()[0]
+            self.stop.ask(f"the study cannot be written ({reason})")
+
+
+class _StudySearcher(_Unsaved, Searcher):
     """Hands out the driver's trials."""
 
-    def __init__(self, driver: SearchDriver, on_end: Callable[[int], None]) -> None:
+    def __init__(self, driver: SearchDriver, keeper: _Keeper, on_end: Callable[[int], None]) -> None:
         super().__init__(metric="objective", mode="max")
-        self._driver, self._on_end = driver, on_end
+        self._driver, self._keeper, self._on_end = driver, keeper, on_end
         self._numbers: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> Any:
-        number = self._driver.next_trial()
+        if self._keeper.stop.requested:
+            return None
+        number = None
+        with self._keeper.guard():
+            number = self._driver.next_trial()
+        if self._keeper.stop.requested and number is None:
+            return None
         if number is None:
             return str(Searcher.FINISHED)
         self._numbers[trial_id] = number
-        return {"number": number, "folder": str(self._driver.folder.trial(number))}
+        folder = self._driver.folder
+        return {"number": number, "folder": str(folder.trial(number)), "stop": str(folder.stop)}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        number = self._numbers[trial_id]
-        result = result or {}
-        if error or "outcome" not in result:
-            self._driver.finish(number, "failed", _cause_of_death(self._driver.folder.trial(number)))
-        else:
-            self._driver.finish(number, result["outcome"], result.get("error", ""))
-        self._on_end(number)
+        number, result = self._numbers[trial_id], result or {}
+        outcome, cause = result.get("outcome", ""), result.get("error", "")
+        if error or not outcome:
+            outcome, cause = _broken(self._driver.folder.trial(number))
+        if outcome == "blocked":
+            self._keeper.stop.ask(cause)
+        with self._keeper.guard():
+            if outcome in ("blocked", "interrupted"):
+                self._driver.release(number)
+            else:
+                self._driver.finish(number, outcome, cause)
+                self._on_end(number)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the study has it all."""
@@ -200,127 +310,93 @@ class _StudySearcher(Searcher):
         """Never used: a resumed search is a new Tune run."""
 
 
-class _StudyScheduler(FIFOScheduler):
+def _broken(folder: Path) -> tuple[str, str]:
+    """Outcome and cause of a trial that was tried as often as is allowed, or that Tune stopped."""
+    path = folder / CAUSE
+    if path.exists():
+        return "error", path.read_text(encoding="utf-8")
+    return "failed", "its process died (killed, out of memory, or its machine was lost)"
+
+
+class _StudyScheduler(_Unsaved, FIFOScheduler):
     """Passes reports to the driver and stops what it prunes."""
 
-    def __init__(self, driver: SearchDriver) -> None:
+    def __init__(self, driver: SearchDriver, keeper: _Keeper) -> None:
         super().__init__()
-        self._driver = driver
+        self._driver, self._keeper = driver, keeper
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        if "progress" not in result:
-            return str(TrialScheduler.CONTINUE)
-        prune = self._driver.report(trial.config["number"], Progress(**json.loads(result["progress"])))
+        prune = False
+        if "progress" in result:
+            with self._keeper.guard():
+                prune = self._driver.report(trial.config["number"], Progress(**json.loads(result["progress"])))
         return str(TrialScheduler.STOP if prune else TrialScheduler.CONTINUE)
 
 
-class _Stopper(tune.Stopper):
-    """Asked by Tune in every turn of its loop, in the main thread."""
-
-    def __init__(self, stop: StopRequest) -> None:
-        self._stop = stop
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return False
-
-    def stop_all(self) -> bool:
-        self._stop.install()  # Tune has put its own handler for SIGUSR1
-        return self._stop.requested
-
-
-def _train(tune_config: dict[str, Any], data: Any, granted: Granted) -> None:
-    """A trial, in a worker process."""
-    device = _set_up_worker(granted)
-    folder = Path(tune_config["folder"])
-    dataset: Dataset = ray.get(data) if isinstance(data, ray.ObjectRef) else data
-    config = TrialConfig.of(read_yaml(folder / CONFIG))
-    last = {"objective": 0.0}
-
-    def report(progress: Progress) -> None:
-        last.update(objective=progress.objective)
-        tune.report({**last, "progress": json.dumps(vars(progress))})  # Tune would flatten a mapping
-
-    try:
-        result = run_trial(config, TrialData.of(dataset), report=report, folder=folder, device=device)
-    except TrialDiverged as error:
-        tune.report({**last, "outcome": "diverged", "error": str(error)})
-    except DatgError as error:  # would be the same on the next try
-        tune.report({**last, "outcome": "failed", "error": str(error)})
-    except Exception as error:  # a bug or the machine: tried again, and if it stays, the cause is told
-        write_text(folder / CAUSE, f"{type(error).__name__}: {error}".splitlines()[0])
-        raise
-    else:
-        tune.report({**last, "outcome": result.outcome})
-
-
-def _cause_of_death(folder: Path) -> str:
-    path = folder / CAUSE
-    return path.read_text() if path.exists() else "its process died (killed, out of memory, or its machine was lost)"
-
-
-@ray.remote(max_retries=MAX_FAILURES)
-def _train_apart(dataset: Dataset, config: TrialConfig, folder: Path, granted: Granted) -> None:
-    """A training that is no trial, in a worker process; one that has ended already ends at once."""
-    device = _set_up_worker(granted)
-    run_trial(config, TrialData.of(dataset), report=lambda progress: None, folder=folder, device=device)
-
-
-def _train_embedding(driver: SearchDriver, data: Any, granted: Granted, stop: StopRequest) -> bool:
+def _train_embedding(driver: SearchDriver, data: Any, granted: Granted, keeper: _Keeper) -> bool:
     """Trains the network that base classes are clustered by, if there is to be one; whether the search can go on."""
     config = driver.embedding_config()
     if config is None:
         return True
     driver.situation.preparing = "training the network that classes are clustered by"
-    task = _train_apart.options(num_cpus=granted.cpus, num_gpus=granted.gpus)
-    waiting = [task.remote(data, config, driver.folder.embedding, granted)]
-    while waiting and not stop.requested:
+    task = train_apart.options(
+        num_cpus=granted.share.cpus, num_gpus=granted.share.gpus, max_retries=granted.max_failures
+    )
+    waiting = [task.remote(data, config, driver.folder.embedding, driver.folder.stop, granted.share)]
+    outcome, deadline = "interrupted", None
+    while waiting and (deadline is None or time.monotonic() < deadline):
+        if keeper.ends() and deadline is None:
+            deadline = time.monotonic() + SAVE_SECONDS
         done, waiting = ray.wait(waiting, timeout=WAIT_SECONDS)
         try:
-            ray.get(done)
+            outcome = (ray.get(done) or [outcome])[0]
         except ray.exceptions.RayError as error:
+            if lacks_room(getattr(error, "cause", None) or error):
+                keeper.stop.ask(f"{driver.folder.embedding} cannot be written (no room)")
+                return False
             raise ConfigError(
                 f"the network that classes are to be clustered by could not be trained ({str(error).strip().splitlines()[-1]}); "
                 "choose other `strategy.cluster_features`, or give a `strategy.cluster_checkpoint`."
             ) from error
     driver.situation.preparing = ""
-    return not waiting
+    return outcome != "interrupted"
 
 
-@ray.remote(max_retries=MAX_FAILURES)
-def _evaluate(dataset: Dataset, folder: Path, granted: Granted) -> None:
-    """The final evaluation of a trial, in a worker process."""
-    device = _set_up_worker(granted)
-    evaluate_best(folder / BEST, dataset.part("novel"), device=str(device), save_to=folder / EVALUATION)
+class Evaluations:
+    """The final evaluations of ended trials, as Ray tasks beside the trials.
 
+    Attributes:
+        errors: of those that failed for good, by trial number.
+        damaged: numbers of trials whose weights cannot be read.
+    """
 
-def _set_up_worker(granted: Granted) -> torch.device:
-    torch.set_num_threads(granted.cpus)
-    if granted.gpus == 0 or not torch.cuda.is_available():
-        return torch.device("cpu")
-    if granted.gpus < 1:
-        torch.cuda.set_per_process_memory_fraction(granted.gpus)  # Ray's fractions do not isolate memory
-    return torch.device("cuda")
-
-
-class _Evaluations:
-    """The final evaluations of ended trials, as Ray tasks beside the trials."""
-
-    def __init__(self, driver: SearchDriver, data: Any, granted: Granted) -> None:
-        self._driver, self._data, self._granted = driver, data, granted
+    def __init__(self, driver: SearchDriver, data: Any, granted: Granted, stop: StopRequest) -> None:
+        self._driver, self._data, self._granted, self._stop = driver, data, granted, stop
         self._waiting: dict[Any, int] = {}
         self.errors: dict[int, str] = {}
+        self.damaged: set[int] = set()
+
+    @property
+    def running(self) -> list[int]:
+        """Trials whose evaluation has not ended."""
+        return list(self._waiting.values())
 
     def start(self, number: int) -> None:
         """Starts the evaluation of a trial that has best weights and no evaluation yet."""
-        folder = self._driver.folder.trial(number)
-        if (folder / EVALUATION).exists():
+        folder, share = self._driver.folder.trial(number), self._granted.share
+        if lacks_evaluation(folder):
+            revoke(folder)
+            task = evaluate.options(num_cpus=share.cpus, num_gpus=share.gpus, max_retries=self._granted.max_failures)
+            self._waiting[task.remote(self._data, folder, share)] = number
+        elif (folder / EVALUATION).exists():
             self._driver.situation.evaluated += 1
-        elif (folder / BEST).exists():
-            task = _evaluate.options(num_cpus=self._granted.cpus, num_gpus=self._granted.gpus)
-            self._waiting[task.remote(self._data, folder, self._granted)] = number
-        self._collect(0)
+        elif read_progress(folder):
+            self.damaged.add(number)
+            self.errors[number] = f"{folder / BEST} is missing"
+        self.collect(0)
 
-    def _collect(self, timeout: float) -> None:
+    def collect(self, timeout: float) -> None:
+        """Notes those that have ended, waiting for at most ``timeout`` seconds for all."""
         done, _ = (
             ray.wait(list(self._waiting), num_returns=len(self._waiting), timeout=timeout)
             if self._waiting
@@ -332,10 +408,13 @@ class _Evaluations:
                 ray.get(reference)
                 self._driver.situation.evaluated += 1
             except ray.exceptions.RayError as error:
-                self.errors[number] = str(error).strip().splitlines()[-1]
+                self._note(number, error)
 
-    def wait(self, stop: StopRequest) -> dict[int, str]:
-        """Waits for all, or until a stop is requested; returns the errors."""
-        while self._waiting and not stop.requested:
-            self._collect(WAIT_SECONDS)
-        return self.errors
+    def _note(self, number: int, error: ray.exceptions.RayError) -> None:
+        cause = getattr(error, "cause", None) or error
+        if lacks_room(cause):
+            self._stop.ask(f"{self._driver.folder.trial(number)} cannot be written ({reason_of(cause)})")
+            return
+        if isinstance(cause, StateError):
+            self.damaged.add(number)
+        self.errors[number] = str(cause).strip().splitlines()[-1]

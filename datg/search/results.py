@@ -6,12 +6,13 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from datg.errors import StateError
+from datg.errors import ConfigError
 from datg.records import DONE, FAILED, PRUNED, RUNNING, TrialRecord, ranked, read_record
 from datg.search.driver import outcome_of
 from datg.search.folder import SearchFolder, find_folder
 from datg.search.settings import SearchSettings
 from datg.search.study import open_study, sqlite_url
+from datg.tracking.view import Parent
 from datg.trial_config import TrialConfig
 
 _STATES = {
@@ -33,9 +34,11 @@ def open_records(
     """
     folder = find_folder(output, search)
     settings = SearchSettings.load(folder)
-    if storage is None and not folder.study.exists():
-        raise StateError(f"{folder.study} is missing; without the study its trials cannot be ranked.")
-    study = open_study(storage or sqlite_url(folder.study), folder.name)
+    if storage is None and settings.external_study:
+        raise ConfigError(
+            f"the study of {folder.name} is in a database; name it with --study-storage or DATG_STUDY_STORAGE."
+        )
+    study = open_study(storage or sqlite_url(folder.study), settings.study)
     return folder, settings, read_records(folder, settings, study)
 
 
@@ -67,13 +70,31 @@ def _record(folder: SearchFolder, settings: SearchSettings, trial: FrozenTrial, 
     outcome = outcome_of(trial) if ended else ""
     return read_record(
         trial.number,
-        FAILED if outcome == "diverged" else _STATES[trial.state],
+        FAILED if outcome in ("diverged", "error") else _STATES[trial.state],
         outcome,
         folder.trial(trial.number),
         searched=searched,
         tags={**tags, **own_tags, "trial": str(trial.number)},
         error=str(trial.user_attrs.get("error", "")),
         ended=trial.datetime_complete.timestamp() if trial.datetime_complete else None,
+    )
+
+
+def parent_run(folder: SearchFolder, settings: SearchSettings) -> Parent:
+    """The MLflow run above the trials of a search."""
+    config = settings.trial_config
+    # What the trials of a comparison do not have in common is no tag of the run above them.
+    own = {"search"} | ({"learner", "strategy", "seed"} if settings.grid else set())
+    kind = {"kind": "comparison"} if settings.grid else {}
+    names = ("trials",) if settings.grid else ("trials", "sampler", "pruner", "seed")
+    return Parent(
+        name=folder.name,
+        experiment=f"datg/{config.dataset}",
+        tags={key: value for key, value in context_tags(config, folder.name).items() if key not in own} | kind,
+        params={name: getattr(settings, name) for name in names},
+        artifacts=[folder.settings, folder.best, folder.comparison("md"), folder.comparison("csv")],
+        id=settings.id,
+        runs_file=folder.mlflow,
     )
 
 

@@ -1,13 +1,16 @@
 """What a search was asked for: resolved from flags and YAML once, saved in its folder, read again by a resume."""
 
+import hashlib
 import importlib.metadata
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
+import optuna
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+import datg
 from datg.config import USER_SOURCES, Layers, flatten, sentences
 from datg.data.catalog import Dataset
 from datg.errors import ConfigError, StateError, unknown_name
@@ -15,13 +18,16 @@ from datg.files import read_yaml, write_yaml
 from datg.learners import LEARNERS
 from datg.search.folder import SearchFolder
 from datg.search.space import Space, bounds_of, check_space, parse_space, whole_space
-from datg.search.study import check_names
+from datg.search.study import SETTINGS as REMEMBERED
+from datg.search.study import check_names, only_settings, sqlite_url
 from datg.strategies import STRATEGIES
 from datg.trial import check_trial, provenance_of
 from datg.trial_config import PRESETS, TrialConfig
 
 SEARCH_DEFAULTS: dict[str, Any] = {"trials": 50, "sampler": "tpe", "pruner": "halving", "seed": 0}
 MakeGrid = Callable[[TrialConfig], list[dict[str, Any]]]
+BESIDE = ("ray", "mlflow")  # versions that decide no result
+SHOWN = 80  # characters of a value in a list of differences
 VERSIONS_OF = ("datg", "torch", "ray", "optuna", "mlflow", "numpy", "scikit-learn")
 
 
@@ -30,6 +36,7 @@ class SearchSettings(BaseModel):
 
     Attributes:
         id: tells this search from others of the same name; its runs in MLflow are found by it.
+        study: the study's name in its storage.
         config: the configuration that every trial starts from, nested values.
         space: what is searched.
         grid: instead of a space: the setting of every trial, by its number (a comparison).
@@ -40,12 +47,14 @@ class SearchSettings(BaseModel):
         external_study: whether the study lives in a database that must be named again on resume.
         provenance: fingerprint and split of the data.
         data_root: where the data set was found.
-        versions: of the packages that matter.
+        versions: of the packages that matter, and of this package's code.
+        changes: what ``--allow-change`` let through: when, after how many trials, and the differences.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str
+    study: str = ""
     config: dict[str, Any]
     space: dict[str, Any]
     grid: list[dict[str, Any]] = []
@@ -57,6 +66,7 @@ class SearchSettings(BaseModel):
     provenance: dict[str, Any]
     data_root: str
     versions: dict[str, str]
+    changes: list[dict[str, Any]] = []
 
     @property
     def trial_config(self) -> TrialConfig:
@@ -74,6 +84,26 @@ class SearchSettings(BaseModel):
         training = self.trial_config.training
         return -(-training.iterations // training.eval_every)
 
+    def differences(self, other: "SearchSettings") -> list[str]:
+        """What decides results and is not the same in ``other``, a line each."""
+        lines = []
+        for what, old, new in (
+            ("", flatten(self.config), flatten(other.config)),
+            ("space ", self.space, other.space),
+            ("grid ", dict(enumerate(self.grid)), dict(enumerate(other.grid))),
+            ("", {"sampler": self.sampler, "pruner": self.pruner}, {"sampler": other.sampler, "pruner": other.pruner}),
+            ("", {"seed": self.seed}, {"seed": other.seed}),
+            ("data ", flatten(self.provenance), flatten(other.provenance)),
+            ("version of ", _deciding(self.versions), _deciding(other.versions)),
+        ):
+            keys = [*old, *(key for key in new if key not in old)]
+            lines += [
+                f"{what}{key}: {_short(old.get(key))} -> {_short(new.get(key))}"
+                for key in keys
+                if old.get(key) != new.get(key)
+            ]
+        return lines
+
     def searched(self, number: int, params: dict[str, Any]) -> dict[str, Any]:
         """What tells trial ``number`` from the others: what was suggested for it, or its place in the grid."""
         if not self.grid:
@@ -87,20 +117,49 @@ class SearchSettings(BaseModel):
 
     @classmethod
     def load(cls, folder: SearchFolder) -> "SearchSettings":
-        """Reads ``search.yaml``.
+        """Reads ``search.yaml``; if it is damaged, what the study in the folder remembers of it.
 
         Raises:
-            StateError: it is damaged.
+            StateError: neither can be read.
         """
         try:
             return cls.model_validate(read_yaml(folder.settings))
         except (ConfigError, ValidationError) as error:
-            raise StateError(f"{folder.settings} is damaged; restore it from a copy: {error}") from error
+            remembered = only_settings(sqlite_url(folder.study)) if folder.study.exists() else None
+            if remembered is None:
+                raise StateError(
+                    f"{folder.settings} is damaged or missing, and there is no study beside it that remembers it; restore it "
+                    f"from a copy ({str(error).splitlines()[0]})"
+                ) from error
+            return cls.model_validate(remembered)
+
+    def remember(self, study: optuna.Study) -> None:
+        """Leaves a copy in the study, by which ``search.yaml`` is checked and restored."""
+        study.set_user_attr(REMEMBERED, self.model_dump(mode="json"))
+
+
+def _deciding(versions: dict[str, str]) -> dict[str, str]:
+    return {name: version for name, version in versions.items() if name not in BESIDE}
+
+
+def _short(value: Any) -> str:
+    text = "nothing" if value is None else str(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 def versions() -> dict[str, str]:
-    """The versions that a result was made with."""
-    return {name: importlib.metadata.version(name) for name in VERSIONS_OF}
+    """The versions that a result was made with; ``code`` is a digest of this package's source files."""
+    found = {name: importlib.metadata.version(name) for name in VERSIONS_OF}
+    return {**found, "code": code_digest()}
+
+
+def code_digest() -> str:
+    """Tells two states of this package's code apart."""
+    package = Path(datg.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(str(path.relative_to(package)).encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def resolve_settings(

@@ -1,37 +1,64 @@
 """The Optuna study of a search: the one record of what was asked, reported, pruned, finished and failed."""
 
+import contextlib
 import logging
+import sqlite3
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
+from optuna.storages._rdb.models import TrialSystemAttributeModel
+from optuna.trial import FrozenTrial
+from sqlalchemy import delete
 from sqlalchemy.exc import SQLAlchemyError
 
-from datg.errors import ConfigError, StateError, unknown_name
+from datg.errors import ConfigError, StateError, unknown_name, without_password
+from datg.search.json_cmaes import JsonCmaEsSampler
 from datg.seeding import derive_seed
 
 SQLITE_TIMEOUT = 60  # seconds to wait for another process's lock
+SETTINGS = "settings"  # the study's attribute that remembers what the search was asked for
+RUNG = "completed_rung_"  # how optuna's successive halving calls its notes
+_WHAT_IS_LEFT = (
+    "restore it from a copy. What its trials computed is still in trials/: config.yaml, progress.jsonl, best weights and "
+    "evaluations, which launchers/status.py, evaluate.py and train.py read."
+)
 
 
-def _tpe(seed: int, trials: int) -> BaseSampler:
+def _tpe(seed: int, fixed: int, trials: int) -> BaseSampler:
     # A search of a dozen trials would otherwise be random from end to end.
-    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=max(2, min(10, trials // 2)))
+    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=_startup(trials))
 
 
-def _qmc(seed: int, trials: int) -> BaseSampler:
+def _gp(seed: int, fixed: int, trials: int) -> BaseSampler:
+    return optuna.samplers.GPSampler(seed=seed, n_startup_trials=_startup(trials))
+
+
+def _startup(trials: int) -> int:
+    return max(2, min(10, trials // 2))
+
+
+def _qmc(seed: int, fixed: int, trials: int) -> BaseSampler:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.samplers.QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False)
+        return optuna.samplers.QMCSampler(
+            seed=fixed,  # all points belong to one sequence
+            scramble=True,
+            warn_independent_sampling=False,
+            independent_sampler=optuna.samplers.RandomSampler(seed=seed),
+        )
 
 
-SAMPLERS: dict[str, Callable[[int, int], BaseSampler]] = {
+# From a seed of the trial that is asked for, a seed of the search, and the number of trials in all.
+SAMPLERS: dict[str, Callable[[int, int, int], BaseSampler]] = {
     "tpe": _tpe,
-    "gp": lambda seed, trials: optuna.samplers.GPSampler(seed=seed, n_startup_trials=max(2, min(10, trials // 2))),
-    "cmaes": lambda seed, trials: optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False),
-    "random": lambda seed, trials: optuna.samplers.RandomSampler(seed=seed),
+    "gp": _gp,
+    "cmaes": lambda seed, fixed, trials: JsonCmaEsSampler(seed=seed, warn_independent_sampling=False),
+    "random": lambda seed, fixed, trials: optuna.samplers.RandomSampler(seed=seed),
     "qmc": _qmc,
 }
 
@@ -59,44 +86,99 @@ def sqlite_url(path: Path) -> str:
     return f"sqlite:///{path}"
 
 
-def open_study(
-    url: str,
-    name: str,
-    *,
-    create: bool = False,
-    sampler: str = "random",
-    pruner: str = "none",
-    seed: int = 0,
-    trials: int = 1,
-    steps: int = 1,
-) -> optuna.Study:
-    """Opens the study ``name``, or with ``create`` makes it.
+def sampler_for(name: str, seed: int, number: int, trials: int) -> BaseSampler:
+    """The sampler that suggests trial ``number``.
 
-    A resumed sampler must not draw the same numbers again, so its seed depends on how many trials there are.
+    It is made anew for every trial, from a seed of its own: what it suggests depends on the study alone, and not on how often
+    the search was interrupted.
+    """
+    fixed = derive_seed(seed, "sampler") % 2**32
+    return SAMPLERS[name](derive_seed(seed, "sampler", number) % 2**32, fixed, trials)
+
+
+def open_study(url: str, name: str, *, create: bool = False, pruner: str = "none", steps: int = 1) -> optuna.Study:
+    """Opens the study ``name``, or with ``create`` makes it.
 
     Raises:
         StateError: the study is missing or damaged, or its storage cannot be reached.
+        ConfigError: the storage needs a driver that is not installed.
     """
-    optuna.logging.set_verbosity(logging.ERROR)
-    file = Path(url.removeprefix("sqlite:///"))
-    if url.startswith("sqlite:///") and not create and not file.exists():
-        raise StateError(f"the study {file} is missing; restore it from a copy: without it the trials are not known.")
-    try:
-        arguments = {"timeout": SQLITE_TIMEOUT} if url.startswith("sqlite") else {}
-        storage = optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": arguments})
+    with _translated(url):
+        storage = _storage(url, create=create)
         if create:
             study = optuna.create_study(storage=storage, study_name=name, direction="maximize")
         else:
             study = optuna.load_study(storage=storage, study_name=name)
-        asked = len(study.get_trials(deepcopy=False))
+        study.get_trials(deepcopy=False)
+    study.pruner = PRUNERS[pruner](steps)
+    return study
+
+
+def only_settings(url: str) -> dict[str, Any] | None:
+    """What a search was asked for, as its study remembers it: if there is one study in the storage, and it does."""
+    with _translated(url):
+        summaries = optuna.get_all_study_summaries(_storage(url, create=False))
+        return summaries[0].user_attrs.get(SETTINGS) if len(summaries) == 1 else None
+
+
+def _storage(url: str, *, create: bool) -> optuna.storages.RDBStorage:
+    optuna.logging.set_verbosity(logging.ERROR)
+    if not url.startswith("sqlite"):
+        return optuna.storages.RDBStorage(
+            url, engine_kwargs={"pool_pre_ping": True}
+        )  # the server may have been restarted
+    file = Path(url.removeprefix("sqlite:///"))
+    if not create:
+        _check_sqlite(file)
+    return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": SQLITE_TIMEOUT}})
+
+
+def _check_sqlite(file: Path) -> None:
+    """An empty file would pass for a new database; a page that is damaged would be found only when it is read."""
+    if not file.exists() or file.stat().st_size == 0:
+        what = "is empty" if file.exists() else "is missing"
+        raise StateError(f"the study {file} {what}; {_WHAT_IS_LEFT}")
+    with contextlib.closing(sqlite3.connect(file, timeout=SQLITE_TIMEOUT)) as connection:
+        found = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if found != ("ok",):
+        raise StateError(f"the study {file} is damaged ({str(found[0]).splitlines()[-1]}); {_WHAT_IS_LEFT}")
+
+
+@contextlib.contextmanager
+def _translated(url: str) -> Iterator[None]:
+    """Turns what a storage throws into one sentence without the URL's password."""
+    where = url.rpartition("@")[2].removeprefix("sqlite:///")
+    try:
+        yield
     except ImportError as error:
         raise ConfigError(
             "`--study-storage` needs a database driver that is not installed; for PostgreSQL: pip install 'datg[postgres]' and "
             "a URL that begins with postgresql+psycopg://."
         ) from error
-    except (SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError, KeyError) as error:
-        where = url.rpartition("@")[2].removeprefix("sqlite:///")
-        raise StateError(f"the study in {where} cannot be opened: {str(error).splitlines()[0]}") from error
-    study.sampler = SAMPLERS[sampler](derive_seed(seed, "sampler", asked) % 2**32, trials)
-    study.pruner = PRUNERS[pruner](steps)
-    return study
+    except (SQLAlchemyError, sqlite3.Error, optuna.exceptions.OptunaError, RuntimeError, KeyError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        left = f"; {_WHAT_IS_LEFT}" if url.startswith("sqlite") else ""
+        raise StateError(f"the study in {where} cannot be opened: {without_password(reason)}{left}") from error
+
+
+def is_storage_failure(error: BaseException) -> bool:
+    """Whether ``error`` is the storage's fault: a full disk, a lock, a server that is gone."""
+    return isinstance(error, SQLAlchemyError | sqlite3.Error | optuna.exceptions.StorageInternalError | OSError)
+
+
+def forget_rungs(study: optuna.Study, trial: FrozenTrial, known: int) -> None:
+    """Takes back what a pruner noted while it decided on the last report of ``trial``, beyond its first ``known`` rungs.
+
+    A driver that dies between such a note and its decision would otherwise pass the rung without a decision.
+    """
+    keys = [key for key in trial.system_attrs if key.startswith(RUNG) and int(key.removeprefix(RUNG)) >= known]
+    if keys:
+        table = TrialSystemAttributeModel
+        storage: Any = study._storage
+        with storage._backend.engine.begin() as connection:
+            connection.execute(delete(table).where(table.trial_id == trial._trial_id, table.key.in_(keys)))
+
+
+def rungs_of(trial: FrozenTrial) -> int:
+    """How many rungs of successive halving a trial has passed."""
+    return sum(key.startswith(RUNG) for key in trial.system_attrs)

@@ -11,6 +11,8 @@ from datg.trial import Progress
 if TYPE_CHECKING:
     from mlflow.entities import Metric
 
+TEST_POINTS = 3  # of a final evaluation
+
 
 def dataset_inputs(dataset: Dataset) -> list[Any]:
     """The three class tables of a data set, each with a digest of its classes and examples."""
@@ -37,9 +39,18 @@ def progress_metrics(entry: Progress) -> list["Metric"]:
     """One validation as points with its own time and step."""
     from mlflow.entities import Metric
 
+    return [Metric(key, value, int(entry.time * 1000), entry.iteration) for key, value in _values(entry).items()]
+
+
+def points_in(record: TrialRecord, validations: int | None = None) -> int:
+    """How many metric points a trial has, or its first ``validations`` validations alone."""
+    points = sum(len(_values(entry)) for entry in record.progress[:validations])
+    return points + (TEST_POINTS if validations is None and record.test is not None else 0)
+
+
+def _values(entry: Progress) -> dict[str, float]:
     values = {f"train/{name}": value for name, value in entry.losses.items()}
-    values |= {"val/accuracy": entry.accuracy, "val/ci95": entry.ci95, "objective": entry.objective}
-    return [Metric(key, value, int(entry.time * 1000), entry.iteration) for key, value in values.items()]
+    return values | {"val/accuracy": entry.accuracy, "val/ci95": entry.ci95, "objective": entry.objective}
 
 
 def test_metrics(record: TrialRecord) -> list["Metric"]:

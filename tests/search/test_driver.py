@@ -1,5 +1,6 @@
 """The driver with a scripted trial in place of a real one: what it asks, what it tells, what a resume finds."""
 
+import json
 from collections import Counter
 
 import pytest
@@ -7,7 +8,8 @@ from optuna.trial import TrialState
 
 from datg.errors import ConfigError, StateError
 from datg.files import read_yaml
-from datg.search.driver import SearchDriver
+from datg.records import OUTCOME
+from datg.search.driver import FAILURES, SearchDriver
 from datg.search.folder import DriverLock, find_folder, new_folder
 from datg.search.results import read_records
 from datg.search.settings import SearchSettings
@@ -18,16 +20,9 @@ from tests.search.conftest import settings_for
 
 
 def start(folder, settings):
-    study = open_study(
-        sqlite_url(folder.study),
-        folder.name,
-        create=not folder.study.exists(),
-        sampler=settings.sampler,
-        pruner=settings.pruner,
-        seed=settings.seed,
-        trials=settings.trials,
-        steps=settings.steps,
-    )
+    url = sqlite_url(folder.study)
+    create = not folder.study.exists()
+    study = open_study(url, folder.name, create=create, pruner=settings.pruner, steps=settings.steps)
     return SearchDriver(folder, settings, study)
 
 
@@ -61,7 +56,7 @@ def test_a_search_has_exactly_the_asked_number_of_trials_and_the_paper_is_its_fi
     assert len(trials) == settings.trials and all(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in trials)
     assert trials[0].params["strategy.alpha"] == 2.0 and trials[0].params["strategy.mix_high"] == 4
     assert driver.situation.outcomes.total() == settings.trials
-    best = max(t.user_attrs["objective"] for t in trials)
+    best = max(t.user_attrs["heard"]["objective"] for t in trials)
     assert driver.situation.best[1] == best
 
 
@@ -106,6 +101,7 @@ def test_more_trials_prolong_a_finished_search(folder, settings):
         ("finished", TrialState.COMPLETE),
         ("collapsed", TrialState.COMPLETE),
         ("diverged", TrialState.PRUNED),
+        ("error", TrialState.PRUNED),
         ("failed", TrialState.FAIL),
     ],
 )
@@ -116,12 +112,15 @@ def test_every_outcome_has_its_state(folder, glyphs, data_root, outcome, state, 
     for _ in range(3):
         number = driver.next_trial()
         driver.report(number, progress_of(10, 0.3))
-        driver.finish(number, outcome, "a reason" if outcome in ("diverged", "failed") else "")
+        driver.finish(number, outcome, "a reason" if outcome in FAILURES else "")
     trial = driver.study.trials[0]
     assert trial.state == state and trial.user_attrs["outcome"] == outcome
     record = read_records(folder, settings, driver.study)[0]
-    assert record.state == {"finished": "done", "collapsed": "done", "diverged": "failed", "failed": "failed"}[outcome]
-    assert record.error == ("a reason" if outcome in ("diverged", "failed") else "")
+    assert record.state == ("failed" if outcome in FAILURES else "done")
+    assert record.error == ("a reason" if outcome in FAILURES else "")
+    assert trial.constraints == ({} if outcome == "failed" else {"broken": float(outcome in ("diverged", "error"))})
+    noted = json.loads((folder.trial(0) / OUTCOME).read_text())
+    assert (noted["outcome"], noted["error"]) == (outcome, record.error)
 
 
 def test_a_trial_that_diverged_before_its_first_validation_is_told_too(folder, settings):
@@ -149,15 +148,31 @@ def test_settings_survive_their_file(folder, settings):
     settings.save(folder)
     assert SearchSettings.load(folder) == settings
     assert TrialConfig.of(settings.config) == settings.trial_config
-    folder.settings.write_text("config: {}")
-    with pytest.raises(StateError, match="is damaged"):
-        SearchSettings.load(folder)
+    for damage in (lambda: folder.settings.write_text("config: {}"), folder.settings.unlink):
+        damage()
+        with pytest.raises(StateError, match="damaged or missing, and there is no study beside it"):
+            SearchSettings.load(folder)
+    settings.remember(start(folder, settings).study)
+    assert SearchSettings.load(folder) == settings, "the study remembers"
 
 
 def test_a_damaged_study_is_named(folder, settings):
-    folder.study.write_bytes(b"this is no database, and it is long enough" * 100)
-    with pytest.raises(StateError, match=r"study.db cannot be opened"):
-        start(folder, settings)
+    start(folder, settings)
+    whole = folder.study.read_bytes()
+    garbled = bytearray(whole)
+    garbled[4096:20480] = b"x" * 16384
+    damages = [
+        b"this is no database, and it is long enough" * 100,
+        whole[: len(whole) // 2],
+        whole[:100],
+        b"",
+        bytes(garbled),
+    ]
+    for content in damages:
+        folder.study.write_bytes(content)
+        with pytest.raises(StateError, match=r"study.db.* (is damaged|is empty|cannot be opened).*still in trials/"):
+            start(folder, settings)
+        assert folder.study.read_bytes() == content, "and it is left as it was"
 
 
 def test_folders_get_the_first_free_number(tmp_path):

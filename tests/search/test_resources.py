@@ -4,9 +4,9 @@ import signal
 import pytest
 
 from datg.errors import ConfigError
-from datg.search.conduct import Resources
 from datg.search.ray_backend import _check_fits
-from datg.search.stop import StopRequest
+from datg.search.request import Resources
+from datg.stop import StopRequest
 
 NODES = [{"CPU": 8.0}, {"CPU": 4.0, "GPU": 2.0}]
 
@@ -24,7 +24,7 @@ NODES = [{"CPU": 8.0}, {"CPU": 4.0, "GPU": 2.0}]
 )
 def test_as_many_trials_run_at_once_as_fit_on_the_nodes(asked, granted):
     found = _check_fits(NODES, Resources(**asked))
-    assert (found.cpus, found.gpus, found.concurrent) == granted
+    assert (found.share.cpus, found.share.gpus, found.concurrent) == granted
 
 
 @pytest.mark.parametrize("asked", [{"cpus_per_trial": 9}, {"gpus_per_trial": 3.0}, {"cpus_per_trial": 5}])

@@ -22,7 +22,8 @@ from datg.search.space import (
     suggest,
     whole_space,
 )
-from datg.search.study import PRUNERS, SAMPLERS, open_study, sqlite_url
+from datg.search.study import PRUNERS, SAMPLERS, open_study, sampler_for, sqlite_url
+from datg.seeding import derive_seed
 from datg.space_file import read_space_file, space_file_of
 from datg.strategies import STRATEGIES
 from datg.trial import check_trial
@@ -91,8 +92,9 @@ def test_nothing_infeasible_is_ever_suggested(path, learner, strategy, sampler, 
     dataset = dataset_of(base, shape=(3, 28, 28) if config.backbone_name == "conv4" else (40,))
     space, bounds = space_of(path, config), bounds_of(config, base)
     check_space(space, config, bounds)
-    study = open_study(sqlite_url(tmp_path / "s.db"), "s", create=True, sampler=sampler, trials=8)
+    study = open_study(sqlite_url(tmp_path / "s.db"), "s", create=True)
     for number in range(8):
+        study.sampler = sampler_for(sampler, 0, number, 8)
         trial = study.ask()
         setting = suggest(trial, space, bounds)
         check_trial(configured(config, setting), dataset)
@@ -208,11 +210,10 @@ def test_a_malformed_space_is_refused_by_key(space, message):
 
 @pytest.mark.parametrize(("sampler", "pruner"), list(itertools.product(SAMPLERS, PRUNERS)))
 def test_every_sampler_works_with_every_pruner(sampler, pruner, tmp_path):
-    study = open_study(
-        sqlite_url(tmp_path / "s.db"), "s", create=True, sampler=sampler, pruner=pruner, trials=8, steps=9
-    )
+    study = open_study(sqlite_url(tmp_path / "s.db"), "s", create=True, pruner=pruner, steps=9)
     pruned = 0
-    for _ in range(8):
+    for number in range(8):
+        study.sampler = sampler_for(sampler, 0, number, 8)
         trial = study.ask()
         x = trial.suggest_float("x", 0, 1)
         for step in range(1, 10):
@@ -226,11 +227,43 @@ def test_every_sampler_works_with_every_pruner(sampler, pruner, tmp_path):
     assert (pruned == 0) if pruner == "none" else (pruned < 8)
 
 
-def test_a_resumed_sampler_does_not_repeat_itself(tmp_path):
-    def suggestions():
-        path = tmp_path / "s.db"
-        study = open_study(sqlite_url(path), "s", create=not path.exists(), sampler="random", seed=1)
-        trials = [study.ask() for _ in range(3)]
-        return [trial.suggest_float("x", 0, 1) for trial in trials]
+@pytest.mark.parametrize("sampler", list(SAMPLERS))
+def test_suggestions_depend_on_the_study_alone(sampler, tmp_path):
+    def suggestions(path, *, reopen):
+        study, found = open_study(sqlite_url(path), "s", create=True), []
+        for number in range(14):
+            if reopen:
+                study = open_study(sqlite_url(path), "s")
+            study.sampler = sampler_for(sampler, 1, number, 14)
+            trial = study.ask()
+            found.append(
+                (trial.suggest_float("x", 0, 1), trial.suggest_int("n", 1, 90), trial.suggest_float("y", 0, 1))
+            )
+            study.tell(trial, found[-1][0])
+        return found
 
-    assert not set(suggestions()) & set(suggestions())
+    whole = suggestions(tmp_path / "a.db", reopen=False)
+    assert whole == suggestions(tmp_path / "b.db", reopen=True)
+    assert len(set(whole[:7])) == 7, "before the model knows anything no suggestion is repeated"
+
+
+def test_cmaes_unpickles_nothing_that_it_reads(tmp_path, monkeypatch):
+    url, made = sqlite_url(tmp_path / "s.db"), []
+    published = optuna.samplers.CmaEsSampler
+    for sampler_of in (
+        lambda n: sampler_for("cmaes", 3, n, 30),
+        lambda n: published(seed=derive_seed(3, "sampler", n) % 2**32),
+    ):
+        name = str(len(made))
+        study, found = open_study(url, name, create=True), []
+        for number in range(30):
+            study.sampler = sampler_of(number)
+            trial = study.ask()
+            found.append([trial.suggest_float(key, -1, 1) for key in "abc"])
+            study.tell(trial, -sum(value**2 for value in found[-1]))
+        made.append(found)
+    assert made[0] == made[1], "the same points as the published sampler, which pickles"
+    values = [
+        v for t in open_study(url, "0").trials for k, v in t.system_attrs.items() if k.startswith("cma:optimizer")
+    ]
+    assert values and "_p_sigma" in "".join(values)

@@ -8,7 +8,7 @@ import pytest
 
 from datg.final_evaluation import EVALUATION, evaluate_best
 from datg.records import TrialRecord, read_record
-from datg.tracking.view import MlflowView, Parent, how_to_look, tracking_uri
+from datg.tracking.view import MlflowView, Parent, Unsent, how_to_look, tracking_uri
 from datg.trial import BEST, StopTrial, TrialData, run_trial
 from tests.test_trial import config_of, dataset_of
 
@@ -111,7 +111,8 @@ def test_a_trial_that_goes_on_after_a_resume_keeps_its_run(tmp_path, folders):
     later = view_of(tmp_path, lambda: records_of(folders, (("done", "finished"), ("pruned", "pruned"))))
     record = dataclasses.replace(later.records()[1], test=later.records()[0].test)
     later.records = lambda: [records_of(folders)[0], record]
-    assert later.close(status="FINISHED")
+    later.start()
+    assert later.close(status="FINISHED") is None
     client, runs, number = runs_of(tmp_path)
     assert number == 4
     assert runs["1"].info.status == "KILLED" and runs["parent"].info.status == "FINISHED"
@@ -125,7 +126,7 @@ def test_a_dead_server_costs_a_line_and_nothing_else(tmp_path, folders):
     began = time.monotonic()
     view.start()
     assert time.monotonic() - began < 1
-    assert not view.close(status="FINISHED", timeout=30)
+    assert view.close(status="FINISHED") == Unsent(points=33, trials=3, total=33)
     assert len(warnings) == 1 and "does not take the results" in warnings[0]
     assert "SECRET" not in warnings[0]
 

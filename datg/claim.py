@@ -1,0 +1,112 @@
+"""Who works on a trial's folder: at most one process writes there, and its file tells that it is alive.
+
+A machine that was cut off from the others may go on with a trial that has long been given to another one. Whoever starts a
+trial claims its folder; whoever finds, before writing, that the claim is no longer its own leaves without writing.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import time
+import uuid
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from datg.errors import TrialTaken
+from datg.files import write_json
+
+if TYPE_CHECKING:
+    import torch
+
+CLAIM = "worker.json"
+SECONDS_BETWEEN_SIGNS = 1.0
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A process that works on a trial.
+
+    Attributes:
+        host: its machine's name.
+        pid: its number there.
+        threads: that torch uses; 0 for a driver that has taken a folder from whoever worked there before.
+        device: what it computes on.
+        processor: the instruction set torch chose; results are equal to the bit only with the same one.
+        token: of this claim alone.
+    """
+
+    host: str
+    pid: int
+    threads: int
+    device: str
+    processor: str
+    token: str
+
+    @property
+    def works(self) -> bool:
+        """Whether this is a process that computes."""
+        return self.threads > 0
+
+
+class Claim:
+    """This process's right to write into a folder."""
+
+    def __init__(self, folder: Path, device: "torch.device | str") -> None:
+        """Takes the folder, from whoever had it."""
+        import torch  # late: who only reads claims needs none
+
+        threads, processor = torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()
+        self._folder, self._worker = folder, _this_process(threads=threads, device=str(device), processor=processor)
+        self._signed = time.monotonic()
+        self._write()
+
+    def _write(self) -> None:
+        write_json(self._folder / CLAIM, asdict(self._worker))
+
+    def check(self) -> None:
+        """Called before writing.
+
+        Raises:
+            TrialTaken: another process has claimed the folder.
+        """
+        found = read_claim(self._folder)
+        if found is None:  # lost, not taken
+            self._write()
+        elif found.token != self._worker.token:
+            raise TrialTaken(
+                f"{self._folder} has been taken over by process {found.pid} on {found.host}; this process leaves it alone."
+            )
+
+    def sign(self) -> None:
+        """A sign of life, about once a second however often it is called."""
+        if time.monotonic() - self._signed >= SECONDS_BETWEEN_SIGNS:
+            self._signed = time.monotonic()
+            with contextlib.suppress(OSError):
+                os.utime(self._folder / CLAIM)
+
+
+def read_claim(folder: Path) -> Worker | None:
+    """Who works, or worked last, on the trial in ``folder``; None if that is not known."""
+    try:
+        return Worker(**json.loads((folder / CLAIM).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def last_sign(folder: Path) -> float | None:
+    """When the worker of ``folder`` was alive for the last time, in seconds since 1970; None without a claim."""
+    try:
+        return (folder / CLAIM).stat().st_mtime
+    except OSError:
+        return None
+
+
+def revoke(folder: Path) -> None:
+    """Takes the folder from whoever had it, for a worker that is yet to start."""
+    write_json(folder / CLAIM, asdict(_this_process(threads=0, device="", processor="")))
+
+
+def _this_process(*, threads: int, device: str, processor: str) -> Worker:
+    return Worker(socket.gethostname(), os.getpid(), threads, device, processor, token=uuid.uuid4().hex)

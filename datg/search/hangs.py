@@ -1,0 +1,54 @@
+"""Trials that give no sign of life any more: their processes are killed, and Ray tries them again from their checkpoints."""
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from datg.claim import Worker, last_sign, read_claim
+
+SECONDS_BETWEEN_LOOKS = 2.0
+
+
+class Watchdog:
+    """Looks at the claims of running trials and evaluations."""
+
+    def __init__(self, timeout: float | None, folders: Callable[[], Iterable[Path]]) -> None:
+        """``timeout`` is in seconds without a finished iteration or block of tasks; None never kills."""
+        self._timeout, self._folders = timeout, folders
+        self._looked = time.monotonic()
+        self._killed: set[str] = set()
+
+    def look(self) -> None:
+        """Kills what hangs; cheap, to be called all the time."""
+        if self._timeout is None or time.monotonic() - self._looked < SECONDS_BETWEEN_LOOKS:
+            return
+        self._looked = time.monotonic()
+        for folder in self._folders():
+            worker, signed = read_claim(folder), last_sign(folder)
+            if worker is None or signed is None or not worker.works or worker.token in self._killed:
+                continue
+            if time.time() - signed > self._timeout:
+                self._killed.add(worker.token)
+                _kill_there(worker)
+
+
+def _kill_there(worker: Worker) -> None:
+    """Kills a process on its machine, if Ray still has that."""
+    for node in ray.nodes():
+        if node["Alive"] and node["NodeManagerHostname"] == worker.host:
+            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=True)
+            _kill.options(scheduling_strategy=there).remote(worker.host, worker.pid)
+            return
+
+
+@ray.remote(num_cpus=0)
+def _kill(host: str, pid: int) -> None:
+    if os.uname().nodename == host and pid != os.getpid() and b"ray::" in Path(f"/proc/{pid}/cmdline").read_bytes():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)

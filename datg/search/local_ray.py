@@ -1,0 +1,25 @@
+"""A Ray of our own on this machine: loopback only, silent, and without the part that asks the network where it is."""
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+
+
+def prepare_environment() -> None:
+    """Must come before Ray is imported."""
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # listen on 127.0.0.1, on Linux too
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # Ray would write one to the home folder
+
+
+@contextlib.contextmanager
+def without_api_server() -> Iterator[None]:
+    """Without a dashboard its server has one module left, which asks clouds' metadata services even if statistics are off."""
+    from ray._private.node import Node
+
+    start = Node.start_api_server
+    Node.start_api_server = lambda self, **options: None
+    try:
+        yield
+    finally:
+        Node.start_api_server = start

@@ -1,0 +1,153 @@
+"""What a search's folder tells: read by anybody, while the search runs and after a crash; the study is not needed."""
+
+import json
+import os
+import socket
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from datg.claim import last_sign, read_claim
+from datg.config import flatten
+from datg.errors import ConfigError
+from datg.files import read_yaml
+from datg.records import DONE, FAILED, OUTCOME, PRUNED, RUNNING, TrialRecord, ranked, read_record
+from datg.search.driver import FAILURES, SUCCESSES
+from datg.search.folder import SearchFolder, read_driver
+from datg.search.settings import SearchSettings
+from datg.search.telling import causes, how_to_resume
+from datg.sizes import bytes_in
+from datg.tracking.view import Unsent, count_unsent, read_sent
+from datg.trial import CONFIG
+
+SILENT_SECONDS = 60.0  # without a sign of life a driver on another machine counts as dead
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """A search as its folder shows it.
+
+    Attributes:
+        search: its name.
+        driver: who drives it; empty if nobody does.
+        running: where each running trial computes, its share done, and the age of its last sign of life in seconds.
+        asked: trials wanted.
+        outcomes: ended trials by outcome.
+        evaluated: final evaluations done.
+        best: trial, validation accuracy and its half-width; None before the first validation.
+        causes: failures by cause, a line each.
+        unsent: what MLflow lacks, as the driver last knew; None if nothing.
+        bytes: that the folder takes.
+        resume: the command to go on with it; None while it runs or when nothing is left to do.
+    """
+
+    search: str
+    driver: str
+    running: list[dict[str, Any]]
+    asked: int
+    outcomes: dict[str, int]
+    evaluated: int
+    best: dict[str, Any] | None
+    causes: list[str]
+    unsent: Unsent | None
+    bytes: int
+    resume: str | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def read_status(folder: SearchFolder) -> Status:
+    """Reads the folder.
+
+    Raises:
+        StateError: ``search.yaml`` is damaged and no study beside it remembers it.
+    """
+    settings = SearchSettings.load(folder)
+    records = folder_records(folder, settings)
+    outcomes: dict[str, int] = {}
+    for record in records:
+        if record.state != RUNNING:
+            outcomes[record.outcome] = outcomes.get(record.outcome, 0) + 1
+    best = ranked(records)
+    driver = _driver(folder)
+    done = sum(outcomes.values()) >= settings.trials and all(record.complete for record in records)
+    return Status(
+        search=folder.name,
+        driver=driver,
+        running=[_running(record, settings) for record in records if record.state == RUNNING],
+        asked=settings.trials,
+        outcomes=outcomes,
+        evaluated=sum(record.test is not None for record in records),
+        best=_best(best[0]) if best else None,
+        causes=causes(records),
+        unsent=count_unsent(records, read_sent(folder.mlflow)),
+        bytes=bytes_in(folder.path),
+        resume=None if driver or done else how_to_resume(folder, settings),
+    )
+
+
+def folder_records(folder: SearchFolder, settings: SearchSettings) -> list[TrialRecord]:
+    """The trials begun so far, from their folders alone."""
+    numbers = sorted(int(path.name) for path in (folder.path / "trials").glob("*") if path.name.isdigit())
+    return [_record(number, folder.trial(number), settings) for number in numbers]
+
+
+def _record(number: int, place: Path, settings: SearchSettings) -> TrialRecord:
+    try:
+        noted = json.loads((place / OUTCOME).read_text(encoding="utf-8"))
+        outcome, error = str(noted["outcome"]), str(noted["error"])
+    except (OSError, ValueError, KeyError, TypeError):
+        outcome, error = "", ""
+    state = RUNNING if not outcome else DONE if outcome in SUCCESSES else FAILED if outcome in FAILURES else PRUNED
+    return read_record(number, state, outcome, place, searched=_searched(place, settings), tags={}, error=error)
+
+
+def _searched(place: Path, settings: SearchSettings) -> dict[str, Any]:
+    try:
+        values = flatten(read_yaml(place / CONFIG))
+    except ConfigError:
+        return {}
+    return {key: values.get(key) for key in settings.space}
+
+
+def _best(record: TrialRecord) -> dict[str, Any]:
+    assert record.last is not None
+    return {"trial": record.number, "validation": record.objective, "ci95": record.last.objective_ci95}
+
+
+def _running(record: TrialRecord, settings: SearchSettings) -> dict[str, Any]:
+    worker, signed = read_claim(record.folder), last_sign(record.folder)
+    where = f"process {worker.pid} on {worker.host}" if worker is not None and worker.works else "nowhere yet"
+    iterations = settings.trial_config.training.iterations
+    return {
+        "trial": record.number,
+        "where": where,
+        "done": (record.last.iteration if record.last else 0) / iterations,
+        "silent": None if signed is None else max(0.0, time.time() - signed),
+    }
+
+
+def _driver(folder: SearchFolder) -> str:
+    """Who drives the search, if somebody does: a process of this machine, or one elsewhere with a recent sign of life."""
+    found = read_driver(folder)
+    if not found:
+        return ""
+    here = found.get("host") == socket.gethostname()
+    if here and not _alive(found.get("pid")):
+        return ""
+    if not here and time.time() - folder.driver.stat().st_mtime > SILENT_SECONDS:
+        return ""
+    return f"process {found.get('pid')} on {found.get('host')}"
+
+
+def _alive(pid: Any) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except PermissionError:
+        return True
+    except (OSError, TypeError, ValueError):
+        return False
+    return True
