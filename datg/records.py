@@ -1,10 +1,12 @@
 """What is known about a trial from outside: read by the leaderboard, the export and MLflow, written by none of them."""
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from datg.evaluation import load_evaluation
+from datg.files import write_json
 from datg.final_evaluation import EVALUATION
 from datg.trial import BEST, Progress, read_progress
 
@@ -71,6 +73,35 @@ class TrialRecord:
     def complete(self) -> bool:
         """Whether nothing more will come: it has ended, and is evaluated if it has weights."""
         return self.state != RUNNING and (self.test is not None or not (self.folder / BEST).exists())
+
+
+@dataclass(frozen=True)
+class Note:
+    """What ``outcome.json`` says.
+
+    Attributes:
+        outcome: see :class:`TrialRecord`.
+        error: one line, if it failed.
+        ended: when, in seconds since 1970.
+    """
+
+    outcome: str
+    error: str = ""
+    ended: float | None = None
+
+
+def read_note(folder: Path) -> Note | None:
+    """How the trial in ``folder`` ended; None if it has not, or if that cannot be read."""
+    try:
+        return Note(**json.loads((folder / OUTCOME).read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+def write_note(folder: Path, note: Note) -> None:
+    """Writes how a trial ended, unless that is what stands there."""
+    if read_note(folder) != note:
+        write_json(folder / OUTCOME, asdict(note))
 
 
 def lacks_evaluation(folder: Path) -> bool:

@@ -10,7 +10,7 @@ import optuna
 
 from datg.config import Layers, parse_settings
 from datg.data.catalog import Dataset, data_root, open_dataset, with_test_dataset
-from datg.errors import ConfigError
+from datg.errors import ConfigError, StateError
 from datg.records import TrialRecord, ranked
 from datg.search.comparison_table import write_tables
 from datg.search.damage import mend
@@ -153,22 +153,36 @@ def resume_search(request: Request, search: str, *, comparison: bool = False) ->
             f"the study of {folder.name} is in a database; name it again with --study-storage or in DATG_STUDY_STORAGE."
         )
     wanted, dataset = wanted_settings(request, saved)
-    with lock:
-        study = _study(request, folder, wanted, create=False)
-        asked = bool(
-            request.settings or request.space_file or request.dataset or set(request.flags) - {"search.trials"}
-        )
-        settings, differences = agree(saved, wanted, study, allowed=request.allow_change, asked=asked)
-        remarks = [f"changed: {line}" for line in differences]
-        if any(not line.startswith("version of ") for line in differences):
-            remarks += [f"trial {number} was running and is given up" for number in end_what_was_running(study)]
-        settings.save(folder)
-        settings.remember(study)
-        remarks += mend(folder, study)
-    granted = _start_ray(request.resources)
-    with lock:
-        driver = SearchDriver(folder, settings, study)
+    try:
+        with lock:
+            study, settings, remarks = _take_up(request, folder, saved, wanted)
+        granted = _start_ray(request.resources)
+        with lock:
+            driver = SearchDriver(folder, settings, study)
+    except OSError as error:
+        raise StateError(
+            f"{error.filename or folder.path} cannot be read or written ({error.strerror or error}); mend that, or move it "
+            "away to go on without it."
+        ) from error
     return _prepared(request, folder, settings, dataset, study, driver, lock, granted, remarks)
+
+
+def _take_up(
+    request: Request, folder: SearchFolder, saved: SearchSettings, wanted: SearchSettings
+) -> tuple[optuna.Study, SearchSettings, list[str]]:
+    """Opens the study, accepts or refuses what has changed, and mends what is damaged."""
+    untouched = not any((folder.path / "trials").glob("*"))  # its first driver died before the first trial
+    if untouched:
+        folder.study.unlink(missing_ok=True)
+    study = _study(request, folder, wanted, create=untouched)
+    asked = bool(request.settings or request.space_file or request.dataset or set(request.flags) - {"search.trials"})
+    settings, differences = agree(saved, wanted, study, allowed=request.allow_change, asked=asked)
+    remarks = [f"changed: {line}" for line in differences]
+    if any(not line.startswith("version of ") for line in differences):
+        remarks += [f"trial {number} was running and is given up" for number in end_what_was_running(study)]
+    settings.save(folder)
+    settings.remember(study)
+    return study, settings, remarks + mend(folder, study)
 
 
 def _study(request: Request, folder: SearchFolder, settings: SearchSettings, *, create: bool) -> optuna.Study:

@@ -23,21 +23,15 @@ def mend(folder: SearchFolder, study: optuna.Study) -> list[str]:
     """Looks at every trial's files; returns a line for each that was damaged.
 
     Raises:
-        StateError: a folder cannot be looked into.
+        OSError: something cannot be read or replaced.
     """
-    lines = []
-    try:
-        lines += _mend_running(folder.embedding, "the network for clustering", heard=False)
-        for trial in study.get_trials(deepcopy=False):
-            place, heard = folder.trial(trial.number), bool(trial.user_attrs.get(HEARD, {}).get("step"))
-            if trial.state.is_finished():
-                lines += _mend_ended(place, trial, heard=heard)
-            else:
-                lines += _mend_running(place, f"trial {trial.number}", heard=heard)
-    except OSError as error:
-        raise StateError(
-            f"{error.filename} cannot be read ({error.strerror}); make it readable, or move it away to go on without it."
-        ) from error
+    lines = _mend_running(folder.embedding, "the network for clustering", heard=False)
+    for trial in study.get_trials(deepcopy=False):
+        place, heard = folder.trial(trial.number), bool(trial.user_attrs.get(HEARD, {}).get("step"))
+        if trial.state.is_finished():
+            lines += _mend_ended(place, trial, heard=heard)
+        else:
+            lines += _mend_running(place, f"trial {trial.number}", heard=heard)
     return lines
 
 

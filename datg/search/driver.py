@@ -16,9 +16,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from datg.claim import revoke
 from datg.errors import ConfigError
-from datg.files import write_json, write_yaml
+from datg.files import write_yaml
 from datg.partition import lacks_embedding, vanilla_of, with_embedding
-from datg.records import OUTCOME, lacks_evaluation
+from datg.records import Note, lacks_evaluation, write_note
 from datg.search.folder import SearchFolder
 from datg.search.settings import SearchSettings
 from datg.search.space import bounds_of, configured, fits, paper_setting, suggest
@@ -120,9 +120,7 @@ class SearchDriver:
         """Tells in the trial's folder how it ended, and removes what only a trial that goes on would need."""
         place, outcome = self.folder.trial(trial.number), outcome_of(trial)
         ended = None if trial.datetime_complete is None else trial.datetime_complete.timestamp()
-        if not (place / OUTCOME).exists():
-            error = str(trial.user_attrs.get("error", ""))
-            write_json(place / OUTCOME, {"outcome": outcome, "error": error, "ended": ended})
+        write_note(place, Note(outcome, str(trial.user_attrs.get("error", "")), ended))
         if outcome not in SUCCESSES:
             (place / LAST).unlink(missing_ok=True)
 
@@ -170,8 +168,8 @@ class SearchDriver:
             return None
         return waiting[0] if waiting else len(trials)
 
-    def _sampler(self, number: int) -> BaseSampler:
-        return sampler_for(self.settings.sampler, self.settings.seed, number, self.settings.trials)
+    def _sampler(self, number: int, key: str = "") -> BaseSampler:
+        return sampler_for(self.settings.sampler, self.settings.seed, number, self.settings.trials, key)
 
     def _again(self, trial: FrozenTrial) -> optuna.Trial:
         """A trial of an earlier driver; one that died in the middle of suggesting gets the same suggestions."""
@@ -196,7 +194,11 @@ class SearchDriver:
     def _setting(self, trial: optuna.Trial) -> dict[str, Any]:
         if self.settings.grid:
             return self.settings.grid[trial.number]
-        return suggest(trial, self.settings.ranges, self._bounds)
+
+        def before(key: str) -> None:
+            self.study.sampler = self._sampler(trial.number, key)
+
+        return suggest(trial, self.settings.ranges, self._bounds, before=before)
 
     def embedding_config(self) -> TrialConfig | None:
         """The network that must be trained before any trial, because base classes are clustered by its embeddings."""

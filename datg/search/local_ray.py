@@ -18,8 +18,8 @@ def without_api_server() -> Iterator[None]:
     from ray._private.node import Node
 
     start = Node.start_api_server
-    Node.start_api_server = lambda self, **options: None
+    Node.start_api_server = lambda self, **options: None  # type: ignore[method-assign]
     try:
         yield
     finally:
-        Node.start_api_server = start
+        Node.start_api_server = start  # type: ignore[method-assign]

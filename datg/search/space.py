@@ -6,7 +6,7 @@ known only with the data and the learner (``max_clusters``, ``shared_layers``) o
 (``strategy.mix_low``), so that nothing infeasible is ever suggested.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -178,10 +178,13 @@ def fits(space: Space, setting: Mapping[str, Any], bounds: Bounds) -> bool:
     return True
 
 
-def suggest(trial: optuna.Trial, space: Space, bounds: Bounds) -> dict[str, Any]:
-    """Asks ``trial`` for a value of every key."""
+def suggest(
+    trial: optuna.Trial, space: Space, bounds: Bounds, *, before: Callable[[str], None] = lambda key: None
+) -> dict[str, Any]:
+    """Asks ``trial`` for a value of every key; ``before`` is called with each key first."""
     known: dict[str, Any] = dict(bounds)
     for entry in space:
+        before(entry.key)
         values = entry.resolved(known)
         if entry.kind == "choice":
             known[entry.key] = trial.suggest_categorical(entry.key, values)

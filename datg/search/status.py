@@ -1,6 +1,5 @@
 """What a search's folder tells: read by anybody, while the search runs and after a crash; the study is not needed."""
 
-import json
 import os
 import socket
 import time
@@ -12,7 +11,7 @@ from datg.claim import last_sign, read_claim
 from datg.config import flatten
 from datg.errors import ConfigError
 from datg.files import read_yaml
-from datg.records import DONE, FAILED, OUTCOME, PRUNED, RUNNING, TrialRecord, ranked, read_record
+from datg.records import DONE, FAILED, PRUNED, RUNNING, Note, TrialRecord, ranked, read_note, read_record
 from datg.search.driver import FAILURES, SUCCESSES
 from datg.search.folder import SearchFolder, read_driver
 from datg.search.settings import SearchSettings
@@ -96,13 +95,10 @@ def folder_records(folder: SearchFolder, settings: SearchSettings) -> list[Trial
 
 
 def _record(number: int, place: Path, settings: SearchSettings) -> TrialRecord:
-    try:
-        noted = json.loads((place / OUTCOME).read_text(encoding="utf-8"))
-        outcome, error = str(noted["outcome"]), str(noted["error"])
-    except (OSError, ValueError, KeyError, TypeError):
-        outcome, error = "", ""
+    note = read_note(place) or Note("")
+    outcome = note.outcome
     state = RUNNING if not outcome else DONE if outcome in SUCCESSES else FAILED if outcome in FAILURES else PRUNED
-    return read_record(number, state, outcome, place, searched=_searched(place, settings), tags={}, error=error)
+    return read_record(number, state, outcome, place, searched=_searched(place, settings), tags={}, error=note.error)
 
 
 def _searched(place: Path, settings: SearchSettings) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import logging
 import sqlite3
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,36 +30,55 @@ _WHAT_IS_LEFT = (
 )
 
 
-def _tpe(seed: int, fixed: int, trials: int) -> BaseSampler:
-    # A search of a dozen trials would otherwise be random from end to end.
-    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=_startup(trials))
+@dataclass(frozen=True)
+class Draw:
+    """What a sampler is made for.
+
+    Attributes:
+        seed: of this draw alone.
+        search_seed: of all draws of a search.
+        number: of the trial.
+        trials: in all.
+    """
+
+    seed: int
+    search_seed: int
+    number: int
+    trials: int
+
+    @property
+    def startup(self) -> int:
+        """Random trials before a model is asked: a search of a dozen would otherwise be random from end to end."""
+        return max(2, min(10, self.trials // 2))
 
 
-def _gp(seed: int, fixed: int, trials: int) -> BaseSampler:
-    return optuna.samplers.GPSampler(seed=seed, n_startup_trials=_startup(trials))
+class _NumberedQmcSampler(optuna.samplers.QMCSampler):
+    """Takes a trial's number as its place in the sequence; the published one counts in the study how often it was asked."""
 
-
-def _startup(trials: int) -> int:
-    return max(2, min(10, trials // 2))
-
-
-def _qmc(seed: int, fixed: int, trials: int) -> BaseSampler:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.samplers.QMCSampler(
-            seed=fixed,  # all points belong to one sequence
+    def __init__(self, draw: Draw) -> None:
+        super().__init__(
+            seed=draw.search_seed,  # all points belong to one sequence
             scramble=True,
             warn_independent_sampling=False,
-            independent_sampler=optuna.samplers.RandomSampler(seed=seed),
+            independent_sampler=optuna.samplers.RandomSampler(seed=draw.seed),
         )
+        self._number = draw.number
+
+    def _find_sample_id(self, study: optuna.Study, search_space: Any) -> int:
+        return self._number
 
 
-# From a seed of the trial that is asked for, a seed of the search, and the number of trials in all.
-SAMPLERS: dict[str, Callable[[int, int, int], BaseSampler]] = {
-    "tpe": _tpe,
-    "gp": _gp,
-    "cmaes": lambda seed, fixed, trials: JsonCmaEsSampler(seed=seed, warn_independent_sampling=False),
-    "random": lambda seed, fixed, trials: optuna.samplers.RandomSampler(seed=seed),
+def _qmc(draw: Draw) -> BaseSampler:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return _NumberedQmcSampler(draw)
+
+
+SAMPLERS: dict[str, Callable[[Draw], BaseSampler]] = {
+    "tpe": lambda draw: optuna.samplers.TPESampler(seed=draw.seed, n_startup_trials=draw.startup),
+    "gp": lambda draw: optuna.samplers.GPSampler(seed=draw.seed, n_startup_trials=draw.startup),
+    "cmaes": lambda draw: JsonCmaEsSampler(seed=draw.seed, warn_independent_sampling=False),
+    "random": lambda draw: optuna.samplers.RandomSampler(seed=draw.seed),
     "qmc": _qmc,
 }
 
@@ -86,18 +106,18 @@ def sqlite_url(path: Path) -> str:
     return f"sqlite:///{path}"
 
 
-def sampler_for(name: str, seed: int, number: int, trials: int) -> BaseSampler:
-    """The sampler that suggests trial ``number``.
+def sampler_for(name: str, seed: int, number: int, trials: int, key: str = "") -> BaseSampler:
+    """The sampler that suggests trial ``number``, or what of it is drawn for itself: the value of ``key``.
 
-    It is made anew for every trial, from a seed of its own: what it suggests depends on the study alone, and not on how often
-    the search was interrupted.
+    It is made anew every time, from a seed of its own: what it suggests depends on the study alone, and not on how often the
+    search was interrupted, even between two values of one trial.
     """
-    fixed = derive_seed(seed, "sampler") % 2**32
-    return SAMPLERS[name](derive_seed(seed, "sampler", number) % 2**32, fixed, trials)
+    own, common = (derive_seed(seed, "sampler", *path) % 2**32 for path in ((number, key), ()))
+    return SAMPLERS[name](Draw(own, common, number, trials))
 
 
 def open_study(url: str, name: str, *, create: bool = False, pruner: str = "none", steps: int = 1) -> optuna.Study:
-    """Opens the study ``name``, or with ``create`` makes it.
+    """Opens the study ``name``; with ``create`` makes it if it is not there.
 
     Raises:
         StateError: the study is missing or damaged, or its storage cannot be reached.
@@ -106,7 +126,7 @@ def open_study(url: str, name: str, *, create: bool = False, pruner: str = "none
     with _translated(url):
         storage = _storage(url, create=create)
         if create:
-            study = optuna.create_study(storage=storage, study_name=name, direction="maximize")
+            study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
         else:
             study = optuna.load_study(storage=storage, study_name=name)
         study.get_trials(deepcopy=False)

@@ -252,7 +252,7 @@ def test_cmaes_unpickles_nothing_that_it_reads(tmp_path, monkeypatch):
     published = optuna.samplers.CmaEsSampler
     for sampler_of in (
         lambda n: sampler_for("cmaes", 3, n, 30),
-        lambda n: published(seed=derive_seed(3, "sampler", n) % 2**32),
+        lambda n: published(seed=derive_seed(3, "sampler", n, "") % 2**32),
     ):
         name = str(len(made))
         study, found = open_study(url, name, create=True), []

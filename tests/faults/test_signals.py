@@ -1,0 +1,86 @@
+"""Ctrl-C, SIGTERM and SIGUSR1 in every phase of a search: it saves, says how to go on, and ends within 30 seconds."""
+
+import signal
+import time
+
+import pytest
+
+from datg.checkpoint import load_checkpoint
+from tests.faults.searches import SMALL, check_mlflow, check_whole, steps, until, worker_of
+
+pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+EVERY, ITERATIONS = 300, 600
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 75, signal.SIGUSR1: 75}
+
+
+def stopped(place, process, number):
+    """Sends the signal; the search must end in time with its code. Returns what it said."""
+    began = time.monotonic()
+    process.send_signal(number)
+    place.wait(process, CODES[number], timeout=30)
+    assert time.monotonic() - began < 30
+    return place.said(process)
+
+
+def saved_at(place):
+    """Iterations of the trials' last checkpoints."""
+    paths = place.path.glob("runs/*/trials/*/last.safetensors")
+    return {int(path.parent.name): int(load_checkpoint(path)[0]["iteration"]) for path in paths}
+
+
+@pytest.mark.parametrize("number", list(CODES))
+def test_running_trials_are_saved_in_the_middle_of_an_interval(place, number):
+    process = place.start("search", *SMALL, *steps(ITERATIONS, EVERY), "--trials", 3, "--pruner", "none")
+    until(lambda: place.folder and worker_of(place, 0))
+    time.sleep(2.5)
+    said = stopped(place, process, number)
+    assert f"go on with: python launchers/search.py --resume {place.folder.name}" in said
+    before = saved_at(place)
+    assert any(iteration % EVERY for iteration in before.values()), before
+    assert not list(place.path.glob("runs/*/stop"))
+    if number != signal.SIGUSR1:
+        return
+    place.run("search", "--resume", place.folder.name)
+    check_whole(place.folder, 3, steps=[EVERY, ITERATIONS])
+    check_mlflow(place.tracking, place.folder)
+    for trial in before:
+        assert "the same to the bit" in place.run("replay", place.folder.name, trial)
+
+
+@pytest.mark.parametrize("number", list(CODES))
+def test_while_it_starts_it_leaves_at_once_and_nothing_behind(place, number):
+    process = place.start("search", *SMALL, *steps(ITERATIONS, EVERY), "--trials", 2)
+    time.sleep(1.5)  # in the middle of its imports
+    stopped(place, process, number)
+    assert not list(place.path.glob("runs/*"))
+
+
+def test_final_evaluations_are_begun_again(place):
+    options = [*steps(20, 10), "--trials", 1, "--final-episodes", 3_000_000]
+    process = place.start("search", *SMALL, *options)
+    until(lambda: list(place.path.glob("runs/*/trials/0/outcome.json")))
+    time.sleep(0.5)
+    said = stopped(place, process, signal.SIGTERM)
+    assert "stopped (SIGTERM); go on with" in said and not list(place.path.glob("runs/*/trials/0/evaluation.parquet"))
+
+
+def test_a_second_ctrl_c_leaves_at_once(place):
+    process = place.start("search", *SMALL, *steps(ITERATIONS, EVERY), "--trials", 2)
+    until(lambda: place.folder and worker_of(place, 0))
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(10) in (130, -signal.SIGINT)
+    assert time.monotonic() - began < 3
+
+
+def test_a_used_up_time_budget_ends_a_search_that_can_go_on_with_more_trials(place):
+    options = [*steps(ITERATIONS, EVERY), "--trials", 2, "--time-budget", 1]
+    said = place.run("search", *SMALL, *options, code=75)
+    assert "stopped (the time budget is used up)" in said
+    refused = place.run("search", "--resume", place.folder.name, "--trials", 1, code=2)
+    assert "`--trials` must be at least 2" in refused
+    place.run("search", "--resume", place.folder.name, "--trials", 3, "--time-budget", 300)
+    check_whole(place.folder, 3)
+    check_mlflow(place.tracking, place.folder)
