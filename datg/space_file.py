@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from datg.config import sentences
+from datg.config import Layers, sentences
 from datg.data.splits import TaskSize
 from datg.errors import ConfigError, unknown_name
 from datg.files import read_yaml
@@ -52,3 +52,11 @@ def space_file_of(dataset: str, shape: tuple[int, ...], spaces: Path) -> Path:
     """The YAML called like ``dataset``, else the generic one for examples of ``shape``: pictures or cells."""
     generic = GENERIC_IMAGES if len(shape) == 3 else GENERIC_CELLS
     return own_space_file(dataset, spaces) or spaces / f"{generic}.yaml"
+
+
+def add_space_file(layers: Layers, content: dict[str, Any]) -> Any:
+    """Puts a space file's fixed values and search settings on ``layers``; returns its ``space`` section, None if it has none."""
+    layers.add(content.get("fixed") or {}, "YAML")
+    if content.get("search"):
+        layers.add({"search": content["search"]}, "YAML")
+    return content.get("space")

@@ -24,7 +24,7 @@ from datg.search.results import read_records
 from datg.search.resume import agree, end_what_was_running, wanted_settings
 from datg.search.settings import SearchSettings, explain, resolve_settings
 from datg.search.study import open_study, sqlite_url
-from datg.space_file import read_space_file, space_file_of
+from datg.space_file import add_space_file, read_space_file, space_file_of
 from datg.stop import StopRequest
 from datg.trial_config import PRESETS
 
@@ -72,11 +72,10 @@ class Prepared:
 def _layers(request: Request, dataset: Dataset) -> tuple[Layers, Any]:
     content = read_space_file(request.space_file or space_file_of(dataset.name, dataset.table.shape, request.spaces))
     layers = Layers(PRESETS, "training.preset")
-    layers.add(content.get("fixed") or {}, "YAML")
-    layers.add({"search": content.get("search") or {}}, "YAML")
+    space = add_space_file(layers, content)
     layers.add(parse_settings(request.settings), "--set")
     layers.add(request.flags, "flag")
-    return layers, content.get("space")
+    return layers, space
 
 
 def _settings(request: Request) -> tuple[SearchSettings, Layers, Dataset]:

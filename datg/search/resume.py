@@ -14,7 +14,7 @@ from datg.search.request import Request
 from datg.search.settings import SearchSettings, resolve_settings, versions
 from datg.search.space import Space
 from datg.search.study import SETTINGS
-from datg.space_file import read_space_file
+from datg.space_file import add_space_file, read_space_file
 from datg.trial import provenance_of
 from datg.trial_config import PRESETS
 
@@ -55,10 +55,7 @@ def _layers(request: Request, saved: SearchSettings) -> tuple[Layers, Any]:
     layers.add({"search": {key: getattr(saved, key) for key in ("sampler", "pruner", "seed")}}, "search.yaml")
     space = None
     if request.space_file is not None:
-        content = read_space_file(request.space_file)
-        layers.add(content.get("fixed") or {}, "YAML")
-        layers.add({"search": content.get("search") or {}}, "YAML")
-        space = content.get("space")
+        space = add_space_file(layers, read_space_file(request.space_file))
     layers.add(parse_settings(request.settings), "--set")
     layers.add(request.flags, "flag")
     return layers, space

@@ -9,8 +9,8 @@ from datg.records import OUTCOME
 from tests.faults.searches import SMALL, check_mlflow, check_whole, kill, steps, until, validations
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
-KILLS, TRIALS = 20, 24
-LENGTH = steps(200, 10)
+KILLS, TRIALS = 20, 20
+LENGTH = steps(120, 10)
 
 
 def progress(place):
@@ -59,6 +59,6 @@ def test_twenty_kills_lose_nothing(place):
         ):
             lost.append(f"trial {path.parent.name} had ended and was run again")
     assert lost == []
-    outcomes = check_whole(place.folder, TRIALS, steps=list(range(10, 201, 10)))
+    outcomes = check_whole(place.folder, TRIALS, steps=list(range(10, 121, 10)))
     assert set(outcomes) <= {"finished", "collapsed", "pruned"} and outcomes.total() == TRIALS
     check_mlflow(place.tracking, place.folder)
