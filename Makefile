@@ -14,7 +14,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 # A real search on the built-in data set: a few minutes on two cores.
 search: $(INSTALLED)
-	$(BIN)/python launchers/search.py --dataset glyphs
+	$(BIN)/python launchers/search.py --dataset glyphs $(ARGS)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -m 'not slow'

@@ -75,6 +75,7 @@ def start_ray(resources: Resources) -> Granted:
     else:
         _check_reachable(resources.address)
     logging.getLogger("ray").setLevel(logging.ERROR)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # its failures are ours to tell, in a sentence
     try:
         with without_api_server() if resources.address is None else contextlib.nullcontext():
             ray.init(

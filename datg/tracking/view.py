@@ -10,6 +10,7 @@ import contextlib
 import json
 import logging
 import os
+import sys
 import tempfile
 import threading
 import time
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 
 METRICS_AT_ONCE = 1000  # MLflow's own limit for one batch
 SECONDS_BETWEEN_SYNCS = 5.0
-PATIENCE, HURRIED = 60.0, 5.0  # seconds without progress that the end of a search waits, and after Ctrl-C
+PATIENCE, HURRIED = 30.0, 5.0  # seconds without progress that the end of a search waits, and after Ctrl-C
+SWITCH_SECONDS = 0.0005
 MESSAGE_LENGTH = 200
 STATUS = {RUNNING: "RUNNING", DONE: "FINISHED", PRUNED: "KILLED", FAILED: "FAILED"}
 COMPLETE_TAG, PREPARED_TAG, ID_TAG, SURPLUS_TAG = "datg.complete", "datg.prepared", "datg.id", "datg.surplus"
@@ -173,6 +175,8 @@ class MlflowView:
 
     def start(self) -> None:
         """Begins to sync in the background."""
+        # Every small write of the driver gives up the interpreter's lock, and would wait 5 ms each time to get it back.
+        sys.setswitchinterval(SWITCH_SECONDS)
         self._thread = threading.Thread(target=self._keep_syncing, name="mlflow", daemon=True)
         self._thread.start()
 
@@ -202,9 +206,11 @@ class MlflowView:
     def _keep_syncing(self) -> None:
         while not self._finished.wait(SECONDS_BETWEEN_SYNCS):
             self._try(self.sync)
-        self._try(lambda: self.finish(self._final))
+        while not self._try(lambda: self.finish(self._final)):
+            time.sleep(min(1.0, SECONDS_BETWEEN_SYNCS))  # until close() loses its patience
 
-    def _try(self, action: Callable[[], None]) -> None:
+    def _try(self, action: Callable[[], None]) -> bool:
+        """Whether it could be done."""
         try:
             action()
         except Exception as error:  # whatever MLflow, its database or the network throw: it must not hurt the search
@@ -215,10 +221,12 @@ class MlflowView:
                 )
             self._failing = True
             self._forget()
+            return False
         else:
             if self._failing:
                 self.warn("MLflow takes the results again.")
             self._failing = False
+            return True
 
     def finish(self, status: str) -> None:
         """Looks at what is really there, sends the rest, and ends the parent with ``status``.

@@ -2,16 +2,17 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import optuna
 import pytest
 import yaml
+
+from datg.search.folder import SearchFolder
+from tests.faults.searches import study_of
 
 ROOT = Path(__file__).parent.parent.parent
 LAUNCHERS = sorted(path.stem for path in (ROOT / "launchers").glob("*.py"))
@@ -35,11 +36,6 @@ def run(launcher, *arguments, cwd, data_root, code=0):
     )
     assert found.returncode == code, found.stdout + found.stderr
     return found
-
-
-def study_of(folder):
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    return optuna.load_study(study_name=folder.name, storage=f"sqlite:///{folder}/study.db")
 
 
 def mlflow_runs(cwd):
@@ -186,7 +182,7 @@ def test_search_export_train_and_evaluate(tmp_path, data_root):
     assert all(trial["episodes"] == 100 for trial in found["trials"])
     scores = [trial["validation"] for trial in found["trials"]]
     assert scores == sorted(scores, reverse=True)
-    states = [trial.state.name for trial in study_of(folder).trials]
+    states = [trial.state.name for trial in study_of(SearchFolder(folder)).trials]
     assert len(states) == 4 and set(states) <= {"COMPLETE", "PRUNED"}
 
     client, runs = mlflow_runs(tmp_path)
@@ -204,7 +200,7 @@ def test_search_export_train_and_evaluate(tmp_path, data_root):
     run("export", found["search"], "--top", 1, cwd=tmp_path, data_root=data_root)
     path = tmp_path / "configs" / f"{found['search']}-top1.yaml"
     exported = yaml.safe_load(path.read_text())
-    best = max((t for t in study_of(folder).trials if t.state.name == "COMPLETE"), key=lambda t: t.value)
+    best = max((t for t in study_of(SearchFolder(folder)).trials if t.state.name == "COMPLETE"), key=lambda t: t.value)
     assert exported["provenance"]["trial"] == best.number
     assert exported["provenance"]["mlflow run"] in {child.info.run_id for child in children}
     assert exported["config"]["strategy"]["alpha"] == best.params["strategy.alpha"]
@@ -226,24 +222,6 @@ def test_search_export_train_and_evaluate(tmp_path, data_root):
     assert "`strategy.clusters` must be greater than or equal to 2" in broken.stderr
 
 
-def interrupted(tmp_path, data_root, number, *, trials=4):
-    """Starts a search, sends it a signal in the middle of its trials, and returns its folder and exit code."""
-    slow = ["--set", "training.iterations=200", "--set", "training.eval_every=10", "--set", "backbone.filters=4"]
-    arguments = ["--dataset", "glyphs", "--trials", trials, "--final-episodes", 100, "--pruner", "none", *slow]
-    process = subprocess.Popen(
-        command("search", *arguments), cwd=tmp_path, env=environment(data_root), stderr=subprocess.PIPE, text=True
-    )
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        if any(len(path.read_text().splitlines()) >= 3 for path in tmp_path.glob("runs/*/trials/*/progress.jsonl")):
-            break
-        time.sleep(0.2)
-    process.send_signal(number)
-    _, messages = process.communicate(timeout=60)
-    (folder,) = (tmp_path / "runs").iterdir()
-    return folder, process.returncode, messages
-
-
 def test_compare_all_strategies_and_go_on(tmp_path, data_root):
     learners = ["--learner", "protonet,maml", "--set", "learner.inner_steps=1", "--set", "learner.inner_steps_test=1"]
     short = ["--set", "training.iterations=4", "--set", "training.eval_every=2", "--set", "backbone.filters=6"]
@@ -257,7 +235,7 @@ def test_compare_all_strategies_and_go_on(tmp_path, data_root):
     rows = found["trials"]
     assert len(rows) == 17 and all(row["seeds"] == 1 and row["accuracy"] > 0 for row in rows)
     assert all(row["minus_vanilla_ci95"] > 0 for row in rows if row["strategy"] != "vanilla")
-    states = [trial.state.name for trial in study_of(folder).trials]
+    states = [trial.state.name for trial in study_of(SearchFolder(folder)).trials]
     assert states == ["COMPLETE"] * 17
     client, runs = mlflow_runs(tmp_path)
     children = [entry.data.tags for entry in runs if "mlflow.parentRunId" in entry.data.tags]
@@ -268,7 +246,7 @@ def test_compare_all_strategies_and_go_on(tmp_path, data_root):
     more = run("search", "--resume", folder.name, cwd=tmp_path, data_root=data_root, code=2)
     assert f"is a comparison; go on with: python launchers/compare.py --resume {folder.name}" in more.stderr
     other = run("compare", "--resume", folder.name, "--seeds", "2", cwd=tmp_path, data_root=data_root, code=2)
-    assert "--resume takes its configuration from" in other.stderr
+    assert "the trials of a comparison stand in a grid" in other.stderr
 
 
 def test_help_names_what_stands_in_the_tables():
@@ -292,40 +270,3 @@ def test_a_search_clusters_by_embeddings_of_a_network_trained_once(tmp_path, dat
         values = yaml.safe_load((folder / "trials" / str(number) / "config.yaml").read_text())
         assert values["strategy"]["cluster_checkpoint"] == str(network) and network.exists()
         assert json.loads((folder / "trials" / str(number) / "clusters.json").read_text())["features"] == "embedding"
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGKILL, -9)]
-)
-def test_a_search_that_was_stopped_goes_on_where_it_was(number, code, tmp_path, data_root):
-    folder, found, messages = interrupted(tmp_path, data_root, number)
-    assert found == code, messages
-    if number != signal.SIGKILL:
-        assert f"--resume {folder.name}" in messages
-    before = {t.number: t.intermediate_values for t in study_of(folder).trials}
-    assert any(before.values())
-    run("search", "--resume", folder.name, cwd=tmp_path, data_root=data_root)
-    trials = study_of(folder).trials
-    assert [t.state.name for t in trials] == ["COMPLETE"] * 4
-    for trial in trials:
-        assert set(before.get(trial.number, {}).items()) <= set(trial.intermediate_values.items())
-        assert sorted(trial.intermediate_values) == list(range(1, 21))
-        lines = (folder / "trials" / str(trial.number) / "progress.jsonl").read_text().splitlines()
-        assert [json.loads(line)["iteration"] for line in lines] == list(range(10, 201, 10))
-    client, runs = mlflow_runs(tmp_path)
-    assert len(runs) == 5 and {run.info.status for run in runs} == {"FINISHED"}
-    for child in (run for run in runs if "trial" in run.data.tags):
-        points = client.get_metric_history(child.info.run_id, "objective")
-        assert sorted(point.step for point in points) == list(range(10, 201, 10))
-
-
-@pytest.mark.slow
-def test_a_search_whose_time_is_up_can_go_on(tmp_path, data_root):
-    arguments = ["--dataset", "glyphs", "--trials", 2, "--time-budget", 6, "--set", "training.iterations=100000"]
-    found = run("search", *arguments, cwd=tmp_path, data_root=data_root, code=75)
-    assert "the time budget is used up" in found.stderr
-    (folder,) = (tmp_path / "runs").iterdir()
-    refused = run("search", "--resume", folder.name, "--learner", "maml", cwd=tmp_path, data_root=data_root, code=2)
-    assert "takes its configuration from" in refused.stderr

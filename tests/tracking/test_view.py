@@ -120,7 +120,8 @@ def test_a_trial_that_goes_on_after_a_resume_keeps_its_run(tmp_path, folders):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_dead_server_costs_a_line_and_nothing_else(tmp_path, folders):
+def test_a_dead_server_costs_a_line_and_nothing_else(tmp_path, folders, monkeypatch):
+    monkeypatch.setattr("datg.tracking.view.PATIENCE", 3.0)
     warnings: list[str] = []
     view = view_of(tmp_path, lambda: records_of(folders), uri="http://user:SECRET@127.0.0.1:9", warnings=warnings)
     began = time.monotonic()
