@@ -42,7 +42,7 @@ from datg.trial import BEST, Progress, read_progress
 
 WAIT_SECONDS = 0.5
 CONNECT_SECONDS = 5.0
-SAVE_SECONDS = 15.0  # that running trials get to save and end, when a search is stopped
+SAVE_SECONDS = 12.0  # that running trials get to save and end, when a search is stopped
 SIGN_SECONDS = 2.0
 
 
