@@ -52,7 +52,7 @@ def _reading(path: Path) -> Iterator[None]:
         raise StateError(
             f"{path} does not exist; give a checkpoint that a trial or launchers/train.py wrote."
         ) from None
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
+    except (SafetensorError, KeyError, ValueError) as error:
         raise StateError(f"{path} is no checkpoint of this package or is damaged ({error}).") from error
 
 

@@ -20,7 +20,7 @@ from datg.files import write_json
 if TYPE_CHECKING:
     import torch
 
-CLAIM = "worker.json"
+CLAIM, EVALUATOR = "worker.json", "evaluator.json"  # of a trial, and of its final evaluation
 SECONDS_BETWEEN_SIGNS = 1.0
 
 
@@ -53,17 +53,17 @@ class Worker:
 class Claim:
     """This process's right to write into a folder."""
 
-    def __init__(self, folder: Path, device: "torch.device | str") -> None:
-        """Takes the folder, from whoever had it."""
+    def __init__(self, path: Path, device: "torch.device | str") -> None:
+        """Takes the work that the file ``path`` stands for, from whoever had it."""
         import torch  # late: who only reads claims needs none
 
         threads, processor = torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()
-        self._folder, self._worker = folder, _this_process(threads=threads, device=str(device), processor=processor)
+        self._path, self._worker = path, _this_process(threads=threads, device=str(device), processor=processor)
         self._signed = time.monotonic()
         self._write()
 
     def _write(self) -> None:
-        write_json(self._folder / CLAIM, asdict(self._worker))
+        write_json(self._path, asdict(self._worker))
 
     def check(self) -> None:
         """Called before writing.
@@ -71,41 +71,42 @@ class Claim:
         Raises:
             TrialTaken: another process has claimed the folder.
         """
-        found = read_claim(self._folder)
+        found = read_claim(self._path)
         if found is None:  # lost, not taken
             self._write()
         elif found.token != self._worker.token:
             raise TrialTaken(
-                f"{self._folder} has been taken over by process {found.pid} on {found.host}; this process leaves it alone."
+                f"{self._path.parent} has been taken over by process {found.pid} on {found.host}; this process leaves it alone."
             )
 
     def sign(self) -> None:
         """A sign of life, about once a second however often it is called."""
         if time.monotonic() - self._signed >= SECONDS_BETWEEN_SIGNS:
             self._signed = time.monotonic()
-            with contextlib.suppress(OSError):
-                os.utime(self._folder / CLAIM)
+            if read_claim(self._path) == self._worker:  # not for another one
+                with contextlib.suppress(OSError):
+                    os.utime(self._path)
 
 
-def read_claim(folder: Path) -> Worker | None:
-    """Who works, or worked last, on the trial in ``folder``; None if that is not known."""
+def read_claim(path: Path) -> Worker | None:
+    """Who works, or worked last; None if that is not known."""
     try:
-        return Worker(**json.loads((folder / CLAIM).read_text(encoding="utf-8")))
+        return Worker(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
 
 
-def last_sign(folder: Path) -> float | None:
-    """When the worker of ``folder`` was alive for the last time, in seconds since 1970; None without a claim."""
+def last_sign(path: Path) -> float | None:
+    """When the worker was alive for the last time, in seconds since 1970; None without a claim."""
     try:
-        return (folder / CLAIM).stat().st_mtime
+        return path.stat().st_mtime
     except OSError:
         return None
 
 
-def revoke(folder: Path) -> None:
-    """Takes the folder from whoever had it, for a worker that is yet to start."""
-    write_json(folder / CLAIM, asdict(_this_process(threads=0, device="", processor="")))
+def revoke(path: Path) -> None:
+    """Takes the work from whoever had it, for a worker that is yet to start."""
+    write_json(path, asdict(_this_process(threads=0, device="", processor="")))
 
 
 def _this_process(*, threads: int, device: str, processor: str) -> Worker:

@@ -106,7 +106,7 @@ def _hide_passwords() -> None:
         option, equals, value = argument.partition("=")
         if option in HIDDEN:
             value = value if equals else next(arguments, "")
-            if "@" in value:
+            if "@" in value or "password=" in value:
                 found[HIDDEN[option]] = value
                 continue
             argument = f"{option}={value}"

@@ -49,4 +49,4 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
 
 def without_password(text: str) -> str:
     """``text`` without the user and password of any address in it."""
-    return re.sub(r"//[^/@\s]*@", "//", text)
+    return re.sub(r"password=[^&\s]*", "password=...", re.sub(r"//[^/@\s]*@", "//", text))

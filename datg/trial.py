@@ -12,7 +12,7 @@ import torch
 
 from datg.backbones import BACKBONES
 from datg.checkpoint import load_checkpoint, save_checkpoint
-from datg.claim import Claim
+from datg.claim import CLAIM, Claim
 from datg.data.catalog import Dataset
 from datg.data.class_table import ClassTable
 from datg.data.import_settings import PARTS
@@ -202,7 +202,7 @@ class _Run:
     ) -> None:
         self.config, self.data, self.folder, self.stop = config, data, folder, stop
         self.history: list[Progress] = []
-        self.claim = None if folder is None else Claim(folder, device)
+        self.claim = None if folder is None else Claim(folder / CLAIM, device)
         clusters = partition(config, data.base, device)
         self.training = make_training(config, data, device, clusters)
         base = self.training.batch.sampler.classes
@@ -228,6 +228,8 @@ class _Run:
             self.training.restore(state)
             self.history = [Progress(**entry) for entry in info["history"]]
             self.seconds_before = info["seconds"]
+        assert self.claim is not None
+        self.claim.check()
         write_yaml(folder / CONFIG, self.config.values())
         if clusters is not None:
             write_json(folder / CLUSTERS, clusters.describe())

@@ -20,6 +20,7 @@ def status(
     verbose: Verbose = False,
 ) -> None:
     """Tells how a search stands."""
+    from datg.errors import DatgError
     from datg.search.folder import find_folder, folders_in
     from datg.search.status import read_status
     from datg.search.status_lines import lines_of, one_line
@@ -28,11 +29,17 @@ def status(
         found = read_status(find_folder(output, search))
         print(json.dumps(found.as_json()) if as_json else "\n".join(lines_of(found)))
         return
-    every = [read_status(find_folder(output, name)) for name in sorted(folders_in(output))]
+    every, lines = [], []
+    for name in sorted(folders_in(output)):
+        try:
+            every.append(read_status(find_folder(output, name)))
+            lines.append(one_line(every[-1]))
+        except DatgError as error:  # one of them must not hide the others
+            lines.append(f"{name}: {error}")
     if as_json:
         print(json.dumps([found.as_json() for found in every]))
     else:
-        print("\n".join(map(one_line, every)) if every else f"there is no search in {output}")
+        print("\n".join(lines) if lines else f"there is no search in {output}")
 
 
 if __name__ == "__main__":

@@ -20,10 +20,10 @@ from datg.search.export import write_export
 from datg.search.folder import DriverLock, SearchFolder, find_folder, new_folder
 from datg.search.local_ray import prepare_environment
 from datg.search.request import Request, Resources
-from datg.search.results import read_records
+from datg.search.results import folder_records, read_records
 from datg.search.resume import agree, end_what_was_running, wanted_settings
 from datg.search.settings import SearchSettings, explain, resolve_settings
-from datg.search.study import open_study, sqlite_url
+from datg.search.study import holds_nothing, open_study, sqlite_url
 from datg.space_file import add_space_file, read_space_file, space_file_of
 from datg.stop import StopRequest
 from datg.trial_config import PRESETS
@@ -65,7 +65,9 @@ class Prepared:
     evaluations: "Evaluations | None" = None
 
     def records(self) -> list[TrialRecord]:
-        """The trials so far."""
+        """The trials so far; from their folders where the study cannot be reached."""
+        if self.driver.out_of_reach:
+            return folder_records(self.folder, self.settings)
         return read_records(self.folder, self.settings, self.study)
 
 
@@ -170,8 +172,8 @@ def _take_up(
     request: Request, folder: SearchFolder, saved: SearchSettings, wanted: SearchSettings
 ) -> tuple[optuna.Study, SearchSettings, list[str]]:
     """Opens the study, accepts or refuses what has changed, and mends what is damaged."""
-    untouched = not any((folder.path / "trials").glob("*"))  # its first driver died before the first trial
-    if untouched:
+    untouched = not any((folder.path / "trials").glob("*"))  # its first driver may have died before the first trial
+    if untouched and request.study_storage is None and holds_nothing(folder.study, wanted.study):
         folder.study.unlink(missing_ok=True)
     study = _study(request, folder, wanted, create=untouched)
     asked = bool(request.settings or request.space_file or request.dataset or set(request.flags) - {"search.trials"})
@@ -179,6 +181,7 @@ def _take_up(
     remarks = [f"changed: {line}" for line in differences]
     if any(not line.startswith("version of ") for line in differences):
         remarks += [f"trial {number} was running and is given up" for number in end_what_was_running(study)]
+        shutil.rmtree(folder.embedding, ignore_errors=True)  # of another configuration or other data
     settings.save(folder)
     settings.remember(study)
     return study, settings, remarks + mend(folder, study)
@@ -226,8 +229,10 @@ def conduct(prepared: Prepared) -> int:
             )
         finally:
             shut_down()
-    if prepared.stop.requested and not prepared.driver.all_done:
+    if prepared.driver.out_of_reach or (prepared.stop.requested and not prepared.driver.all_done):
         return prepared.stop.exit_code
+    if len(prepared.driver.ended) < prepared.settings.trials:
+        return UNFINISHED
     records = prepared.records()
     best = [record for record in ranked(records) if record.state == "done"]
     if not best:

@@ -25,6 +25,8 @@ def mend(folder: SearchFolder, study: optuna.Study) -> list[str]:
     Raises:
         OSError: something cannot be read or replaced.
     """
+    for half_written in folder.path.glob("**/.*.????????"):  # by a process that was killed
+        half_written.unlink(missing_ok=True)
     lines = _mend_running(folder.embedding, "the network for clustering", heard=False)
     for trial in study.get_trials(deepcopy=False):
         place, heard = folder.trial(trial.number), bool(trial.user_attrs.get(HEARD, {}).get("step"))

@@ -52,8 +52,8 @@ def check_room(output: Path, needed: int, budget: int | None) -> None:
             )
         return
     place = next(path for path in (output.absolute(), *output.absolute().parents) if path.exists())
-    free = shutil.disk_usage(place).free
-    if free < needed:
+    total, _, free = shutil.disk_usage(place)
+    if total and free < needed:  # what is no disk has no size
         raise ConfigError(
             f"`--output` {output} has {shown_size(free)} free and this search needs up to {shown_size(needed)}; free space, "
             "choose another folder, or lower --trials."
@@ -89,11 +89,11 @@ class DiskWatch:
 def dispensable(driver: SearchDriver) -> list[Path]:
     """Files of ended trials in the order in which they can be done without.
 
-    First where training stood, then best weights of evaluated trials, the worst by validation first; those of the best trial
-    stay. Configurations, progress and evaluations always stay: any trial can be made again from them.
+    First where training stood, then best weights of evaluated trials: of those that cannot be exported, then of the worst by
+    validation; the best one keeps its own. Configurations, progress and evaluations always stay: any trial can be made again
+    from them.
     """
-    best = driver.situation.best
-    folders = [driver.folder.trial(number) for number in driver.ended_from_worst() if best is None or number != best[0]]
+    folders = [driver.folder.trial(number) for number in driver.ended_from_worst()[:-1]]
     last = [folder / LAST for folder in folders if not (folder / BEST).exists() or (folder / EVALUATION).exists()]
     weights = [folder / BEST for folder in folders if (folder / EVALUATION).exists()]
     return [path for path in [*last, *weights] if path.exists()]

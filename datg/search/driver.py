@@ -14,7 +14,7 @@ import optuna
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from datg.claim import revoke
+from datg.claim import CLAIM, revoke
 from datg.errors import ConfigError
 from datg.files import write_yaml
 from datg.partition import lacks_embedding, vanilla_of, with_embedding
@@ -99,6 +99,7 @@ class SearchDriver:
         self._bounds = {} if settings.grid else bounds_of(self.config, base_classes)
         self._running: dict[int, _Running] = {}
         self.situation = Situation(settings.trials)
+        self.out_of_reach = False  # whether the study failed to be written or read
         self._take_up()
 
     def _take_up(self) -> None:
@@ -130,9 +131,10 @@ class SearchDriver:
         return [trial.number for trial in self.study.get_trials(deepcopy=False) if trial.state.is_finished()]
 
     def ended_from_worst(self) -> list[int]:
-        """Numbers of the trials that have ended, the worst validation first."""
+        """Numbers of the trials that have ended, the worst validation first, and those that can be exported last."""
         trials = [trial for trial in self.study.get_trials(deepcopy=False) if trial.state.is_finished()]
-        return [t.number for t in sorted(trials, key=lambda t: (t.user_attrs.get(HEARD) or {}).get("objective") or 0.0)]
+        scores = {t.number: (t.user_attrs.get(HEARD) or {}).get("objective") or 0.0 for t in trials}
+        return [t.number for t in sorted(trials, key=lambda t: (outcome_of(t) in SUCCESSES, scores[t.number]))]
 
     @property
     def all_done(self) -> bool:
@@ -186,7 +188,7 @@ class SearchDriver:
         except ConfigError as error:
             self.finish(trial.number, "error", str(error))
             return False
-        revoke(self.folder.trial(trial.number))  # who worked on it before does so no more
+        revoke(self.folder.trial(trial.number) / CLAIM)  # who worked on it before does so no more
         write_yaml(self.folder.trial(trial.number) / CONFIG, config.values())
         self.situation.running[trial.number] = 0.0
         return True
@@ -251,9 +253,13 @@ class SearchDriver:
                 or process broke every time); a trial that :meth:`report` pruned is pruned whatever it says.
             error: one line.
         """
-        running = self._running.pop(number, None)
+        running = self._running.get(number)
         if running is None:
             return
+        history = read_progress(self.folder.trial(number))
+        if history:
+            self.report(number, history[-1])  # it may not have been heard
+        del self._running[number]
         if running.heard.prune:
             outcome, error = "pruned", ""
         trial = running.trial
@@ -277,10 +283,12 @@ class SearchDriver:
         self.situation.outcomes[outcome] += 1
         self.situation.ended_here.append(outcome)
 
-    def release(self, number: int) -> None:
-        """A trial was interrupted: in the study it goes on running, for the next driver to take up."""
-        self._running.pop(number, None)
+    def release(self, number: int, *, again: bool = False) -> None:
+        """A trial was interrupted: in the study it goes on running, for the next driver to take up, or ``again`` for this one."""
+        running = self._running.pop(number, None)
         self.situation.running.pop(number, None)
+        if again and running is not None:
+            self._to_resume.append(self.study._storage.get_trial(running.trial._trial_id))
 
     def _note_best(self, number: int, objective: float | None, ci95: float) -> None:
         best = self.situation.best

@@ -18,9 +18,12 @@ SECONDS_BETWEEN_LOOKS = 2.0
 class Watchdog:
     """Looks at the claims of running trials and evaluations."""
 
-    def __init__(self, timeout: float | None, folders: Callable[[], Iterable[Path]]) -> None:
-        """``timeout`` is in seconds without a finished iteration or block of tasks; None never kills."""
-        self._timeout, self._folders = timeout, folders
+    def __init__(self, timeout: float | None, claims: Callable[[], Iterable[Path]]) -> None:
+        """``timeout`` is in seconds without a finished iteration or block of tasks; None never kills.
+
+        ``claims`` gives the files of those that compute now.
+        """
+        self._timeout, self._claims = timeout, claims
         self._looked = time.monotonic()
         self._killed: set[str] = set()
 
@@ -29,26 +32,29 @@ class Watchdog:
         if self._timeout is None or time.monotonic() - self._looked < SECONDS_BETWEEN_LOOKS:
             return
         self._looked = time.monotonic()
-        for folder in self._folders():
-            worker, signed = read_claim(folder), last_sign(folder)
+        for claim in self._claims():
+            worker, signed = read_claim(claim), last_sign(claim)
             if worker is None or signed is None or not worker.works or worker.token in self._killed:
                 continue
             if time.time() - signed > self._timeout:
                 self._killed.add(worker.token)
-                _kill_there(worker)
+                _kill_there(worker, claim)
 
 
-def _kill_there(worker: Worker) -> None:
+def _kill_there(worker: Worker, claim: Path) -> None:
     """Kills a process on its machine, if Ray still has that."""
     for node in ray.nodes():
         if node["Alive"] and node["NodeManagerHostname"] == worker.host:
             there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=True)
-            _kill.options(scheduling_strategy=there).remote(worker.host, worker.pid)
+            _kill.options(scheduling_strategy=there).remote(worker, claim)
             return
 
 
 @ray.remote(num_cpus=0)
-def _kill(host: str, pid: int) -> None:
-    if os.uname().nodename == host and pid != os.getpid() and b"ray::" in Path(f"/proc/{pid}/cmdline").read_bytes():
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+def _kill(worker: Worker, claim: Path) -> None:
+    """Unless the process does something else by now."""
+    with contextlib.suppress(OSError):
+        name = Path(f"/proc/{worker.pid}/cmdline").read_bytes()
+        busy = b"ray::" in name and b"IDLE" not in name and worker.pid != os.getpid()
+        if busy and os.uname().nodename == worker.host and read_claim(claim) == worker:
+            os.kill(worker.pid, signal.SIGKILL)

@@ -24,9 +24,9 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from datg.claim import revoke
+from datg.claim import CLAIM, EVALUATOR, revoke
 from datg.data.catalog import Dataset
-from datg.errors import ConfigError, StateError
+from datg.errors import ConfigError, StateError, without_password
 from datg.final_evaluation import EVALUATION
 from datg.memory import ENVIRONMENT
 from datg.records import lacks_evaluation
@@ -36,7 +36,7 @@ from datg.search.hangs import Watchdog
 from datg.search.local_ray import without_api_server
 from datg.search.request import Resources
 from datg.search.study import is_storage_failure
-from datg.search.worker import CAUSE, Share, evaluate, lacks_room, reason_of, train, train_apart
+from datg.search.worker import CAUSE, Share, evaluate, lacks_room, one_line, reason_of, train, train_apart
 from datg.stop import HOPELESS, StopRequest, raise_on_signals
 from datg.trial import BEST, Progress, read_progress
 
@@ -162,8 +162,11 @@ def run_search(
     evaluations = Evaluations(driver, data, granted, stop)
 
     def watched() -> list[Path]:
-        numbers = [*driver.situation.running, *evaluations.running]
-        return [*map(driver.folder.trial, numbers), driver.folder.embedding]
+        with keeper.guard():
+            evaluations.collect(0)
+        found = [driver.folder.trial(number) / CLAIM for number in driver.situation.running]
+        found += [driver.folder.trial(number) / EVALUATOR for number in evaluations.running]
+        return found + ([driver.folder.embedding / CLAIM] if driver.situation.preparing else [])
 
     keeper = _Keeper(driver, stop, Watchdog(granted.trial_timeout, watched), disk)
     try:
@@ -239,7 +242,8 @@ class _Keeper(_Unsaved, tune.Stopper):
         """Whether a stop has been requested; the first time, running trials are told."""
         self._sign()
         self._watchdog.look()
-        self._disk.look(self._driver, self.stop)
+        with self.guard():
+            self._disk.look(self._driver, self.stop)
         if self._driver.hopeless:
             self.stop.ask(f"the last {IN_A_ROW} trials failed", HOPELESS)
         if self.stop.requested and self._patience is None:
@@ -264,8 +268,10 @@ class _Keeper(_Unsaved, tune.Stopper):
             if not is_storage_failure(error):
                 raise
             cause = error.__cause__ or error
-            reason = str(getattr(cause, "orig", None) or cause).splitlines()[0]
-            self.stop.ask(f"the study cannot be written ({reason})")
+            self._driver.out_of_reach = True
+            self.stop.ask(
+                f"the study cannot be written ({without_password(one_line(getattr(cause, 'orig', None) or cause))})"
+            )
 
 
 class _StudySearcher(_Unsaved, Searcher):
@@ -299,7 +305,7 @@ class _StudySearcher(_Unsaved, Searcher):
             self._keeper.stop.ask(cause)
         with self._keeper.guard():
             if outcome in ("blocked", "interrupted"):
-                self._driver.release(number)
+                self._driver.release(number, again=not self._keeper.stop.requested)
             else:
                 self._driver.finish(number, outcome, cause)
                 self._on_end(number)
@@ -386,7 +392,7 @@ class Evaluations:
         """Starts the evaluation of a trial that has best weights and no evaluation yet."""
         folder, share = self._driver.folder.trial(number), self._granted.share
         if lacks_evaluation(folder):
-            revoke(folder)
+            revoke(folder / EVALUATOR)
             task = evaluate.options(num_cpus=share.cpus, num_gpus=share.gpus, max_retries=self._granted.max_failures)
             self._waiting[task.remote(self._data, folder, share)] = number
         elif (folder / EVALUATION).exists():
@@ -418,4 +424,4 @@ class Evaluations:
             return
         if isinstance(cause, StateError):
             self.damaged.add(number)
-        self.errors[number] = str(cause).strip().splitlines()[-1]
+        self.errors[number] = one_line(cause)

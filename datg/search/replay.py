@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from datg.checkpoint import load_checkpoint
-from datg.claim import read_claim
+from datg.claim import CLAIM, read_claim
 from datg.data.catalog import open_dataset, with_test_dataset
 from datg.errors import ConfigError, TrialDiverged
 from datg.search.export import config_of
@@ -89,7 +89,7 @@ def _listed(numbers: list[int]) -> str:
 
 def _surroundings(place: Path) -> tuple[list[str], str]:
     """Sets this process up as the trial's worker was; what cannot be equal, and the device."""
-    worker = read_claim(place)
+    worker = read_claim(place / CLAIM)
     if worker is None or not worker.works:
         return [
             f"{place} does not tell how many threads the trial had; differences in the last bits may come from that"
@@ -120,6 +120,8 @@ def _differences(before: list[Progress], again: list[Progress]) -> list[str]:
 def _weights(before: Path, again: Path) -> list[str]:
     if not before.exists():
         return []  # dropped for want of room
+    if not again.exists():
+        return ["no weights came out"]
     old, new = load_checkpoint(before)[0], load_checkpoint(again)[0]
     other = [name for name in old if name not in new or not torch.equal(old[name], new[name])]
     return [f"best weights: {len(other)} of {len(old)} tensors differ, {other[0]} among them"] if other else []

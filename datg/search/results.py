@@ -6,13 +6,16 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from datg.config import flatten
 from datg.errors import ConfigError
-from datg.records import DONE, FAILED, PRUNED, RUNNING, TrialRecord, ranked, read_record
-from datg.search.driver import outcome_of
+from datg.files import read_yaml
+from datg.records import DONE, FAILED, PRUNED, RUNNING, Note, TrialRecord, ranked, read_note, read_record
+from datg.search.driver import FAILURES, SUCCESSES, outcome_of
 from datg.search.folder import SearchFolder, find_folder
 from datg.search.settings import SearchSettings
 from datg.search.study import open_study, sqlite_url
 from datg.tracking.view import Parent
+from datg.trial import CONFIG
 from datg.trial_config import TrialConfig
 
 _STATES = {
@@ -47,6 +50,27 @@ def read_records(folder: SearchFolder, settings: SearchSettings, study: optuna.S
     tags = context_tags(settings.trial_config, folder.name)
     trials = study.get_trials(deepcopy=False)
     return [_record(folder, settings, trial, tags) for trial in trials if trial.state in _STATES]
+
+
+def folder_records(folder: SearchFolder, settings: SearchSettings) -> list[TrialRecord]:
+    """The trials begun so far, from their folders alone."""
+    numbers = sorted(int(path.name) for path in (folder.path / "trials").glob("*") if path.name.isdigit())
+    return [_folder_record(number, folder.trial(number), settings) for number in numbers]
+
+
+def _folder_record(number: int, place: Path, settings: SearchSettings) -> TrialRecord:
+    note = read_note(place) or Note("")
+    outcome = note.outcome
+    state = RUNNING if not outcome else DONE if outcome in SUCCESSES else FAILED if outcome in FAILURES else PRUNED
+    return read_record(number, state, outcome, place, searched=_searched(place, settings), tags={}, error=note.error)
+
+
+def _searched(place: Path, settings: SearchSettings) -> dict[str, Any]:
+    try:
+        values = flatten(read_yaml(place / CONFIG))
+    except ConfigError:
+        return {}
+    return {key: values.get(key) for key in settings.space}
 
 
 def context_tags(config: TrialConfig, search: str) -> dict[str, str]:

@@ -4,21 +4,16 @@ import os
 import socket
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from datg.claim import last_sign, read_claim
-from datg.config import flatten
-from datg.errors import ConfigError
-from datg.files import read_yaml
-from datg.records import DONE, FAILED, PRUNED, RUNNING, Note, TrialRecord, ranked, read_note, read_record
-from datg.search.driver import FAILURES, SUCCESSES
+from datg.claim import CLAIM, last_sign, read_claim
+from datg.records import RUNNING, TrialRecord, ranked
 from datg.search.folder import SearchFolder, read_driver
+from datg.search.results import folder_records
 from datg.search.settings import SearchSettings
 from datg.search.telling import causes, how_to_resume
 from datg.sizes import bytes_in
 from datg.tracking.view import Unsent, count_unsent, read_sent
-from datg.trial import CONFIG
 
 SILENT_SECONDS = 60.0  # without a sign of life a driver on another machine counts as dead
 
@@ -88,34 +83,13 @@ def read_status(folder: SearchFolder) -> Status:
     )
 
 
-def folder_records(folder: SearchFolder, settings: SearchSettings) -> list[TrialRecord]:
-    """The trials begun so far, from their folders alone."""
-    numbers = sorted(int(path.name) for path in (folder.path / "trials").glob("*") if path.name.isdigit())
-    return [_record(number, folder.trial(number), settings) for number in numbers]
-
-
-def _record(number: int, place: Path, settings: SearchSettings) -> TrialRecord:
-    note = read_note(place) or Note("")
-    outcome = note.outcome
-    state = RUNNING if not outcome else DONE if outcome in SUCCESSES else FAILED if outcome in FAILURES else PRUNED
-    return read_record(number, state, outcome, place, searched=_searched(place, settings), tags={}, error=note.error)
-
-
-def _searched(place: Path, settings: SearchSettings) -> dict[str, Any]:
-    try:
-        values = flatten(read_yaml(place / CONFIG))
-    except ConfigError:
-        return {}
-    return {key: values.get(key) for key in settings.space}
-
-
 def _best(record: TrialRecord) -> dict[str, Any]:
     assert record.last is not None
     return {"trial": record.number, "validation": record.objective, "ci95": record.last.objective_ci95}
 
 
 def _running(record: TrialRecord, settings: SearchSettings) -> dict[str, Any]:
-    worker, signed = read_claim(record.folder), last_sign(record.folder)
+    worker, signed = read_claim(record.folder / CLAIM), last_sign(record.folder / CLAIM)
     where = f"process {worker.pid} on {worker.host}" if worker is not None and worker.works else "nowhere yet"
     iterations = settings.trial_config.training.iterations
     return {
@@ -134,7 +108,7 @@ def _driver(folder: SearchFolder) -> str:
     here = found.get("host") == socket.gethostname()
     if here and not _alive(found.get("pid")):
         return ""
-    if not here and time.time() - folder.driver.stat().st_mtime > SILENT_SECONDS:
+    if not here and time.time() - (last_sign(folder.driver) or 0.0) > SILENT_SECONDS:
         return ""
     return f"process {found.get('pid')} on {found.get('host')}"
 

@@ -134,6 +134,22 @@ def open_study(url: str, name: str, *, create: bool = False, pruner: str = "none
     return study
 
 
+def holds_nothing(file: Path, name: str) -> bool:
+    """Whether no trial of the study ``name`` in ``file`` has ended: its first driver died before, perhaps while it made it.
+
+    Raises:
+        StateError: the file is a database that is damaged.
+    """
+    if not file.exists() or file.stat().st_size == 0:
+        return True
+    _check_sqlite(file)
+    try:
+        trials = open_study(sqlite_url(file), name).get_trials(deepcopy=False)
+    except StateError:
+        return True  # whole, but without the study
+    return not any(trial.state.is_finished() for trial in trials)
+
+
 def only_settings(url: str) -> dict[str, Any] | None:
     """What a search was asked for, as its study remembers it: if there is one study in the storage, and it does."""
     with _translated(url):
@@ -167,7 +183,7 @@ def _check_sqlite(file: Path) -> None:
 @contextlib.contextmanager
 def _translated(url: str) -> Iterator[None]:
     """Turns what a storage throws into one sentence without the URL's password."""
-    where = url.rpartition("@")[2].removeprefix("sqlite:///")
+    where = without_password(url).removeprefix("sqlite:///")
     try:
         yield
     except ImportError as error:

@@ -29,7 +29,7 @@ def sync_search(output: Path, search: str, *, storage: str | None, root: Path | 
         try:
             view.finish("FINISHED" if done else "KILLED")
         except Exception as error:  # whatever MLflow, its database or the network throw
-            lacking = count_unsent(records, read_sent(folder.mlflow))
+            lacking = count_unsent(records, read_sent(folder.mlflow)) or "what it lacked"
             reason = without_password((str(error).strip() or type(error).__name__).splitlines()[0])
             out.print(f"MLflow at {without_password(store)} does not take the results ({reason}); it lacks {lacking}.")
             return RESUMABLE

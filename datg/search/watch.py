@@ -44,7 +44,7 @@ def watch(
                 code = conduct(prepared)
         finally:
             unsent = view.close(status=STATUS.get(code, "FAILED"), hurry=lambda: prepared.stop.requested)
-    if prepared.stop.requested and code == 0:
+    if prepared.stop.requested and code == 0 and unsent is not None:
         code = prepared.stop.exit_code  # a signal came while the rest was being sent
     table = rows(prepared)
     if as_json:

@@ -13,15 +13,15 @@ import torch
 from ray import tune
 from safetensors import SafetensorError
 
-from datg.claim import Claim
+from datg.claim import EVALUATOR, Claim
 from datg.data.catalog import Dataset
-from datg.errors import DatgError, TrialDiverged, TrialTaken
+from datg.errors import DatgError, StateError, TrialDiverged, TrialTaken
 from datg.files import read_yaml, write_text
 from datg.final_evaluation import EVALUATION, evaluate_best
-from datg.trial import BEST, CONFIG, Progress, TrialData, run_trial
+from datg.trial import BEST, CONFIG, LAST, Progress, TrialData, run_trial
 from datg.trial_config import TrialConfig
 
-CAUSE = "error.txt"
+CAUSE, REFUSED = "error.txt", "refused.safetensors"
 SECONDS_BETWEEN_LOOKS = 1.0
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -71,6 +71,11 @@ def train(tune_config: dict[str, Any], data: Any, share: Share) -> None:
         end("diverged", str(error))
     except TrialTaken as error:
         end("interrupted", str(error))
+    except StateError as error:  # a checkpoint that cannot be read: put aside, the next try begins anew
+        if (folder / LAST).exists():
+            (folder / LAST).replace(folder / REFUSED)
+        write_text(folder / CAUSE, one_line(error))
+        raise
     except DatgError as error:  # would be the same on the next try
         end("error", str(error))
     except Exception as error:
@@ -104,14 +109,14 @@ def train_apart(dataset: Dataset, config: TrialConfig, folder: Path, stop: Path,
 def evaluate(dataset: Dataset, folder: Path, share: Share) -> None:
     """The final evaluation of a trial."""
     device = set_up(share)
-    claim = Claim(folder, device)
-    evaluate_best(
-        folder / BEST,
-        dataset.part("novel"),
-        device=str(device),
-        progress=lambda done: claim.sign(),
-        save_to=folder / EVALUATION,
-    )
+    claim = Claim(folder / EVALUATOR, device)
+
+    def progress(done: int) -> None:
+        claim.sign()
+        claim.check()
+
+    novel = dataset.part("novel")
+    evaluate_best(folder / BEST, novel, device=str(device), progress=progress, save_to=folder / EVALUATION)
 
 
 def set_up(share: Share) -> torch.device:
@@ -151,4 +156,4 @@ def reason_of(error: BaseException) -> str:
 
 def one_line(error: BaseException) -> str:
     """Type and message."""
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+    return f"{type(error).__name__}: {str(error).strip()}".splitlines()[0]

@@ -52,7 +52,8 @@ def how_to_look(uri: str) -> str:
     """The command, or the address, that shows a tracking store."""
     if uri == tracking_uri(None) and "MLFLOW_TRACKING_URI" not in os.environ:
         return "mlflow ui"
-    return uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {without_password(uri)}"
+    shown = without_password(uri)
+    return shown if uri.startswith("http") else f"mlflow ui --backend-store-uri {shown}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import optuna
 
-from datg.claim import read_claim
+from datg.claim import CLAIM, read_claim
 from datg.records import OUTCOME
 from datg.search.folder import SearchFolder
 from datg.search.settings import SearchSettings
@@ -96,7 +96,7 @@ def validations(place: Place) -> dict[int, list]:
 
 def worker_of(place: Place, number: int) -> int | None:
     """The process that computes a trial now."""
-    claim = read_claim(place.folder.trial(number))
+    claim = read_claim(place.folder.trial(number) / CLAIM)
     alive = claim is not None and claim.works and Path(f"/proc/{claim.pid}").exists()
     return claim.pid if alive and not (place.folder.trial(number) / OUTCOME).exists() else None
 

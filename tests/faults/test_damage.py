@@ -231,6 +231,21 @@ def test_a_search_that_died_before_its_first_trial_begins(resume, searches, glyp
     assert results_of(prepared.folder) == searches[1]
 
 
+def test_a_search_that_has_lost_its_trials_does_not_begin_anew(resume):
+    def hurt(folder):
+        shutil.rmtree(folder.path / "trials")
+
+    prepared = resume(hurt)
+    assert prepared.study.trials[0].state.name == "COMPLETE"
+    assert "trial 0 cannot be evaluated without it" in "\n".join(prepared.remarks)
+
+
+def test_what_a_killed_process_left_half_written_is_removed(resume):
+    half = ("trials/0/.last.safetensors.0123abcd", "trials/1/.best.safetensors.89efabcd")
+    prepared = resume(lambda folder: [(folder.path / name).touch() for name in half])
+    assert not any((prepared.folder.path / name).exists() for name in half)
+
+
 def test_a_folder_of_somebody_else_is_not_opened(resume, tmp_path):
     path = tmp_path / "runs" / "search"
     path.chmod(0o775)

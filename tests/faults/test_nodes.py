@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from datg.claim import read_claim
+from datg.claim import CLAIM, read_claim
 from datg.records import OUTCOME
 from datg.search.folder import SearchFolder
 from tests.faults.searches import ROOT, SMALL, Place, check_mlflow, check_whole, steps, until
@@ -124,13 +124,15 @@ def test_a_host_that_is_cut_off_and_comes_back_does_no_harm(data_root):
         trials = hosts.shared / "runs"
 
         def works_on(name):
-            claims = {path: read_claim(path) for path in trials.glob("*/trials/*") if not (path / OUTCOME).exists()}
+            claims = {
+                path: read_claim(path / CLAIM) for path in trials.glob("*/trials/*") if not (path / OUTCOME).exists()
+            }
             return [path for path, claim in claims.items() if claim and claim.works and claim.host == name]
 
         victim = until(lambda: works_on("first"))[0]
         until(lambda: (victim / "last.safetensors").exists())
         hosts.cut("first")
-        until(lambda: (c := read_claim(victim)) and c.host != "first", timeout=90)
+        until(lambda: (c := read_claim(victim / CLAIM)) and c.host != "first", timeout=90)
         time.sleep(5)
         hosts.mend("first")
         time.sleep(5)
@@ -141,6 +143,6 @@ def test_a_host_that_is_cut_off_and_comes_back_does_no_harm(data_root):
         outcomes = check_whole(folder, 4, steps=list(range(20, 401, 20)))
         assert outcomes["finished"] + outcomes["collapsed"] == 4
         check_mlflow(place.tracking, folder)
-        assert {read_claim(Path(path)).host for path in trials.glob("*/trials/*")} >= {"second"}
+        assert {read_claim(Path(path) / CLAIM).host for path in trials.glob("*/trials/*")} >= {"second"}
     finally:
         hosts.close()

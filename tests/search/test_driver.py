@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import asdict
 
 import pytest
 from optuna.trial import TrialState
@@ -14,7 +15,7 @@ from datg.search.folder import DriverLock, find_folder, new_folder
 from datg.search.results import read_records
 from datg.search.settings import SearchSettings
 from datg.search.study import open_study, sqlite_url
-from datg.trial import Progress
+from datg.trial import PROGRESS, Progress, progress_lines
 from datg.trial_config import TrialConfig
 from tests.search.conftest import settings_for
 
@@ -202,3 +203,53 @@ def test_a_missing_study_is_not_begun_anew_in_silence(folder, settings):
     folder.study.unlink()
     with pytest.raises(StateError, match="study.db is missing"):
         open_study(sqlite_url(folder.study), folder.name)
+
+
+def write_progress(driver, number, entries):
+    lines = progress_lines([asdict(entry) for entry in entries])
+    (driver.folder.trial(number) / PROGRESS).write_text(lines)
+
+
+def test_what_was_not_heard_is_heard_before_an_end_is_told(folder, glyphs, data_root):
+    settings = settings_for(glyphs, data_root, search__pruner="none")
+    driver = start(folder, settings)
+    number = driver.next_trial()
+    history = [progress_of(iteration, iteration / 100) for iteration in (10, 20, 30, 40)]
+    driver.report(number, history[0])
+    write_progress(driver, number, history)
+    driver.finish(number, "finished")
+    trial = driver.study.trials[number]
+    assert trial.value == 0.4 and trial.intermediate_values == {1: 0.1, 2: 0.2, 3: 0.3, 4: 0.4}
+
+
+def test_reports_that_a_dead_driver_missed_are_made_up_for(folder, settings):
+    driver = start(folder, settings)
+    number = driver.next_trial()
+    driver.report(number, progress_of(10, 0.1))
+    write_progress(driver, number, [progress_of(iteration, iteration / 100) for iteration in (10, 20, 30)])
+    again = start(folder, settings)
+    assert again.next_trial() == number
+    again.report(number, progress_of(30, 0.3))
+    assert again.study.trials[number].intermediate_values == {1: 0.1, 2: 0.2, 3: 0.3}
+
+
+def test_a_trial_that_was_let_go_is_handed_out_again(folder, settings):
+    driver = start(folder, settings)
+    first, second = driver.next_trial(), driver.next_trial()
+    driver.release(first, again=True)
+    driver.release(second)
+    assert driver.next_trial() == first
+    assert driver.next_trial() == second + 1, "the other one is left to the next driver"
+    assert [start(folder, settings).next_trial() for _ in range(1)] == [first]
+
+
+def test_ten_failures_in_a_row_are_hopeless(folder, glyphs, data_root):
+    driver = start(folder, settings_for(glyphs, data_root, search__trials=30))
+    for outcome in ["finished", *["failed", "error", "diverged"] * 3]:
+        number = driver.next_trial()
+        driver.report(number, progress_of(10, 0.3))
+        driver.finish(number, outcome)
+        assert not driver.hopeless
+    number = driver.next_trial()
+    driver.finish(number, "failed")
+    assert driver.hopeless and not start(folder, driver.settings).hopeless, "a new driver tries again"

@@ -4,7 +4,7 @@ import json
 import os
 import socket
 
-from datg.claim import Claim
+from datg.claim import CLAIM, Claim
 from datg.records import DONE, FAILED, TrialRecord
 from datg.search.driver import HEARD
 from datg.search.status import folder_records, read_status
@@ -38,7 +38,7 @@ def test_a_status_needs_the_folder_alone(glyphs, data_root, folder):
     best = max(trial.user_attrs[HEARD]["objective"] for trial in driver.study.trials if HEARD in trial.user_attrs)
     folder.study.unlink()
     running = sorted(driver.situation.running)
-    Claim(folder.trial(running[0]), "cpu")
+    Claim(folder.trial(running[0]) / CLAIM, "cpu")
     status = read_status(folder)
     assert [trial["trial"] for trial in status.running] == running
     assert status.running[0]["where"] == f"process {os.getpid()} on {socket.gethostname()}"
