@@ -178,7 +178,7 @@ def test_every_file_is_listed_here(searches):
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize(
-    "damage", [truncate, remove, *(pytest.param(damage, marks=pytest.mark.slow) for damage in (empty, garble, block))]
+    "damage", [truncate, *(pytest.param(damage, marks=pytest.mark.slow) for damage in (empty, remove, garble, block))]
 )
 def test_a_damaged_file_is_mended_or_named(name, damage, searches, resume, glyphs):
     def hurt(folder):

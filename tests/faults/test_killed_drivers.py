@@ -9,7 +9,7 @@ from datg.records import OUTCOME
 from tests.faults.searches import SMALL, check_mlflow, check_whole, kill, steps, until, validations
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
-KILLS, TRIALS = 20, 20
+KILLS, TRIALS = 20, 14
 LENGTH = steps(120, 10)
 
 

@@ -114,7 +114,7 @@ def test_a_host_that_is_cut_off_and_comes_back_does_no_harm(data_root):
         options = ["--address", hosts.address, "--output", hosts.shared / "runs", "--pruner", "none", "--trials", 4]
         options += ["--tracking-uri", f"sqlite:///{hosts.shared}/mlflow.db", "--data-root", hosts.shared / "data"]
         script = f"cd {hosts.shared} && exec " + " ".join(
-            [sys.executable, str(ROOT / "launchers" / "search.py"), *map(str, [*SMALL, *steps(400, 20), *options])]
+            [sys.executable, str(ROOT / "launchers" / "search.py"), *map(str, [*SMALL, *steps(240, 20), *options])]
         )
         clean = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "MLFLOW_", "DATG_"))}
         with (hosts.shared / "log.txt").open("w") as log:
@@ -140,7 +140,7 @@ def test_a_host_that_is_cut_off_and_comes_back_does_no_harm(data_root):
         hosts.join("first")
         assert process.wait(400) == 0, (hosts.shared / "log.txt").read_text()
         (folder,) = map(SearchFolder, trials.iterdir())
-        outcomes = check_whole(folder, 4, steps=list(range(20, 401, 20)))
+        outcomes = check_whole(folder, 4, steps=list(range(20, 241, 20)))
         assert outcomes["finished"] + outcomes["collapsed"] == 4
         check_mlflow(place.tracking, folder)
         assert {read_claim(Path(path) / CLAIM).host for path in trials.glob("*/trials/*")} >= {"second"}
