@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 import optuna
+import pytest
 
 from datg.claim import CLAIM, read_claim
 from datg.records import OUTCOME
@@ -22,6 +24,17 @@ from datg.trial import read_progress
 ROOT = Path(__file__).parent.parent.parent
 SMALL = ["--dataset", "glyphs", "--set", "backbone.filters=4", "--set", "evaluation.validation_tasks=50"]
 SMALL += ["--final-episodes", "100"]
+
+
+def makes_machines() -> bool:
+    """Whether this process may mount file systems and make namespaces with networks of their own."""
+    trial = ["unshare", "-n", "-m", "-p", "-f", "sh", "-c", "mount -t tmpfs tmpfs /run && ip link set lo up"]
+    return shutil.which("unshare") is not None and subprocess.run(trial, capture_output=True).returncode == 0
+
+
+needs_machines = pytest.mark.skipif(
+    not makes_machines(), reason="mounting and making namespaces needs root and iproute2"
+)
 
 
 def steps(iterations: int, every: int) -> list[str]:

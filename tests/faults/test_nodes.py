@@ -12,7 +12,7 @@ import pytest
 from datg.claim import CLAIM, read_claim
 from datg.records import OUTCOME
 from datg.search.folder import SearchFolder
-from tests.faults.searches import ROOT, SMALL, Place, check_mlflow, check_whole, steps, until
+from tests.faults.searches import ROOT, SMALL, Place, check_mlflow, check_whole, needs_machines, steps, until
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 REMOVALS, SECONDS = 5, 20
@@ -104,7 +104,7 @@ ray.shutdown(); cluster.shutdown()
     assert said["copies"] == 2 and said["there"], "one copy where it was made, one on the new node"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root")
+@needs_machines
 def test_a_host_that_is_cut_off_and_comes_back_does_no_harm(data_root):
     from tests.faults.hosts import QUICK, Hosts
 

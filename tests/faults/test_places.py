@@ -12,10 +12,20 @@ import pytest
 
 from datg.search.folder import SearchFolder
 from tests.faults.sealed import packets_that_tried_to_leave
-from tests.faults.searches import ROOT, SMALL, Place, check_mlflow, check_whole, kill, steps, until, worker_of
+from tests.faults.searches import (
+    ROOT,
+    SMALL,
+    Place,
+    check_mlflow,
+    check_whole,
+    kill,
+    needs_machines,
+    steps,
+    until,
+    worker_of,
+)
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting file systems and making namespaces needs root")
 TINY = [*SMALL, *steps(20, 10), "--trials", 2]
 
 
@@ -36,7 +46,7 @@ def mounted(tmp_path):
         subprocess.run(["umount", "-l", path], check=True)
 
 
-@needs_root
+@needs_machines
 def test_a_disk_that_fills_up_stops_a_search_and_room_lets_it_go_on(place, mounted):
     disk = mounted("disk", "size=20m")
     many = [*SMALL, *steps(20, 10), "--trials", 400, "--output", disk]
@@ -63,7 +73,7 @@ def test_a_disk_that_fills_up_stops_a_search_and_room_lets_it_go_on(place, mount
     assert before > 3 and "stopped" in place.run("status", folder.name, "--output", disk)
 
 
-@needs_root
+@needs_machines
 def test_folders_that_cannot_be_written_are_named_and_home_is_not_needed(place_with, mounted):
     sealed = mounted("sealed", "ro")
     place = place_with("here", HOME=str(sealed))
@@ -111,7 +121,7 @@ def test_four_searches_begin_at_once_on_an_empty_tracking_database(place):
         check_mlflow(place.tracking, SearchFolder(path))
 
 
-@needs_root
+@needs_machines
 @pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
 def test_make_search_needs_no_network_and_tries_none(tmp_path, data_root):
     """In a namespace whose only way out leads nowhere and is counted."""
