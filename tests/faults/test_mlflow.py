@@ -79,7 +79,8 @@ class Scripted:
                 del running[number]
                 self.driver.finish(number, "finished")
             if len(self.reports) == at:
-                threading.Thread(target=do, daemon=True).start()
+                self.meddler = threading.Thread(target=do, daemon=True)
+                self.meddler.start()
         return time.monotonic() - began
 
     def check(self, uri):
@@ -103,30 +104,30 @@ MOODS = ("slow", "500", "401", "away")
 
 def measure(server, proxy, mood, search):
     """Runs a search under a mood; the seconds it took, and the 99th percentile of a report's."""
-    proxy.mood, proxy.slow = mood.removesuffix(" again"), 2.0
+    proxy.mood, proxy.slow = mood, 2.0
     seconds = search.run()
     proxy.mood = "well"
     assert search.view.close(status="FINISHED") is None, search.said
     search.check(server.uri)
-    assert len(search.said) == (0 if mood.startswith("well") or mood == "slow" else 2), search.said
+    assert len(search.said) == (0 if mood in ("well", "slow") else 2), search.said
     return seconds, statistics.quantiles(search.reports, n=100)[98]
 
 
 def test_a_misbehaving_server_costs_nothing_and_gets_all_in_the_end(
     server, proxy, glyphs, data_root, tmp_path, monkeypatch
 ):
-    for attempt in range(3):  # the machine may be busy with something else
-        found = {}
-        for mood in ("first", "well", *MOODS, "well again"):  # the first one imports mlflow
+    seconds, slowest = {}, {}
+    for attempt in range(4):  # the machine may be busy with something else, which only ever adds
+        for mood in ("first", "well", *MOODS):  # the first one imports mlflow
             uri = proxy.uri if mood in MOODS else server.uri
             search = Scripted(tmp_path / f"{mood} {attempt}", glyphs, data_root, uri, monkeypatch)
-            found[mood] = measure(server, proxy, "well" if mood == "first" else mood, search)
-        usual = statistics.mean([found["well"][0], found["well again"][0]])
-        lost = {mood: found[mood][0] / usual - 1 for mood in MOODS}
-        slowest = {mood: report for mood, (_, report) in found.items() if mood != "first"}
+            took, report = measure(server, proxy, "well" if mood == "first" else mood, search)
+            seconds[mood] = min(took, seconds.get(mood, took))
+            slowest[mood] = min(report, slowest.get(mood, report))
+        lost = {mood: seconds[mood] / seconds["well"] - 1 for mood in MOODS}
         print("\nloss of throughput:", {mood: f"{share:+.1%}" for mood, share in lost.items()})
         print("a report takes, 99th percentile:", {mood: f"{1000 * value:.0f} ms" for mood, value in slowest.items()})
-        if max(lost.values()) < 0.05 and max(slowest.values()) < 0.05:
+        if max(lost.values()) < 0.05 and max(slowest[mood] for mood in ("well", *MOODS)) < 0.05:
             return
     pytest.fail(f"{lost} {slowest}")
 
@@ -149,7 +150,7 @@ def test_a_run_and_an_experiment_that_somebody_deletes_come_back(server, glyphs,
                 client.delete_run(run.info.run_id)
 
         search.run(at=80, do=delete)
-        time.sleep(1)
+        search.meddler.join()
         assert search.view.close(status="FINISHED") is None, search.said
         search.check(server.uri)
 
