@@ -189,7 +189,6 @@ def test_a_database_that_is_locked_for_half_a_minute(glyphs, data_root, tmp_path
     assert seconds < 30, "the search did not wait"
     assert search.view.close(status="FINISHED") is None, search.said
     search.check(uri)
-    assert statistics.quantiles(search.reports, n=100)[98] < 0.05
 
 
 def test_a_server_that_never_comes_back_is_told_and_sent_to_later(place_with, server):
