@@ -55,18 +55,21 @@ def test_nodes_are_removed_and_added_and_nothing_is_lost(place_with):
     try:
         address = until(lambda: (place.path / "address").read_text())
         options = ["--address", address, "--gpus-per-trial", 2, "--max-failures", 6, "--pruner", "none"]
-        process = place.start("search", *SMALL, *steps(240, 20), "--trials", 8, *options)
+        trials = 8
+        process = place.start("search", *SMALL, *steps(240, 20), "--trials", trials, *options)
         until(lambda: list(place.path.glob("runs/*/trials/*/worker.json")))
         (place.path / "go").touch()
         place.wait(process, 0, timeout=500)
-        removed = len((place.path / "removed").read_text())
+        while (removed := len((place.path / "removed").read_text())) < REMOVALS:  # a fast machine needs more trials
+            trials += 4
+            place.run("search", "--resume", place.folder.name, "--trials", trials, *options[:6])
     finally:
         (place.path / "end").touch()
         cluster.terminate()
         cluster.wait(30)
-    assert removed == REMOVALS, f"the search ended after {removed} removals"
-    outcomes = check_whole(place.folder, 8, steps=list(range(20, 241, 20)))
-    assert outcomes["finished"] + outcomes["collapsed"] == 8
+    assert removed == REMOVALS
+    outcomes = check_whole(place.folder, trials, steps=list(range(20, 241, 20)))
+    assert outcomes["finished"] + outcomes["collapsed"] == trials
     check_mlflow(place.tracking, place.folder)
 
 
