@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -68,9 +69,16 @@ def test_a_disk_that_fills_up_stops_a_search_and_room_lets_it_go_on(place, mount
     for path in folder.glob("trials/*/*"):
         assert path.suffix != ".json" or json.loads(path.read_text()), f"{path} is half a file"
     (disk / "ballast").unlink()
-    place.run("search", "--resume", folder.name, "--output", disk, "--time-budget", 15, code=75)
-    before = len((folder / "trials" / "0" / "progress.jsonl").read_text().splitlines())
-    assert before > 3 and "stopped" in place.run("status", folder.name, "--output", disk)
+
+    def done():
+        return sum(len(path.read_text().splitlines()) for path in folder.glob("trials/*/progress.jsonl"))
+
+    before = done()
+    process = place.start("search", "--resume", folder.name, "--output", disk)
+    until(lambda: done() > before)
+    process.send_signal(signal.SIGTERM)
+    place.wait(process, 75)
+    assert "stopped" in place.run("status", folder.name, "--output", disk)
 
 
 @needs_machines
