@@ -52,6 +52,8 @@ def _reading(path: Path) -> Iterator[None]:
         raise StateError(
             f"{path} does not exist; give a checkpoint that a trial or launchers/train.py wrote."
         ) from None
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error  # safetensors leaves the name out
     except (SafetensorError, KeyError, ValueError) as error:
         raise StateError(f"{path} is no checkpoint of this package or is damaged ({error}).") from error
 

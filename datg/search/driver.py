@@ -22,7 +22,7 @@ from datg.records import Note, lacks_evaluation, write_note
 from datg.search.folder import SearchFolder
 from datg.search.settings import SearchSettings
 from datg.search.space import bounds_of, configured, fits, paper_setting, suggest
-from datg.search.study import forget_rungs, rungs_of, sampler_for
+from datg.search.study import forget_rungs, forget_suggestion, rungs_of, sampler_for
 from datg.trial import BEST, CONFIG, LAST, Progress, read_progress
 from datg.trial_config import TrialConfig
 
@@ -175,8 +175,11 @@ class SearchDriver:
 
     def _again(self, trial: FrozenTrial) -> optuna.Trial:
         """A trial of an earlier driver; one that died in the middle of suggesting gets the same suggestions."""
-        whole = all(entry.key in trial.params for entry in self.settings.ranges)
-        self.study.sampler = optuna.samplers.RandomSampler() if whole else self._sampler(trial.number)
+        if all(entry.key in trial.params for entry in self.settings.ranges):
+            self.study.sampler = optuna.samplers.RandomSampler()
+        else:
+            forget_suggestion(self.study, trial)
+            self.study.sampler = self._sampler(trial.number)
         return optuna.Trial(self.study, trial._trial_id)
 
     def _start(self, trial: optuna.Trial) -> bool:

@@ -24,6 +24,7 @@ from datg.seeding import derive_seed
 SQLITE_TIMEOUT = 60  # seconds to wait for another process's lock
 SETTINGS = "settings"  # the study's attribute that remembers what the search was asked for
 RUNG = "completed_rung_"  # how optuna's successive halving calls its notes
+RELATIVE_PARAMS = ":relative_params"  # and how its samplers call theirs
 _WHAT_IS_LEFT = (
     "restore it from a copy. What its trials computed is still in trials/: config.yaml, progress.jsonl, best weights and "
     "evaluations, which launchers/status.py, evaluate.py and train.py read."
@@ -207,7 +208,20 @@ def forget_rungs(study: optuna.Study, trial: FrozenTrial, known: int) -> None:
 
     A driver that dies between such a note and its decision would otherwise pass the rung without a decision.
     """
-    keys = [key for key in trial.system_attrs if key.startswith(RUNG) and int(key.removeprefix(RUNG)) >= known]
+    _forget(study, trial, lambda key: key.startswith(RUNG) and int(key.removeprefix(RUNG)) >= known)
+
+
+def forget_suggestion(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Takes back what a sampler noted while it suggested ``trial``, for others to see.
+
+    A driver that dies between such a note and the values would otherwise have the trial count among the others, as its own
+    neighbour.
+    """
+    _forget(study, trial, lambda key: RELATIVE_PARAMS in key)
+
+
+def _forget(study: optuna.Study, trial: FrozenTrial, unwanted: Callable[[str], bool]) -> None:
+    keys = [key for key in trial.system_attrs if unwanted(key)]
     if keys:
         table = TrialSystemAttributeModel
         storage: Any = study._storage

@@ -130,7 +130,7 @@ def test_train_on_one_data_set_and_test_on_another(tmp_path, take):
     raw = dermnet(tmp_path / "other", lambda classes, each: take(classes, each)[::-1])
     run("import_data", "dermnet", raw, *PUBLISHED["dermnet"][1], cwd=tmp_path, data_root=root)
     refused = run("search", "--resume", folder.name, cwd=tmp_path, data_root=root, code=4)
-    assert "or another test data set" in refused.stderr
+    assert "data tested on.fingerprint: " in refused.stderr and "--allow-change" in refused.stderr
 
 
 @pytest.mark.slow
