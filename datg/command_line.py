@@ -90,8 +90,10 @@ def run_command(command: Callable[..., Any]) -> None:
             file=sys.stderr,
         )
         leave(2)
-    except KeyboardInterrupt:
-        leave(CTRL_C)
+    except SystemExit as end:  # typer's, for a mistake, for --help, and for Ctrl-C
+        if end.code == CTRL_C:
+            leave(CTRL_C)
+        raise
     except Terminated as signal_name:
         print(f"stopped ({signal_name}).", file=sys.stderr)
         leave(RESUMABLE)

@@ -1,6 +1,8 @@
 """Why a search should stop before its end: a signal, its time or its disk is used up, or nothing works any more."""
 
+import os
 import signal
+import threading
 import time
 from types import FrameType
 
@@ -8,18 +10,47 @@ HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 CTRL_C, RESUMABLE, HOPELESS = 130, 75, 3
 
 
+LEAVE_SECONDS = 25.0
+
+_came: list[int] = []
+
+
 class Terminated(BaseException):
     """SIGTERM or SIGUSR1 came where nothing is running yet that could be stopped in order."""
 
 
 def raise_on_signals() -> None:
-    """From now on SIGTERM and SIGUSR1 unwind the program as Ctrl-C does."""
-    for number in (signal.SIGTERM, signal.SIGUSR1):
+    """From now on the signals of :data:`HANDLED` unwind the program, Ctrl-C as KeyboardInterrupt.
+
+    What is raised in the middle of an import or of a destructor may be swallowed there. So it is remembered for
+    :func:`raise_what_came` and :class:`StopRequest`, and a program that is still there after :data:`LEAVE_SECONDS` ends.
+    """
+    for number in HANDLED:
         signal.signal(number, _raise)
 
 
+def raise_what_came() -> None:
+    """Raises again what somebody swallowed."""
+    if _came:
+        _unwind(_came[0])
+
+
+def code_of(number: int) -> int:
+    """The exit code after a signal."""
+    return CTRL_C if number == signal.SIGINT else RESUMABLE
+
+
 def _raise(number: int, frame: FrameType | None) -> None:
-    raise Terminated(signal.Signals(number).name)
+    if not _came:
+        late = threading.Timer(LEAVE_SECONDS, os._exit, [code_of(number)])
+        late.daemon = True
+        late.start()
+    _came.append(number)
+    _unwind(number)
+
+
+def _unwind(number: int) -> None:
+    raise KeyboardInterrupt if number == signal.SIGINT else Terminated(signal.Signals(number).name)
 
 
 class StopRequest:
@@ -39,11 +70,12 @@ class StopRequest:
         if not self._signalled:
             for number in HANDLED:
                 signal.signal(number, self._note)
+            if _came:  # and was swallowed
+                self._note(_came[0], None)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._signalled = True
-        interrupted = number == signal.SIGINT
-        self.ask("Ctrl-C" if interrupted else signal.Signals(number).name, CTRL_C if interrupted else RESUMABLE)
+        self.ask("Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name, code_of(number))
         for handled in HANDLED:
             signal.signal(handled, signal.SIG_DFL)
 

@@ -68,7 +68,8 @@ def train(
         code = 130
         raise
     finally:
-        unsent = view.close(status="FINISHED" if code == 0 else "KILLED" if code == 130 else "FAILED")
+        status = "FINISHED" if code == 0 else "KILLED" if code == 130 else "FAILED"
+        unsent = view.close(status=status, hurry=lambda: code == 130)
     rows, summary = prepared.rows(), prepared.summary()
     if as_json:
         print(json.dumps({"training": prepared.folder.name, "seeds": rows, "summary": summary and vars(summary)}))

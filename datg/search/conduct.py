@@ -25,7 +25,7 @@ from datg.search.resume import agree, end_what_was_running, wanted_settings
 from datg.search.settings import SearchSettings, explain, resolve_settings
 from datg.search.study import holds_nothing, open_study, sqlite_url
 from datg.space_file import add_space_file, read_space_file, space_file_of
-from datg.stop import StopRequest
+from datg.stop import StopRequest, raise_what_came
 from datg.trial_config import PRESETS
 
 if TYPE_CHECKING:
@@ -118,6 +118,7 @@ def prepare(request: Request) -> Prepared:
         needed = bytes_needed(settings, dataset.part("base"), granted.concurrent, least=least)
         check_room(request.output, needed, limit)
     kind = "" if request.comparison is None else "-comparison"
+    raise_what_came()
     folder = new_folder(request.output, settings.trial_config.dataset + kind)
     lock = DriverLock(folder)
     try:

@@ -1,6 +1,10 @@
-"""A Ray of our own on this machine: loopback only, silent, and without the part that asks the network where it is."""
+"""A Ray of our own on this machine: loopback only, silent, and without the part that asks the network where it is.
+
+Also what Ray does to a program that uses it, and should not: handlers of signals, threads that end it while it shuts down.
+"""
 
 import contextlib
+import gc
 import os
 import secrets
 from collections.abc import Iterator
@@ -23,3 +27,27 @@ def without_api_server() -> Iterator[None]:
         yield
     finally:
         Node.start_api_server = start  # type: ignore[method-assign]
+
+
+@contextlib.contextmanager
+def keeping_signal_handlers() -> Iterator[None]:
+    """Ray would end the program with another exit code when SIGTERM comes while it starts."""
+    from ray._private import utils
+
+    set_handler = utils.set_sigterm_handler
+    utils.set_sigterm_handler = lambda handler: None
+    try:
+        yield
+    finally:
+        utils.set_sigterm_handler = set_handler
+
+
+@contextlib.contextmanager
+def without_garbage() -> Iterator[None]:
+    """Around Ray's shutdown: it ends the whole program if another thread's collector finds one of its references then."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()

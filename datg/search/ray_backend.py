@@ -33,11 +33,11 @@ from datg.records import lacks_evaluation
 from datg.search.disk import DiskWatch
 from datg.search.driver import IN_A_ROW, SearchDriver
 from datg.search.hangs import Watchdog
-from datg.search.local_ray import without_api_server
+from datg.search.local_ray import keeping_signal_handlers, without_api_server, without_garbage
 from datg.search.request import Resources
 from datg.search.study import is_storage_failure
 from datg.search.worker import CAUSE, Share, evaluate, lacks_room, one_line, reason_of, train, train_apart
-from datg.stop import HOPELESS, StopRequest, raise_on_signals
+from datg.stop import HOPELESS, StopRequest
 from datg.trial import BEST, Progress, read_progress
 
 WAIT_SECONDS = 0.5
@@ -77,7 +77,7 @@ def start_ray(resources: Resources) -> Granted:
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # its failures are ours to tell, in a sentence
     try:
-        with without_api_server() if resources.address is None else contextlib.nullcontext():
+        with without_api_server() if resources.address is None else contextlib.nullcontext(), keeping_signal_handlers():
             ray.init(
                 address=resources.address,
                 include_dashboard=False if resources.address is None else None,
@@ -91,12 +91,11 @@ def start_ray(resources: Resources) -> Granted:
             f"`--address` {resources.address}: {str(error).splitlines()[0]}; if the cluster uses token authentication, set "
             "RAY_AUTH_MODE=token here, too."
         ) from error
-    raise_on_signals()  # Ray has put its own handler there
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     try:
         return _check_fits(nodes, resources)
     except ConfigError:
-        ray.shutdown()
+        shut_down()
         raise
 
 
@@ -137,7 +136,8 @@ def _check_fits(nodes: list[dict[str, float]], resources: Resources) -> Granted:
 
 def shut_down() -> None:
     """Leaves the cluster, or ends the one that was started here."""
-    ray.shutdown()
+    with without_garbage():
+        ray.shutdown()
 
 
 def run_search(

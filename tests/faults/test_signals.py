@@ -2,6 +2,7 @@
 
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -50,10 +51,14 @@ def test_running_trials_are_saved_in_the_middle_of_an_interval(place, number):
         assert "the same to the bit" in place.run("replay", place.folder.name, trial)
 
 
+@pytest.mark.parametrize("phase", ["imports", "Ray"])
 @pytest.mark.parametrize("number", list(CODES))
-def test_while_it_starts_it_leaves_at_once_and_nothing_behind(place, number):
+def test_while_it_starts_it_leaves_at_once_and_nothing_behind(place, number, phase):
     process = place.start("search", *SMALL, *steps(ITERATIONS, EVERY), "--trials", 2)
-    time.sleep(1.5)  # in the middle of its imports
+    if phase == "imports":
+        time.sleep(1.5)
+    else:
+        until(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text)  # Ray's first process
     stopped(place, process, number)
     assert not list(place.path.glob("runs/*"))
 

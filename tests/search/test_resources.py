@@ -1,10 +1,13 @@
+import gc
 import os
 import signal
+import weakref
 
 import pytest
+import ray
 
 from datg.errors import ConfigError
-from datg.search.ray_backend import _check_fits
+from datg.search.ray_backend import _check_fits, shut_down
 from datg.search.request import Resources
 from datg.stop import StopRequest
 
@@ -52,3 +55,16 @@ def test_a_signal_asks_to_stop_once(number, code):
 def test_a_time_budget_asks_to_stop():
     assert StopRequest(0.0).requested and StopRequest(0.0).exit_code == 75
     assert not StopRequest(1000.0).requested
+
+
+def test_no_garbage_is_collected_while_ray_shuts_down(monkeypatch):
+    class Reference:
+        """In a cycle with itself, as Tune's are."""
+
+        def __init__(self):
+            self.me = self
+
+    before, during = weakref.ref(Reference()), []
+    monkeypatch.setattr(ray, "shutdown", lambda: during.append((before(), gc.isenabled())))
+    shut_down()
+    assert during == [(None, False)] and gc.isenabled()
