@@ -128,7 +128,10 @@ def check_whole(
     folder: SearchFolder, trials: int, *, storage: str | None = None, steps: list[int] | None = None
 ) -> Counter:
     """The study has exactly so many trials, all ended, told as their folders say; with weights, they are evaluated."""
-    study = study_of(folder, storage).get_trials()
+    opened = study_of(folder, storage)
+    study = opened.get_trials()
+    opened._storage.remove_session()
+    opened._storage._backend.engine.dispose()  # a server's connections complain if they are merely forgotten
     assert [trial.number for trial in study] == list(range(trials))
     assert all(trial.state.is_finished() for trial in study), Counter(trial.state.name for trial in study)
     for trial in study:
