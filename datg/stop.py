@@ -8,11 +8,9 @@ from types import FrameType
 
 HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 CTRL_C, RESUMABLE, HOPELESS = 130, 75, 3
+LEAVE_SECONDS = 25.0  # that a program has for unwinding after a signal
 
-
-LEAVE_SECONDS = 25.0
-
-_came: list[int] = []
+_came: list[int] = []  # signals, in order
 
 
 class Terminated(BaseException):

@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from datg.command_line import DataRoot, Json, Output, Settings, TestDataset, TrackingUri, Verbose, leave, run_command
+from datg.stop import Terminated
 
 
 def train(
@@ -59,17 +60,17 @@ def train(
         warn=lambda text: out.print(text),
     )
     view.start()
-    code = 1
+    code, stopped = 1, False
     try:
         with progress_bar(out) as show:
             prepared.run(show)
         code = 0 if prepared.accuracies() else 3
-    except KeyboardInterrupt:
-        code = 130
+    except (KeyboardInterrupt, Terminated):
+        stopped = True
         raise
     finally:
-        status = "FINISHED" if code == 0 else "KILLED" if code == 130 else "FAILED"
-        unsent = view.close(status=status, hurry=lambda: code == 130)
+        status = "KILLED" if stopped else "FINISHED" if code == 0 else "FAILED"
+        unsent = view.close(status=status, hurry=lambda: stopped)
     rows, summary = prepared.rows(), prepared.summary()
     if as_json:
         print(json.dumps({"training": prepared.folder.name, "seeds": rows, "summary": summary and vars(summary)}))

@@ -1,6 +1,6 @@
 """A Ray of our own on this machine: loopback only, silent, and without the part that asks the network where it is.
 
-Also what Ray does to a program that uses it, and should not: handlers of signals, threads that end it while it shuts down.
+Also keeps Ray from what it does to a program that uses it: replacing its handlers of signals, ending it during a shutdown.
 """
 
 import contextlib
