@@ -16,8 +16,8 @@ import typer
 from torch import Tensor
 
 from datg.command_line import DataRoot, run_command
-from datg.evaluation import embed_all
 from datg.final_training import EMBEDDING
+from datg.learners.prediction import embed_all
 from datg.network import load_best
 from datg.search.find_weights import novel_classes
 from datg.trial import BEST, make_sampler
@@ -49,7 +49,7 @@ def follows_hue(path: Path, data_root: Path | None) -> float:
     hues = background_hue(sampler.classes.gather(tasks.rows))
     with torch.inference_mode():
         # Embeddings are laid out class by class, like the counts; rows of the table are mapped to them.
-        embedded = embed_all(learner, sampler.classes)
+        embedded = embed_all(learner.backbone, sampler.classes)
         offsets = embedded.starts[tasks.classes] - sampler.classes.starts[tasks.classes]
         guesses = learner.predict(embedded.gather(tasks.rows + offsets[..., None]), 1).argmax(2)
     support, query = hues[:, :, 0], hues[:, :, 1:].flatten(1)

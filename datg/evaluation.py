@@ -1,11 +1,10 @@
 """Accuracy over many numbered tasks: the same tasks whatever the batch size, device or configuration.
 
-Where a learner normalises by running statistics in evaluation, every example is embedded once and tasks are drawn from the
-embeddings; otherwise each task passes the backbone with its own batch statistics.
+What is the same in every task is computed once (:mod:`datg.learners.prediction`).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,8 @@ from torch import Tensor
 from datg.files import replacing
 from datg.learners.learner import Learner
 from datg.seeding import derive_seed, generator
-from datg.tasks import Classes, TaskSampler
+from datg.tasks import TaskSampler
 
-# Input values through the backbone: 2,000 pictures of 28 x 28, whose activations take 0.2 GB.
-VALUES_AT_ONCE = 5_000_000
-EMBEDDINGS_AT_ONCE = 8_000  # gathered embeddings stay within a processor's cache
 NORMAL_95 = 1.96
 
 
@@ -85,40 +81,17 @@ def evaluate(
     learner.draw_from(generator(seed, purpose, "noise", device=sampler.classes.starts.device))
     try:
         with torch.inference_mode():
-            at_once = _examples_at_once(sampler.classes)
-            if learner.embeds_once:
-                sampler = replace(sampler, classes=embed_all(learner, sampler.classes))
-                at_once = EMBEDDINGS_AT_ONCE
-            block = max(1, at_once // (sampler.ways * (sampler.shots + sampler.queries)))
+            predictor = learner.predictor(sampler.classes, sampler.shots)
+            block = max(1, predictor.examples_at_once // (sampler.ways * (sampler.shots + sampler.queries)))
             accuracies = []
             for first in range(0, tasks, block):
                 count = min(block, tasks - first)
                 drawn = sampler.draw_numbered(first, count, seed=derive_seed(seed, purpose))
-                logits = learner.predict(sampler.classes.gather(drawn.rows), sampler.shots)
-                accuracies.append(_accuracy(logits))
+                accuracies.append(_accuracy(predictor.logits(drawn.rows)))
                 progress(first + count)
             return Evaluation(torch.cat(accuracies).cpu().numpy())
     finally:
         learner.train(was_training)
-
-
-def embed_all(learner: Learner, classes: Classes) -> Classes:
-    """The classes with each of their examples replaced by its embedding, from running statistics."""
-    device = classes.starts.device
-    ends = classes.counts.cumsum(0)
-    starts = ends - classes.counts
-    # Row i of the result belongs to the class that i falls into.
-    owner = torch.repeat_interleave(torch.arange(len(classes), device=device), classes.counts)
-    rows = torch.arange(int(ends[-1]), device=device) - starts[owner] + classes.starts[owner]
-    embedded = []
-    for part in rows.split(_examples_at_once(classes)):
-        examples = classes.gather(part)[None, None]
-        embedded.append(learner.backbone(examples, running=True)[0, 0].flatten(1))
-    return Classes(torch.cat(embedded), starts, classes.counts)
-
-
-def _examples_at_once(classes: Classes) -> int:
-    return max(1, VALUES_AT_ONCE // classes.examples[0].numel())
 
 
 def _accuracy(logits: Tensor) -> Tensor:

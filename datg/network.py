@@ -30,7 +30,7 @@ class BestWeights:
     """A checkpoint of a trial's best validation.
 
     Attributes:
-        learner: with those weights.
+        learner: with those weights, computing in the precision that they were trained in.
         config: of the trial.
         info: iteration, validation accuracy and interval, fingerprint and split of the data.
     """
@@ -51,6 +51,7 @@ def load_best(path: Path) -> BestWeights:
         config = TrialConfig.of(info["config"])
         learner = build_learner(config, tuple(info["shape"]))
         learner.load_state_dict(weights)
+        learner.backbone.precision = info["precision"]
     except StateError as error:
         raise ConfigError(str(error)) from error
     except (KeyError, ConfigError, RuntimeError) as error:

@@ -7,7 +7,6 @@ import torch
 from datg.data.class_table import ClassTable
 from datg.data.splits import ALL_BASE_EXAMPLES
 from datg.errors import ConfigError
-from datg.evaluation import embed_all
 from datg.generation.clustering import (
     Clusters,
     Floats,
@@ -18,6 +17,7 @@ from datg.generation.clustering import (
     read_clusters,
 )
 from datg.learners.learner import Learner
+from datg.learners.prediction import embed_all
 from datg.network import BestWeights, build_learner, load_best
 from datg.seeding import derive_seed
 from datg.strategies.clustered_mixup import ClusteredMixup
@@ -84,7 +84,7 @@ def embedded_features(learner: Learner, base: ClassTable, device: torch.device) 
     """`(C, d)` class means of L2-normalised embeddings, by running statistics."""
     learner.eval()
     with torch.inference_mode():
-        classes = embed_all(learner, Classes.of(base, device=device))
+        classes = embed_all(learner.backbone, Classes.of(base, device=device))
         normalised = torch.nn.functional.normalize(classes.examples, dim=1)
         means = [part.mean(0) for part in normalised.split(classes.counts.tolist())]
         features: Floats = torch.stack(means).double().cpu().numpy()

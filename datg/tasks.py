@@ -64,6 +64,10 @@ class Classes:
         examples = self.examples[rows]
         return examples.float().div_(255) if examples.dtype == torch.uint8 else examples
 
+    def gather_tasks(self, rows: Tensor) -> Tensor:
+        """As :meth:`gather`, of `(B, N, M)` rows, with the memory in the order of `flatten_tasks`."""
+        return self.gather(rows.transpose(1, 2)).transpose(1, 2)
+
 
 @dataclass(frozen=True)
 class Tasks:

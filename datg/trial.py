@@ -24,6 +24,7 @@ from datg.generation.clustering import Clusters
 from datg.learners.learner import Learner
 from datg.network import build_learner
 from datg.partition import check_clusters, partition
+from datg.precision import resolve
 from datg.seeding import Streams
 from datg.strategies.clustered_mixup import ClusteredMixup
 from datg.strategies.strategy import Batch
@@ -226,6 +227,7 @@ class _Run:
                     f"{folder / LAST} belongs to another configuration or other data; remove the folder to start anew."
                 )
             self.training.restore(state)
+            self.training.learner.backbone.precision = info["precision"]
             self.history = [Progress(**entry) for entry in info["history"]]
             self.seconds_before = info["seconds"]
         assert self.claim is not None
@@ -302,7 +304,12 @@ class _Run:
 
     def _origin(self) -> dict[str, Any]:
         """What the weights belong to."""
-        return {"config": self.config.values(), **self.data.provenance, "fingerprint": self.data.base.fingerprint}
+        return {
+            "config": self.config.values(),
+            "precision": self.training.learner.backbone.precision,
+            **self.data.provenance,
+            "fingerprint": self.data.base.fingerprint,
+        }
 
     def _write_progress(self, folder: Path) -> None:
         write_text(folder / PROGRESS, progress_lines([asdict(entry) for entry in self.history]))
@@ -327,6 +334,7 @@ def make_training(
     """
     settings = config.training
     learner = build_learner(config, data.base.shape).to(device)
+    learner.backbone.precision = resolve(settings.precision, device)
     memberships = None if clusters is None else torch.from_numpy(clusters.memberships()).to(device)
     return Training(
         learner,

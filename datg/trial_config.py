@@ -79,6 +79,7 @@ class TrainingSection(_Section):
         batch: B, tasks a meta-batch.
         eval_every: iterations between validations.
         keep: the weights that are evaluated and exported: those of the best validation, or the last ones.
+        precision: of convolutions and linear maps; auto is bf16 on machines made for it. A trial keeps what it began with.
     """
 
     preset: Literal["paper", "mlti"] = DEFAULT_PRESET  # type: ignore[assignment]
@@ -92,6 +93,7 @@ class TrainingSection(_Section):
     batch: Positive = 4
     eval_every: Positive = 500
     keep: Literal["best", "last"] = "best"
+    precision: Literal["auto", "float32", "bf16"] = "auto"
 
     @model_validator(mode="before")
     @classmethod

@@ -50,8 +50,9 @@ def test_it_is_the_textbook_evaluation(name, options):
 def test_a_task_does_not_depend_on_how_many_are_evaluated_or_at_once(name, options, monkeypatch):
     learner, sampler = make(name, options)
     many = evaluate(learner, sampler, tasks=50, seed=0, purpose="test")
-    monkeypatch.setattr("datg.evaluation.VALUES_AT_ONCE", 60 * 3 * 16 * 16)
-    monkeypatch.setattr("datg.evaluation.EMBEDDINGS_AT_ONCE", 60)
+    for name in ("EXAMPLES_AT_ONCE", "EXAMPLES_ADAPTED_AT_ONCE"):
+        monkeypatch.setattr(f"datg.learners.prediction.{name}", 60)
+    monkeypatch.setattr("datg.learners.prediction.VALUES_AT_ONCE", 60 * 3 * 16 * 16)
     few = evaluate(learner, sampler, tasks=20, seed=0, purpose="test")
     assert np.abs(many.accuracies[:20] - few.accuracies).max() <= 1 / 12 + 1e-6
     assert (many.accuracies[:20] == few.accuracies).mean() > 0.9

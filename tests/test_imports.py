@@ -34,6 +34,7 @@ LAYERS = [
         "datg.claim",
         "datg.stop",
         "datg.sizes",
+        "datg.precision",
     ],
     ["datg.data", "datg.space_file"],
     ["datg.tasks", "datg.backbones"],

@@ -6,8 +6,8 @@ import torch
 import yaml
 
 from datg.errors import ConfigError
-from datg.evaluation import embed_all
 from datg.generation.clustering import cluster_classes
+from datg.learners.prediction import embed_all
 from datg.network import build_learner, load_best
 from datg.partition import (
     check_clusters,
@@ -52,7 +52,7 @@ def test_embedded_features_are_class_means_of_embeddings_of_length_one(checkpoin
     learner = load_best(checkpoint).learner
     found = embedded_features(learner, base, CPU)
     with torch.inference_mode():
-        classes = embed_all(learner.eval(), Classes.of(base))
+        classes = embed_all(learner.eval().backbone, Classes.of(base))
     for index, (start, count) in enumerate(zip(classes.starts, classes.counts, strict=True)):
         own = classes.examples[start : start + count]
         expected = torch.stack([example / example.norm() for example in own]).mean(0)

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from datg.backbones.backbone import Backbone, BackboneOptions, Block, batch_norm, initialise
+from datg.backbones.backbone import Backbone, BackboneOptions, Begun, Block, Runs, batch_norm, initialise
 from datg.errors import ConfigError
 
 SMALLEST_SIDE = 16  # four poolings leave one pixel
@@ -42,11 +42,19 @@ class ConvBlock(Block):
         self.norm = nn.BatchNorm2d(filters, track_running_stats=running_statistics)
         initialise(self.affine, generator=generator)
 
-    def activate(self, preactivations: Tensor, groups: int | None) -> Tensor:
+    def activate(self, preactivations: Tensor, runs: Runs) -> Tensor:
         """See :meth:`Block.activate`."""
         # ReLU and max-pooling commute; pooled first there is less to do.
-        pooled = [functional.relu(functional.max_pool2d(x, 2)) for x in batch_norm(preactivations, self.norm, groups)]
+        pooled = [functional.relu(functional.max_pool2d(x, 2)) for x in batch_norm(preactivations, self.norm, runs)]
         return pooled[0] if len(pooled) == 1 else torch.cat(pooled)
+
+    def begin(self, inputs: Tensor) -> Begun:
+        """See :meth:`Block.begin`: pooled already, as what follows is monotone in each channel, falling where its weight is."""
+        preactivations = self.affine(inputs)
+        variance, mean = torch.var_mean(preactivations.float(), (2, 3), correction=0)
+        falling = (self.norm.weight < 0).view(-1, 1, 1)
+        values = functional.max_pool2d(torch.where(falling, -preactivations, preactivations), 2)
+        return Begun(torch.where(falling, -values, values), mean, variance)
 
 
 class Conv4(Backbone):

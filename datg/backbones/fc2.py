@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from datg.backbones.backbone import Backbone, BackboneOptions, Block, Dropout, batch_norm, initialise
+from datg.backbones.backbone import Backbone, BackboneOptions, Begun, Block, Dropout, Runs, batch_norm, initialise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +53,17 @@ class LinearBlock(Block):
         self.dropout = Dropout(dropout)
         initialise(self.affine, generator=generator)
 
-    def activate(self, preactivations: Tensor, groups: int | None) -> Tensor:
+    def activate(self, preactivations: Tensor, runs: Runs) -> Tensor:
         """See :meth:`Block.activate`."""
-        normalised = batch_norm(preactivations, self.norm, groups)
+        normalised = batch_norm(preactivations, self.norm, runs)
         activated = functional.relu(normalised[0] if len(normalised) == 1 else torch.cat(normalised))
         dropped: Tensor = self.dropout(activated)
         return dropped
+
+    def begin(self, inputs: Tensor) -> Begun:
+        """See :meth:`Block.begin`."""
+        preactivations = self.affine(inputs)
+        return Begun(preactivations, preactivations.float(), torch.zeros_like(preactivations, dtype=torch.float32))
 
 
 class Fc2(Backbone):

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from datg.backbones.backbone import flatten_tasks, unflatten_tasks
 from datg.learners.learner import Learner
 
 Integers = npt.NDArray[np.int64]
@@ -29,7 +30,7 @@ class MixPlan:
 
     Attributes:
         layers: `(B,)` the layer at which each task is mixed, ascending: tasks are exchangeable, so their order is free, and
-            in this order the tasks already mixed and those still to mix are slices at every layer.
+            in this order the tasks of a layer are a slice.
         weights: the share of T_i, to be broadcast against `(B, N, M, *shape)`; axes that it lacks are at the end.
         partners: `(B, N, M)` int64, which of all B * N * M examples of the batch each one is mixed with; None where the
             tasks T_j are drawn apart.
@@ -46,11 +47,16 @@ class Mixture:
 
     Attributes:
         generated: `(b, N, M, *shape)` of the b tasks mixed at this layer.
-        real: `(2B, N, M, *shape)`, all T_i and T_j at this layer.
+        originals: `(2B, N, M, *shape)` in parts: T_i and T_j at this layer.
     """
 
     generated: Tensor
-    real: Tensor
+    originals: tuple[Tensor, ...]
+
+    @property
+    def real(self) -> Tensor:
+        """`(2B, N, M, *shape)`, all T_i and T_j at this layer."""
+        return join(*self.originals)
 
 
 @dataclass(frozen=True)
@@ -102,7 +108,17 @@ def task_partners(tasks: Integers, pairing: Integers, number: int) -> Tensor:
 def mix(own: Tensor, other: Tensor, weights: Tensor) -> Tensor:
     """Eq. 3: ``weights`` times ``own`` plus the rest of ``other``; axes that the weights lack are at their end."""
     weights = weights.view(*weights.shape, *[1] * (own.ndim - weights.ndim))
-    return weights * own + (1 - weights) * other
+    return torch.lerp(other, own, weights.to(own.dtype))
+
+
+def join(*parts: Tensor) -> Tensor:
+    """One batch of tasks out of several `(b, N, M, *shape)`."""
+    parts = tuple(part for part in parts if len(part))
+    if len(parts) == 1:
+        return parts[0]
+    # Flat, because pictures keep their channels last in memory only where they have four dimensions.
+    tasks = sum(len(part) for part in parts)
+    return unflatten_tasks(torch.cat([flatten_tasks(part) for part in parts]), tasks, parts[0].shape[1])
 
 
 def mix_tasks(
@@ -110,8 +126,8 @@ def mix_tasks(
 ) -> MixedTasks:
     """Passes tasks through the shared layers and mixes each at its own layer.
 
-    What becomes a generated task travels as one batch from the input to L_S whatever its mixing layer, so that with all
-    weights at 1 the result is, to the bit, that of passing T_i.
+    Tasks that are mixed at the same layer pass together; those of different layers meet at L_S only, so that nothing is copied
+    on the way.
 
     Args:
         learner: encodes examples under the meta-parameters.
@@ -121,42 +137,32 @@ def mix_tasks(
         plan: layers, weights and partners.
         keep_real: also pass T_i and T_j themselves up to layer L_S (for the MMD); needs ``second``.
     """
-    tasks, done = len(first), 0
-    generated, others = first, second  # others: T_j of the tasks still to mix, or all of them
-    originals: Tensor | None = None  # T_i of the tasks that are mixed already, where they are still needed
-    keep_originals = keep_real or second is None
-    mixtures = []
-    for layer in range(learner.last_shared + 1):
-        until = done + plan.layers.count(layer)
-        if until > done:
-            pure = generated if originals is None else torch.cat([originals, generated[done:]])
-            if others is None:
-                assert plan.partners is not None
-                other = pure.flatten(0, 2)[plan.partners[done:until]]
-            else:
-                other = others[done:until] if keep_real else others[: until - done]
-            mixed = mix(generated[done:until], other, plan.weights[done:until])
-            generated = torch.cat([generated[:done], mixed, generated[until:]])
-            originals = pure[:until] if keep_originals else None
-            if keep_real:
-                assert others is not None
-                mixtures.append(Mixture(mixed, torch.cat([pure, others])))
-            elif others is not None:
-                others = others[until - done :]
-            done = until
-        if layer == learner.last_shared:
-            break
-        generated = learner.encode(generated, shots, layer, layer + 1)
-        if keep_real or done < tasks:
-            if originals is not None:
-                originals = learner.encode(originals, shots, layer, layer + 1)
-            if others is not None:
-                others = learner.encode(others, shots, layer, layer + 1)
-    assert done == tasks, (plan.layers, learner.last_shared)
+    last = learner.last_shared
+    sizes = [number for layer in range(last + 1) if (number := plan.layers.count(layer))]
+    firsts = list(first.split(sizes))
+    seconds = [] if second is None else list(second.split(sizes))
+    starts = np.cumsum([0, *sizes])
+    generated, mixtures, reached = [], [], 0
+    for place, layer in enumerate(sorted(set(plan.layers))):
+        needed = 0 if keep_real or second is None else place  # what is mixed already may be needed no more
+        for parts in (firsts, seconds):
+            parts[needed:] = [learner.encode(part, shots, reached, layer) for part in parts[needed:]]
+        reached = layer
+        tasks = slice(starts[place], starts[place + 1])
+        if second is None:
+            assert plan.partners is not None
+            other = join(*firsts).flatten(0, 2)[plan.partners[tasks]]
+        else:
+            other = seconds[place]
+        mixed = mix(firsts[place], other, plan.weights[tasks])
+        generated.append(learner.encode(mixed, shots, layer, last))
+        if keep_real:
+            mixtures.append(Mixture(mixed, (*firsts, *seconds)))
     if not keep_real:
-        return MixedTasks(generated)
-    assert originals is not None and others is not None
-    return MixedTasks(generated, torch.cat([originals, others]), tuple(mixtures))
+        return MixedTasks(join(*generated))
+    assert second is not None
+    real = join(*(learner.encode(part, shots, reached, last) for part in (*firsts, *seconds)))
+    return MixedTasks(join(*generated), real, tuple(mixtures))
 
 
 def encode_changed(
@@ -180,6 +186,6 @@ def encode_changed(
         until = done + layers.count(layer)
         examples = learner.encode(examples, shots, reached, layer)
         changed = change(examples[done:until], slice(done, until))
-        examples = torch.cat([examples[:done], changed, examples[until:]])
+        examples = join(examples[:done], changed, examples[until:])
         done, reached = until, layer
     return learner.encode(examples, shots, reached, learner.last_shared)

@@ -6,6 +6,8 @@ With a kernel k = <phi, phi> each term is mean k(cr, cr) + mean k(m, m) - 2 mean
 included (the biased V-statistic, exactly Eq. 4, never negative). n = N(K + Q) points a task, M real tasks.
 """
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -36,19 +38,26 @@ def mean_discrepancy(generated: Tensor, real: Tensor, *, bandwidth: float) -> Te
         bandwidth: multiple of the median heuristic, above 0.
     """
     pooled = torch.cat([generated, real]).flatten(0, 1)
-    distances = squared_distances(pooled, pooled)
-    scale = bandwidth * _median_between_distinct(distances.detach())
-    kernels = torch.stack([torch.exp(-distances / (c * scale)) for c in SCALES]).mean(0)
-    tasks, points = len(generated) + len(real), generated.shape[1]
-    means = kernels.view(tasks, points, tasks, points).mean((1, 3))  # mean kernel of every pair of tasks
-    own = means.diagonal()
-    split = len(generated)
-    return (own[:split, None] + own[None, split:] - 2 * means[:split, split:]).mean(1)
+    with torch.no_grad():
+        scale = bandwidth * _median_between_distinct(squared_distances(pooled, pooled))
+
+    def kernel(distances: Tensor) -> Tensor:
+        return torch.stack([torch.exp(-distances / (c * scale)) for c in SCALES]).mean(0)
+
+    own_generated, own_real = (kernel(squared_distances(tasks, tasks)).mean((1, 2)) for tasks in (generated, real))
+    crossed = kernel(squared_distances(generated.flatten(0, 1), real.flatten(0, 1)))
+    crossed = crossed.view(*generated.shape[:2], *real.shape[:2]).mean((1, 3))  # of every pair of tasks
+    return (own_generated[:, None] + own_real - 2 * crossed).mean(1)
 
 
 def _median_between_distinct(distances: Tensor) -> Tensor:
     """The median of the entries above the diagonal of a symmetric `(n, n)` matrix; 1 where that is 0 (equal points)."""
-    number = len(distances)
-    rows, columns = torch.triu_indices(number, number, 1, device=distances.device)
-    median = distances[rows, columns].median()
+    median = distances.flatten()[_above_diagonal(len(distances), distances.device)].median()
     return torch.where(median > 0, median, torch.ones_like(median))
+
+
+@lru_cache(maxsize=4)
+def _above_diagonal(number: int, device: torch.device) -> Tensor:
+    """Where the entries above the diagonal of a flattened `(number, number)` matrix stand."""
+    rows, columns = torch.triu_indices(number, number, 1, device=device)
+    return rows * number + columns

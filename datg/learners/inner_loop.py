@@ -20,8 +20,11 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn.functional import cross_entropy
 
-from datg.backbones.backbone import Backbone, initialise
+from datg.backbones.backbone import ALONE, Backbone, initialise
 from datg.learners.learner import LearnerOptions, MakeBackbone, NamedLearner
+from datg.learners.prediction import Predictor, by_adapting
+from datg.precision import widened
+from datg.tasks import Classes
 
 Parameters = dict[str, Tensor]
 
@@ -73,9 +76,9 @@ class InnerLoop(NamedLearner, ABC):
         """Whether inner gradients are constants to the outer one."""
         return False
 
-    def sets(self, examples: Tensor, shots: int) -> tuple[Tensor, ...]:
+    def set_sizes(self, shots: int, queries: int) -> tuple[int, ...]:
         """Support and query each by itself."""
-        return examples[:, :, :shots], examples[:, :, shots:]
+        return shots, queries
 
     def classify(self, examples: Tensor, shots: int) -> Tensor:
         """Adapts to each support set, then classifies its queries."""
@@ -85,20 +88,24 @@ class InnerLoop(NamedLearner, ABC):
         """As :meth:`classify`, from the input and with the number of steps of a test."""
         return self.predict_encoded(self.encode(examples, shots, 0, self.last_shared), shots)
 
+    def predictor(self, classes: Classes, shots: int) -> Predictor:
+        """See :meth:`Learner.predictor`."""
+        return by_adapting(self, classes, shots)
+
     def predict_encoded(self, examples: Tensor, shots: int) -> Tensor:
         """As :meth:`predict`, from examples at layer L_S."""
         return self._query_logits(examples, shots, self.inner.inner_steps_test)
 
     def unadapted_logits(self, examples: Tensor) -> Tensor:
         """Logits `(B, n, N)` of `(B, n, *shape)` examples at layer L_S under the meta-parameters, each n one batch."""
-        features = self.backbone(examples[:, None], self.last_shared)[:, 0].flatten(2)
+        features = widened(self.backbone(examples[:, None], self.last_shared)[:, 0].flatten(2))
         logits: Tensor = self.head(features)
         return logits
 
     def forward(self, examples: Tensor) -> Tensor:
         """Logits `(n, N)` of one set of `(n, *shape)` examples at layer L_S: the part that is adapted."""
         for block in self.backbone.blocks[self.last_shared :]:
-            examples = block(examples, 1)
+            examples = block(examples, ALONE)
         logits: Tensor = self.head(examples.flatten(1))
         return logits
 
@@ -151,5 +158,5 @@ class InnerLoop(NamedLearner, ABC):
         return logits
 
     def _query_logits(self, examples: Tensor, shots: int, steps: int) -> Tensor:
-        support, query = self.sets(examples, shots)
+        support, query = self.sets(widened(examples), shots)
         return self.logits_of_queries(self.adapt_to(support, steps), query)

@@ -18,7 +18,10 @@ from pydantic import ConfigDict
 from torch import Tensor, nn
 
 from datg.backbones.backbone import Backbone
+from datg.learners.prediction import Predictor, by_passing
+from datg.precision import widened
 from datg.seeding import Noise
+from datg.tasks import Classes
 
 MakeBackbone = Callable[..., Backbone]
 
@@ -46,19 +49,23 @@ class Learner(nn.Module, ABC):
         """Whether in evaluation an example's embedding is the same in every task (running statistics)."""
 
     @abstractmethod
+    def set_sizes(self, shots: int, queries: int) -> tuple[int, ...]:
+        """How the K + Q examples of a class are cut into normalisation batches."""
+
     def sets(self, examples: Tensor, shots: int) -> tuple[Tensor, ...]:
         """Cuts `(B, N, K + Q, *shape)` examples along their third axis into normalisation batches."""
+        return examples.split(self.set_sizes(shots, examples.shape[2] - shots), dim=2)
 
     def encode(self, examples: Tensor, shots: int, start: int, stop: int) -> Tensor:
         """Passes examples from layer ``start`` to ``stop`` under the meta-parameters, with batch statistics."""
         if start == stop:
             return examples
-        encoded = [self.backbone(part, start, stop) for part in self.sets(examples, shots)]
-        return encoded[0] if len(encoded) == 1 else torch.cat(encoded, dim=2)
+        encoded: Tensor = self.backbone(examples, start, stop, sets=self.set_sizes(shots, examples.shape[2] - shots))
+        return encoded
 
     def embed(self, examples: Tensor, shots: int) -> Tensor:
         """The output of the last block under the meta-parameters, `(B, N * (K + Q), d)`, from examples at layer L_S."""
-        return self.encode(examples, shots, self.last_shared, self.backbone.depth).flatten(3).flatten(1, 2)
+        return widened(self.encode(examples, shots, self.last_shared, self.backbone.depth).flatten(3).flatten(1, 2))
 
     @abstractmethod
     def classify(self, examples: Tensor, shots: int) -> Tensor:
@@ -70,6 +77,10 @@ class Learner(nn.Module, ABC):
 
         Where :attr:`embeds_once`, the examples are embeddings `(B, N, K + Q, d)` already.
         """
+
+    def predictor(self, classes: Classes, shots: int) -> Predictor:
+        """Classifies queries of many tasks of ``classes`` as :meth:`predict` does; the learner must not change meanwhile."""
+        return by_passing(self, classes, shots)
 
     def draw_from(self, generator: torch.Generator | None) -> None:
         """Says where dropout and other noise in the network come from."""
@@ -136,9 +147,9 @@ class Extension(Learner, ABC):
         """See :attr:`Learner.embeds_once`."""
         return self.learner.embeds_once
 
-    def sets(self, examples: Tensor, shots: int) -> tuple[Tensor, ...]:
-        """See :meth:`Learner.sets`."""
-        return self.learner.sets(examples, shots)
+    def set_sizes(self, shots: int, queries: int) -> tuple[int, ...]:
+        """See :meth:`Learner.set_sizes`."""
+        return self.learner.set_sizes(shots, queries)
 
     def classify(self, examples: Tensor, shots: int) -> Tensor:
         """See :meth:`Learner.classify`."""

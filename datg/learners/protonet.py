@@ -12,6 +12,9 @@ from torch import Tensor
 
 from datg.backbones.backbone import Backbone
 from datg.learners.learner import LearnerOptions, MakeBackbone, NamedLearner
+from datg.learners.prediction import Predictor, by_products
+from datg.precision import widened
+from datg.tasks import Classes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,13 +55,13 @@ class ProtoNet(NamedLearner):
         """Whether evaluation uses running statistics."""
         return self._embeds_once
 
-    def sets(self, examples: Tensor, shots: int) -> tuple[Tensor, ...]:
+    def set_sizes(self, shots: int, queries: int) -> tuple[int, ...]:
         """Support and query together."""
-        return (examples,)
+        return (shots + queries,)
 
     def classify(self, examples: Tensor, shots: int) -> Tensor:
         """Minus the squared Euclidean distance of each query to each prototype."""
-        embeddings = examples.flatten(3)
+        embeddings = widened(examples.flatten(3))
         prototypes = embeddings[:, :, :shots].mean(2)
         queries = embeddings[:, :, shots:].flatten(1, 2)
         return -squared_distances(queries, prototypes)
@@ -66,6 +69,12 @@ class ProtoNet(NamedLearner):
     def predict(self, examples: Tensor, shots: int) -> Tensor:
         """As :meth:`classify`, from embeddings or (batch statistics) from raw examples."""
         return self.classify(examples if self.embeds_once else self.encode(examples, shots, 0, self.last_shared), shots)
+
+    def predictor(self, classes: Classes, shots: int) -> Predictor:
+        """See :meth:`Learner.predictor`."""
+        if not self.embeds_once:
+            return super().predictor(classes, shots)
+        return by_products(self.backbone, classes, self.classify, shots)
 
 
 def squared_distances(left: Tensor, right: Tensor) -> Tensor:

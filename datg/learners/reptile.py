@@ -17,6 +17,7 @@ from torch import Tensor
 
 from datg.learners.inner_loop import InnerLoop, InnerLoopOptions
 from datg.learners.learner import LearnerOptions
+from datg.precision import widened
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,7 @@ class Reptile(InnerLoop):
 
     def classify(self, examples: Tensor, shots: int) -> Tensor:
         """Adapts to each support set, then classifies its queries; see the module for the gradient."""
-        support, query = self.sets(examples, shots)
+        support, query = self.sets(widened(examples), shots)
         with torch.no_grad():
             reached = self.adapt_to(support, self.inner.inner_steps)
         parameters = {}

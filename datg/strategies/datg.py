@@ -15,6 +15,7 @@ from torch import Tensor
 from datg.generation.mixup import MixedTasks
 from datg.generation.mmd import linear_discrepancy, mean_discrepancy
 from datg.learners.learner import Learner
+from datg.precision import widened
 from datg.strategies.clustered_mixup import ClusteredMixup
 from datg.strategies.strategy import Batch, Losses, Weight, query_losses
 
@@ -71,4 +72,4 @@ class Datg(ClusteredMixup):
 
 def _points(examples: Tensor) -> Tensor:
     """`(B, N, M, *shape)` to `(B, N * M, d)`."""
-    return examples.flatten(3).flatten(1, 2)
+    return widened(examples.flatten(3).flatten(1, 2))

@@ -21,10 +21,11 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn.functional import cross_entropy, softplus
 
-from datg.backbones.backbone import Affine, pass_blocks
+from datg.backbones.backbone import ALONE, Affine, Runs, pass_blocks
 from datg.checkpoint import under
 from datg.learners.inner_loop import InnerLoop, Parameters
 from datg.learners.learner import Extension, Learner
+from datg.precision import widened
 from datg.seeding import Noise
 from datg.strategies.strategy import (
     NO_INNER_LOOP,
@@ -106,23 +107,23 @@ class NoisySupport(Extension):
         """The input."""
         return 0
 
-    def block(self, index: int, inputs: Tensor, groups: int | None, *, noisy: bool) -> Tensor:
+    def block(self, index: int, inputs: Tensor, runs: Runs, *, noisy: bool) -> Tensor:
         """Block ``index`` with its multiplicative noise, drawn or (not ``noisy``) at its mean path."""
         block = self.backbone.blocks[index]
         mean = self.generators[index](inputs)
         drawn = mean + self.noise.normal(mean) if noisy else mean
-        activated: Tensor = block.activate(block.affine(inputs) * softplus(drawn), groups)  # type: ignore[operator]
+        activated: Tensor = block.activate(block.affine(inputs) * softplus(drawn), runs)  # type: ignore[operator]
         return activated
 
     def pass_shared(self, examples: Tensor, *, noisy: bool) -> Tensor:
-        """`(groups, N, M, *shape)` examples from the input to the first adapted block, each group one batch."""
+        """`(b, N, M, *shape)` sets from the input to the first adapted block, each one normalisation batch."""
         blocks = [partial(self.block, index, noisy=noisy) for index in range(self.learner.last_shared)]
-        return pass_blocks(blocks, examples)
+        return widened(pass_blocks(blocks, examples, precision=self.backbone.precision))
 
     def forward(self, examples: Tensor, noisy: bool) -> Tensor:
         """Logits `(n, N)` of one set of `(n, *shape)` examples at the first adapted block."""
         for index in range(self.learner.last_shared, self.backbone.depth):
-            examples = self.block(index, examples, 1, noisy=noisy)
+            examples = self.block(index, examples, ALONE, noisy=noisy)
         features = examples.flatten(1)
         logits: Tensor = self.learner.head(features)
         if not noisy:

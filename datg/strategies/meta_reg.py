@@ -24,8 +24,11 @@ from torch.nn.functional import softplus
 from datg.backbones.backbone import Affine, initialise
 from datg.learners.inner_loop import InnerLoop
 from datg.learners.learner import Extension, Learner
+from datg.learners.prediction import Predictor
+from datg.precision import widened
 from datg.seeding import Noise
 from datg.strategies.strategy import NO_INNER_LOOP, NOTHING_SHARED, Batch, Losses, Strategy, Weight, query_losses
+from datg.tasks import Classes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +131,12 @@ class WeightPosterior(Extension):
         assert isinstance(self.learner, InnerLoop)
         return self.learner.predict_encoded(self.encode_drawn(examples, shots), shots)
 
+    def predictor(self, classes: Classes, shots: int) -> Predictor:
+        """With the means of the weights, nothing differs from the learner inside."""
+        if not self._sample_at_test:
+            return self.learner.predictor(classes, shots)
+        return super().predictor(classes, shots)
+
 
 class Bottleneck(Extension):
     """An inner-loop learner with a stochastic map before the first adapted block."""
@@ -141,7 +150,7 @@ class Bottleneck(Extension):
 
     def parts(self, examples: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and deviation of z, from `(B, N, M, *shape)` examples at layer L_S."""
-        flat = examples.flatten(0, 2)
+        flat = widened(examples.flatten(0, 2))
         mean, deviation = self.mean(flat), softplus(self.deviation(flat))
         return mean.unflatten(0, examples.shape[:3]), deviation.unflatten(0, examples.shape[:3])
 

@@ -76,7 +76,7 @@ class Batch:
 
     def draw(self) -> Tensor:
         """B tasks of all base classes, `(B, N, K + Q, *shape)`."""
-        return self.sampler.classes.gather(self.sampler.draw(self.size, generator=self.streams.tasks).rows)
+        return self.sampler.classes.gather_tasks(self.sampler.draw(self.size, generator=self.streams.tasks).rows)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -124,10 +124,10 @@ class TaskMixup(Strategy, ABC):
             partners = task_partners(following, pairing, first.rows.shape[2]).to(batch.device)
         else:
             drawn = sampler.draw(batch.size, generator=streams.partners, within=families[1])
-            second = sampler.classes.gather(drawn.permuted(torch.from_numpy(pairing).to(batch.device)).rows)
+            second = sampler.classes.gather_tasks(drawn.permuted(torch.from_numpy(pairing).to(batch.device)).rows)
         mixed = mix_tasks(
             learner,
-            sampler.classes.gather(first.rows),
+            sampler.classes.gather_tasks(first.rows),
             second,
             batch.shots,
             MixPlan(layers, weights, partners),

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch.nn.functional import conv2d, max_pool2d, relu, softplus
 
+from datg.backbones.backbone import ALONE
 from datg.seeding import generator
 from datg.strategies.meta_dropout import MetaDropout
 from datg.strategies.vanilla import Vanilla
@@ -38,7 +39,7 @@ def test_with_a_multiplier_of_one_and_no_noise_it_is_vanilla():
 def test_a_block_multiplies_its_affine_map_by_the_softplus_of_the_generator(noisy):
     _, net = extended()
     inputs = torch.rand(6, 3, 16, 16, generator=generator(0, "x"))
-    found = net.block(0, inputs, 1, noisy=noisy)
+    found = net.block(0, inputs, ALONE, noisy=noisy)
     block, twin = net.backbone.blocks[0], net.generators[0]
     mean = conv2d(inputs, twin.weight, twin.bias, padding=1)
     noise = torch.randn(mean.shape, generator=generator(0, "noise")) if noisy else 0.0
@@ -58,7 +59,7 @@ def test_the_multiplier_begins_at_its_known_means():
 def test_logits_of_the_support_set_get_one_deviation_for_all_classes():
     _, net = extended()
     hidden = torch.rand(5, *net.learner.encode(torch.rand(1, 1, 2, 3, 16, 16), 1, 0, 3).shape[3:])
-    features = net.block(3, hidden, 1, noisy=False).flatten(1)
+    features = net.block(3, hidden, ALONE, noisy=False).flatten(1)
     plain = net(hidden, False)
     torch.testing.assert_close(plain, net.learner.head(features))
     net.noise = Silent()
