@@ -13,47 +13,32 @@ import tempfile
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import ray
 import typer
 
+from benchmarks.random_pictures import BASE, NOVEL, SIZE, VALIDATION, write_pictures
 from datg.command_line import run_command
 from datg.data.catalog import Dataset, open_dataset
-from datg.data.class_table import TableWriter
-from datg.data.splits import Split
 from datg.trial import TrialData, run_trial
 from datg.trial_config import TrialConfig
 
-CLASSES, SIZE = 30, 84
+CLASSES = BASE + VALIDATION + NOVEL
 
 
 def shared_memory(
-    examples: Annotated[int, typer.Option(min=500, help="Pictures in the large table.")] = 20_000,
+    examples: Annotated[int, typer.Option(min=3000, help="Pictures in the large table.")] = 20_000,
 ) -> None:
     """Prints one JSON line."""
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
         found = {}
         for name, number in (("large", examples), ("small", examples // 10)):
-            write_table(Path(folder) / name, number // CLASSES)
+            write_pictures(Path(folder) / name, number // CLASSES)
             found[name] = max(run_two(Path(folder), name))
         table = examples * 3 * SIZE * SIZE
     megabytes = {f"own memory on the {name} table, MB": round(size / 2**20, 1) for name, size in found.items()}
     difference = round((found["large"] - found["small"]) / 2**20, 1)
     print(json.dumps({"table, MB": round(table / 2**20), **megabytes, "difference, MB": difference}))
-
-
-def write_table(folder: Path, examples_a_class: int) -> None:
-    """Random pictures in CLASSES classes."""
-    rng = np.random.default_rng(0)
-    names = [f"class {index}" for index in range(CLASSES)]
-    with TableWriter(folder, shape=(3, SIZE, SIZE), dtype="uint8") as writer:
-        for name in names:
-            for _ in range(examples_a_class):
-                example = rng.integers(0, 256, size=(3, SIZE, SIZE), dtype=np.uint8)
-                writer.add(example, class_name=name, source="", sha256=bytes(32))
-        split = Split(protocol="file", base=names[:20], validation=names[20:25], novel=names[25:])
-        writer.finish({"split": split.model_dump()})
 
 
 def run_two(root: Path, name: str) -> list[int]:

@@ -1,0 +1,214 @@
+"""What takes turns in a benchmark: this package and the textbook, each in a process of its own.
+
+The processes differ in how they allocate memory (:mod:`datg.memory`), which belongs to what is compared.
+"""
+
+import multiprocessing
+import time
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.textbook import Textbook, loss_of
+from datg.data.catalog import Dataset, open_dataset
+from datg.evaluation import evaluate
+from datg.memory import keep_freed_memory
+from datg.network import build_learner
+from datg.partition import partition
+from datg.training import Training
+from datg.trial import TrialData, make_sampler, make_training
+from datg.trial_config import TrialConfig
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a contestant runs.
+
+    Attributes:
+        root: data sets.
+        dataset: which of them.
+        threads: of torch.
+    """
+
+    root: Path
+    dataset: str
+    threads: int
+
+
+class Contestant:
+    """A process that answers calls of the methods of a :class:`Player`."""
+
+    def __init__(self, machine: Machine, *, textbook: bool) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, other = context.Pipe()
+        self._process = context.Process(target=_serve, args=(other, machine, textbook), daemon=True)
+        self._process.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.terminate()
+        self._process.join()
+
+    def ask(self, method: str, *arguments: Any) -> Any:
+        """The result of a method of the player."""
+        self._connection.send((method, arguments))
+        kind, value = self._connection.recv()
+        if kind == "error":
+            raise RuntimeError(value)
+        return value
+
+
+def _serve(connection: Connection, machine: Machine, textbook: bool) -> None:
+    torch.set_num_threads(machine.threads)
+    if not textbook:
+        keep_freed_memory()
+    player: Player = (TextbookPlayer if textbook else Player)(machine)
+    while True:
+        try:
+            method, arguments = connection.recv()
+        except EOFError:
+            return
+        try:
+            connection.send(("value", getattr(player, method)(*arguments)))
+        except Exception as error:
+            connection.send(("error", f"{type(error).__name__}: {error}"))
+
+
+class Player:
+    """This package."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.dataset: Dataset = open_dataset(machine.dataset, machine.root)
+        self.trainings: dict[str, Training] = {}
+        self.learner: Any = None
+
+    def prepare(self, name: str, values: dict[str, Any]) -> None:
+        """Makes a training, at its beginning."""
+        config = TrialConfig.of({"dataset": self.dataset.name, **values})
+        data = TrialData.of(self.dataset)
+        self.trainings[name] = make_training(config, data, CPU, partition(config, data.base, CPU))
+        self.trainings[name].learner.train()
+
+    def forget(self, name: str) -> None:
+        """Ends a training."""
+        del self.trainings[name]
+
+    def train(self, name: str, iterations: int) -> tuple[float, float]:
+        """Seconds an iteration, and the mean loss of the iterations."""
+        training = self.trainings[name]
+        began = time.perf_counter()
+        training.advance(training.iteration + iterations)
+        seconds = (time.perf_counter() - began) / iterations
+        loss = training.mean_losses()["loss"]
+        training.forget_losses()
+        return seconds, loss
+
+    def draw(self, name: str, times: int) -> float:
+        """Seconds that drawing and gathering a meta-batch of real tasks takes."""
+        training = self.trainings[name]
+        training.batch.draw()
+        began = time.perf_counter()
+        for _ in range(times):
+            training.batch.draw()
+        return (time.perf_counter() - began) / times
+
+    def multiply_adds(self, name: str) -> float:
+        """Of the convolutions and matrix products of an iteration of a training."""
+        training = self.trainings[name]
+        counter = FlopCounterMode(display=False)
+        with counter:
+            training.advance(training.iteration + 1)
+        training.forget_losses()
+        return counter.get_total_flops() / 2
+
+    def matrix_rate(self, dtype: str) -> float:
+        """Multiply-adds a second of a large matrix product."""
+        size = 2048
+        left, right = (torch.randn(size, size).to(getattr(torch, dtype)) for _ in range(2))
+        torch.mm(left, right)
+        seconds = []
+        for _ in range(5):
+            began = time.perf_counter()
+            torch.mm(left, right)
+            seconds.append(time.perf_counter() - began)
+        return size**3 / min(seconds)
+
+    def load(self, values: dict[str, Any], weights: dict[str, torch.Tensor] | None, precision: str) -> None:
+        """A learner to evaluate."""
+        config = TrialConfig.of({"dataset": self.dataset.name, "strategy": {"name": "vanilla"}, **values})
+        self.learner = build_learner(config, self.dataset.table.shape)
+        if weights is not None:
+            self.learner.load_state_dict(weights)
+        self.learner.backbone.precision = precision
+        self.learner.eval()
+        self.sampler = make_sampler(config, self.dataset.part("novel"), CPU)
+
+    def weights(self, name: str) -> dict[str, torch.Tensor]:
+        """Of a training."""
+        return self.trainings[name].learner.state_dict()
+
+    def evaluate(self, first: int, tasks: int) -> tuple[float, list[float]]:
+        """Seconds for all, what is computed once included, and the accuracy of each of the tasks 0 to ``tasks - 1``."""
+        assert first == 0
+        began = time.perf_counter()
+        found = evaluate(self.learner, self.sampler, tasks=tasks, seed=0, purpose="test")
+        return time.perf_counter() - began, found.accuracies.tolist()
+
+    def evaluate_tasks_alone(self, tasks: int) -> float:
+        """Seconds of an evaluation after what is computed once."""
+        with torch.inference_mode():
+            predictor = self.learner.predictor(self.sampler.classes, self.sampler.shots)
+
+        def ready(classes: object, shots: int) -> object:
+            return predictor
+
+        self.learner.predictor, kept = ready, self.learner.predictor
+        try:
+            return float(self.evaluate(0, tasks)[0])
+        finally:
+            self.learner.predictor = kept
+
+
+class TextbookPlayer(Player):
+    """The textbook, asked for the same."""
+
+    def prepare(self, name: str, values: dict[str, Any]) -> None:
+        """Makes a training, and float32 data for it."""
+        super().prepare(name, values)
+        training = self.trainings[name]
+        self.textbook = Textbook.of(training.learner, training.batch.sampler.classes)
+
+    def train(self, name: str, iterations: int) -> tuple[float, float]:
+        """See :meth:`Player.train`."""
+        training, losses = self.trainings[name], []
+        began = time.perf_counter()
+        for _ in range(iterations):
+            loss = loss_of(self.textbook, training.batch, training.strategy)
+            training.optimiser.zero_grad()
+            loss.backward()
+            training.optimiser.step()
+            losses.append(loss.item())
+        return (time.perf_counter() - began) / iterations, sum(losses) / iterations
+
+    def load(self, values: dict[str, Any], weights: dict[str, torch.Tensor] | None, precision: str) -> None:
+        """See :meth:`Player.load`."""
+        super().load(values, weights, "float32")
+        self.textbook = Textbook.of(self.learner, self.sampler.classes)
+
+    def evaluate(self, first: int, tasks: int) -> tuple[float, list[float]]:
+        """Seconds and accuracies of the tasks from ``first`` on."""
+        began = time.perf_counter()
+        numbers = range(first, first + tasks)
+        found = [self.textbook.accuracy(self.sampler, number, seed=0, purpose="test") for number in numbers]
+        return time.perf_counter() - began, found
