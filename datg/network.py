@@ -51,7 +51,7 @@ def load_best(path: Path) -> BestWeights:
         config = TrialConfig.of(info["config"])
         learner = build_learner(config, tuple(info["shape"]))
         learner.load_state_dict(weights)
-        learner.backbone.precision = info["precision"]
+        learner.backbone.precision = info.get("precision", "float32")
     except StateError as error:
         raise ConfigError(str(error)) from error
     except (KeyError, ConfigError, RuntimeError) as error:

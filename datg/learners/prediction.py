@@ -24,7 +24,7 @@ EXAMPLES_AT_ONCE = 40_000  # looked up among products of embeddings: at 5 shots 
 EMBEDDINGS_AT_ONCE = 8_000  # gathered embeddings stay within a processor's cache
 MOST_PRODUCTS = 1 << 27  # 0.5 GiB, for 11,585 examples; products of more cost as much as the distances of 20,000 tasks
 MOST_BEGUN_BYTES = 2 << 30
-EXAMPLES_ADAPTED_AT_ONCE = 2_500  # 31 tasks of 5 ways with 16 examples each
+EXAMPLES_ADAPTED_AT_ONCE = 5_000  # 62 tasks of 5 ways with 16 examples each
 
 
 @dataclass(frozen=True)

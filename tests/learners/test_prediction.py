@@ -1,0 +1,84 @@
+import pytest
+import torch
+
+from datg.learners import LEARNERS
+from datg.learners.prediction import embed_all
+from datg.tasks import Classes, TaskSampler
+from tests.conftest import learner_of, table_of
+
+SHAPES = {"pictures": (3, 20, 17), "cells": (30,)}
+
+
+def make(name, kind="pictures", shots=2, **options):
+    learner = learner_of(name, shape=SHAPES[kind], **options)
+    # A selection of a table, not in its order: rows of the table are not rows of what is computed once.
+    table = table_of([9, 12, 8, 20, 10], SHAPES[kind])
+    sampler = TaskSampler(
+        Classes.of(table.select([table.names[i] for i in (3, 0, 4, 2)])), ways=3, shots=shots, queries=4
+    )
+    with torch.no_grad():
+        learner.backbone(sampler.classes.gather(torch.arange(40))[None, None])  # moves running statistics
+        for block in learner.backbone.blocks:
+            block.norm.weight.uniform_(-1, 1)  # some channels fall
+            block.norm.bias.uniform_(-1, 1)
+    learner.eval()
+    return learner, sampler, sampler.draw_numbered(0, 6, seed=0).rows
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+@pytest.mark.parametrize("shots", [1, 3])
+@pytest.mark.parametrize("name", LEARNERS)
+def test_what_is_computed_once_gives_the_logits_of_every_task_by_itself(name, shots, kind):
+    learner, sampler, rows = make(name, kind, shots)
+    with torch.no_grad():
+        found = learner.predictor(sampler.classes, shots).logits(rows)
+        for task in range(len(rows)):
+            examples = sampler.classes.gather(rows[task : task + 1])
+            if learner.embeds_once:
+                examples = learner.backbone(examples, running=True).flatten(3)
+            torch.testing.assert_close(found[task : task + 1], learner.predict(examples, shots), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("limit", ["MOST_PRODUCTS", "MOST_BEGUN_BYTES"])
+@pytest.mark.parametrize("name", ["protonet", "maml"])
+def test_where_memory_would_not_do_the_logits_are_the_same(name, limit, monkeypatch):
+    learner, sampler, rows = make(name)
+    with torch.no_grad():
+        expected = learner.predictor(sampler.classes, 2).logits(rows)
+        monkeypatch.setattr(f"datg.learners.prediction.{limit}", 100)
+        found = learner.predictor(sampler.classes, 2).logits(rows)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_blocks_of_examples_do_not_matter(monkeypatch):
+    learner, sampler, rows = make("maml")
+    with torch.no_grad():
+        expected = learner.predictor(sampler.classes, 2).logits(rows)
+        monkeypatch.setattr("datg.learners.prediction.VALUES_AT_ONCE", 20 * 3 * 20 * 17)
+        found = learner.predictor(sampler.classes, 2)
+        torch.testing.assert_close(found.logits(rows), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_a_block_that_was_begun_and_finished_has_done_what_it_does(kind):
+    learner, sampler, rows = make("maml", kind)
+    backbone = learner.backbone
+    with torch.no_grad():
+        begun = backbone.begin(sampler.classes.gather(torch.arange(59)))
+        found = backbone.finish(begun, rows, 1, sets=(2, 4))
+        expected = backbone(sampler.classes.gather(rows), 0, 1, sets=(2, 4))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    assert (found > 0).any() and (found == 0).any()
+
+
+def test_embeddings_stand_class_by_class_in_the_order_of_the_selection():
+    learner, sampler, _ = make("protonet")
+    with torch.no_grad():
+        embedded = embed_all(learner.backbone, sampler.classes)
+        for index in range(len(sampler.classes)):
+            own, all_ = (
+                classes.starts[index] + torch.arange(int(classes.counts[index]))
+                for classes in (embedded, sampler.classes)
+            )
+            expected = learner.backbone(sampler.classes.gather(all_)[None, None], running=True).flatten(3)[0, 0]
+            torch.testing.assert_close(embedded.examples[own], expected, rtol=1e-4, atol=1e-5)
