@@ -45,7 +45,10 @@ Space = Annotated[Path | None, typer.Option(help="YAML.", show_default="search_s
 Shots = Annotated[int | None, typer.Option(min=1, help="K.")]
 MaxConcurrent = Annotated[int | None, typer.Option(min=1, help="Trials at once.", show_default="all that fit")]
 CpusPerTrial = Annotated[int, typer.Option(min=1, help="Cores, and threads, of a trial.")]
-GpusPerTrial = Annotated[float | None, typer.Option(min=0.0, help="May be a fraction.", show_default="1 if any")]
+GpusPerTrial = Annotated[
+    str | None,
+    typer.Option(help="May be a fraction, or auto: measures how many trials share one.", show_default="1 if any"),
+]
 Address = Annotated[str | None, typer.Option(help="Ray cluster, or auto.", show_default="Ray is started here")]
 StudyStorage = Annotated[
     str | None, typer.Option(help="URL of an Optuna database.", show_default="sqlite", envvar="DATG_STUDY_STORAGE")

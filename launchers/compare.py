@@ -89,7 +89,7 @@ def compare(
     from datg.search.comparison_table import compare as rows_of
     from datg.search.comparison_table import flat, shown
     from datg.search.conduct import prepare, resume_search, show_settings
-    from datg.search.request import Request, Resources
+    from datg.search.request import Request, Resources, parse_gpus
     from datg.search.watch import watch
     from datg.sizes import parse_size
 
@@ -119,7 +119,7 @@ def compare(
         resources=Resources(
             address=address,
             cpus_per_trial=cpus_per_trial,
-            gpus_per_trial=gpus_per_trial,
+            gpus_per_trial=parse_gpus(gpus_per_trial),
             max_concurrent=max_concurrent,
             max_failures=max_failures,
             trial_timeout=trial_timeout,

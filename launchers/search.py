@@ -84,7 +84,7 @@ def search(
     if resume:
         refuse_second_driver(output, resume)
     from datg.search.conduct import prepare, resume_search, show_settings
-    from datg.search.request import Request, Resources
+    from datg.search.request import Request, Resources, parse_gpus
     from datg.search.results import leaderboard
     from datg.search.watch import watch
     from datg.sizes import parse_size
@@ -113,7 +113,7 @@ def search(
         resources=Resources(
             address=address,
             cpus_per_trial=cpus_per_trial,
-            gpus_per_trial=gpus_per_trial,
+            gpus_per_trial=parse_gpus(gpus_per_trial),
             max_concurrent=max_concurrent,
             max_failures=max_failures,
             trial_timeout=trial_timeout,

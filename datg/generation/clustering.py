@@ -12,9 +12,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 
 from datg.data.class_table import ClassTable
 from datg.errors import ConfigError
@@ -216,6 +213,10 @@ def constrained_kmeans(
     Returns:
         The assignment `(C,)`, and how many points are not in the cluster of their nearest centroid.
     """
+    # Here, because it takes a second and a search's driver never clusters.
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct points than clusters
         start = KMeans(clusters, n_init=KMEANS_STARTS, random_state=seed % 2**32).fit(features)
@@ -238,6 +239,8 @@ def cheapest_assignment(costs: Floats, smallest: int) -> npt.NDArray[np.int64]:
         costs: `(C, k)`.
         smallest: at most C // k.
     """
+    from scipy.optimize import linear_sum_assignment
+
     points, clusters = costs.shape
     free = points - clusters * smallest
     assert free >= 0, (points, clusters, smallest)

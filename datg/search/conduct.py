@@ -2,6 +2,7 @@
 
 import shutil
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,8 @@ from datg.stop import StopRequest, raise_what_came
 from datg.trial_config import PRESETS
 
 if TYPE_CHECKING:
-    from datg.search.ray_backend import Evaluations, Granted
+    from datg.search.evaluations import Evaluations
+    from datg.search.grant import Granted
 
 NO_SUCCESS, DAMAGED, UNFINISHED = 3, 4, 75
 
@@ -218,15 +220,15 @@ def _start_ray(resources: Resources) -> "Granted":
         return start_ray(resources)
 
 
-def conduct(prepared: Prepared) -> int:
-    """Runs what is missing; returns the exit code."""
+def conduct(prepared: Prepared, say: Callable[[str], None]) -> int:
+    """Runs what is missing and tells ``say`` what the user should know; returns the exit code."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Ray's own dependencies
         from datg.search.ray_backend import run_search, shut_down
 
         try:
             prepared.evaluations = run_search(
-                prepared.driver, prepared.dataset, prepared.granted, prepared.stop, prepared.disk
+                prepared.driver, prepared.dataset, prepared.granted, prepared.stop, prepared.disk, say
             )
         finally:
             shut_down()

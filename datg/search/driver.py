@@ -205,6 +205,11 @@ class SearchDriver:
 
         return suggest(trial, self.settings.ranges, self._bounds, before=before)
 
+    def kinds_of_trials(self) -> list[TrialConfig]:
+        """One configuration for each learner and strategy that is tried."""
+        kinds = {str((entry["learner"], entry["strategy"])): entry for entry in self.settings.grid} or {"": {}}
+        return [with_embedding(configured(self.config, kind), self.folder.embedding / BEST) for kind in kinds.values()]
+
     def embedding_config(self) -> TrialConfig | None:
         """The network that must be trained before any trial, because base classes are clustered by its embeddings."""
         key = "strategy.cluster_features"

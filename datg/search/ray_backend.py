@@ -14,7 +14,7 @@ import socket
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,36 +24,28 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from datg.claim import CLAIM, EVALUATOR, revoke
+from datg.claim import CLAIM, EVALUATOR
 from datg.data.catalog import Dataset
-from datg.errors import ConfigError, StateError, without_password
-from datg.final_evaluation import EVALUATION
+from datg.errors import ConfigError, without_password
 from datg.memory import ENVIRONMENT
-from datg.records import lacks_evaluation
 from datg.search.disk import DiskWatch
 from datg.search.driver import IN_A_ROW, SearchDriver
+from datg.search.evaluations import Evaluations
+from datg.search.gpu_share import fraction, trials_at_once
+from datg.search.grant import Granted, grant
 from datg.search.hangs import Watchdog
 from datg.search.local_ray import keeping_signal_handlers, without_api_server, without_garbage
-from datg.search.request import Resources
+from datg.search.request import AUTO, Resources
 from datg.search.study import is_storage_failure
-from datg.search.worker import CAUSE, Share, evaluate, lacks_room, one_line, reason_of, train, train_apart
+from datg.search.worker import CAUSE, lacks_room, measure_need, one_line, reason_of, train, train_apart
 from datg.stop import HOPELESS, StopRequest
-from datg.trial import BEST, Progress, read_progress
+from datg.trial import Progress
 
 WAIT_SECONDS = 0.5
 CONNECT_SECONDS = 5.0
 SAVE_SECONDS = 12.0  # that running trials get to save and end, when a search is stopped
 SIGN_SECONDS = 2.0
-
-
-@dataclass(frozen=True)
-class Granted:
-    """Resources that the cluster can give: as asked, with the open questions answered."""
-
-    share: Share
-    concurrent: int
-    max_failures: int
-    trial_timeout: float | None
+EMBEDDING = "training the network that classes are clustered by"
 
 
 def start_ray(resources: Resources) -> Granted:
@@ -71,7 +63,7 @@ def start_ray(resources: Resources) -> Granted:
         RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",
     )
     if resources.address is None:
-        _check_fits([{"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}], resources)
+        grant([{"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}], resources)
     else:
         _check_reachable(resources.address)
     logging.getLogger("ray").setLevel(logging.ERROR)
@@ -91,9 +83,8 @@ def start_ray(resources: Resources) -> Granted:
             f"`--address` {resources.address}: {str(error).splitlines()[0]}; if the cluster uses token authentication, set "
             "RAY_AUTH_MODE=token here, too."
         ) from error
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     try:
-        return _check_fits(nodes, resources)
+        return grant(_nodes(), resources)
     except ConfigError:
         shut_down()
         raise
@@ -112,26 +103,9 @@ def _check_reachable(address: str) -> None:
         ) from None
 
 
-def _check_fits(nodes: list[dict[str, float]], resources: Resources) -> Granted:
-    cpus = resources.cpus_per_trial
-    most_gpus = max(node.get("GPU", 0.0) for node in nodes)
-    gpus = min(1.0, most_gpus) if resources.gpus_per_trial is None else resources.gpus_per_trial
-    at_once = 0
-    for node in nodes:
-        fits = int(node.get("CPU", 0.0) // cpus)
-        at_once += fits if gpus == 0 else min(fits, int(node.get("GPU", 0.0) / gpus + 1e-6))
-    if at_once == 0:
-        most_cpus = max(node.get("CPU", 0.0) for node in nodes)
-        raise ConfigError(
-            f"a trial asks for {cpus} CPUs and {gpus:g} GPUs, but no node has both; the largest have {most_cpus:g} CPUs and "
-            f"{most_gpus:g} GPUs: lower --cpus-per-trial or --gpus-per-trial."
-        )
-    return Granted(
-        share=Share(cpus, gpus),
-        concurrent=min(at_once, resources.max_concurrent or at_once),
-        max_failures=resources.max_failures,
-        trial_timeout=resources.trial_timeout,
-    )
+def _nodes() -> list[dict[str, float]]:
+    """The resources of each node."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def shut_down() -> None:
@@ -141,8 +115,13 @@ def shut_down() -> None:
 
 
 def run_search(
-    driver: SearchDriver, dataset: Dataset, granted: Granted, stop: StopRequest, disk: DiskWatch
-) -> "Evaluations":
+    driver: SearchDriver,
+    dataset: Dataset,
+    granted: Granted,
+    stop: StopRequest,
+    disk: DiskWatch,
+    say: Callable[[str], None],
+) -> Evaluations:
     """Runs trials and final evaluations until none is missing or a stop is requested; Ray must have been started.
 
     Args:
@@ -151,6 +130,7 @@ def run_search(
         granted: what :func:`start_ray` returned.
         stop: asked all the time.
         disk: looks at the room that is left.
+        say: told what the user should know.
 
     Returns:
         The final evaluations; those that failed for good have an error.
@@ -159,23 +139,26 @@ def run_search(
     driver.folder.stop.unlink(missing_ok=True)
     shutil.rmtree(driver.folder.tune, ignore_errors=True)
     data = ray.put(dataset)
-    evaluations = Evaluations(driver, data, granted, stop)
 
     def watched() -> list[Path]:
         with keeper.guard():
-            evaluations.collect(0)
+            evaluations.advance(0)
         found = [driver.folder.trial(number) / CLAIM for number in driver.situation.running]
         found += [driver.folder.trial(number) / EVALUATOR for number in evaluations.running]
-        return found + ([driver.folder.embedding / CLAIM] if driver.situation.preparing else [])
+        return found + ([driver.folder.embedding / CLAIM] if driver.situation.preparing == EMBEDDING else [])
 
-    keeper = _Keeper(driver, stop, Watchdog(granted.trial_timeout, watched), disk)
+    keeper = _Keeper(driver, stop, Watchdog(granted.asked.trial_timeout, watched), disk)
+    evaluations = Evaluations(driver, data, granted, stop)
     try:
         if _train_embedding(driver, data, granted, keeper):
+            if granted.asked.gpus_per_trial == AUTO and granted.share.gpus > 0:
+                granted = _share_gpus(driver, data, granted, keeper, say)
+                evaluations = Evaluations(driver, data, granted, stop)
             for number in driver.ended:
-                evaluations.start(number)
+                evaluations.add(number)
             _tune(driver, data, granted, keeper, evaluations)
-            while evaluations.running and not keeper.ends():
-                evaluations.collect(WAIT_SECONDS)
+            while evaluations.unfinished and not keeper.ends():
+                evaluations.advance(WAIT_SECONDS)
     finally:
         driver.folder.stop.unlink(missing_ok=True)
     return evaluations
@@ -188,7 +171,7 @@ def _tune(driver: SearchDriver, data: Any, granted: Granted, keeper: "_Keeper", 
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
-            search_alg=_StudySearcher(driver, keeper, evaluations.start),
+            search_alg=_StudySearcher(driver, keeper, evaluations.add),
             scheduler=_StudyScheduler(driver, keeper),
             num_samples=-1,
             max_concurrent_trials=granted.concurrent,
@@ -200,7 +183,7 @@ def _tune(driver: SearchDriver, data: Any, granted: Granted, keeper: "_Keeper", 
             name="tune",
             storage_path=str(driver.folder.path),
             verbose=0,
-            failure_config=tune.FailureConfig(max_failures=granted.max_failures),
+            failure_config=tune.FailureConfig(max_failures=granted.asked.max_failures),
             stop=keeper,
         ),
     )
@@ -340,14 +323,42 @@ class _StudyScheduler(_Unsaved, FIFOScheduler):
         return str(TrialScheduler.STOP if prune else TrialScheduler.CONTINUE)
 
 
+def _share_gpus(
+    driver: SearchDriver, data: Any, granted: Granted, keeper: _Keeper, say: Callable[[str], None]
+) -> Granted:
+    """Measures how many trials share a GPU and grants anew; the same grant where a stop came first."""
+    driver.situation.preparing = "measuring how many trials share a GPU"
+    task = measure_need.options(num_cpus=granted.share.cpus, num_gpus=1)
+    waiting = [task.remote(data, config, granted.share) for config in driver.kinds_of_trials()]
+    needs = []
+    while waiting and not keeper.ends():
+        done, waiting = ray.wait(waiting, timeout=WAIT_SECONDS)
+        try:
+            needs += ray.get(done)
+        except ray.exceptions.RayError as error:
+            cause = one_line(getattr(error, "cause", None) or error)
+            raise ConfigError(
+                f"`--gpus-per-trial` auto: the trial that was to be measured failed ({cause}); say how much of a GPU a trial "
+                "gets, for instance --gpus-per-trial 0.5."
+            ) from error
+    driver.situation.preparing = ""
+    if waiting:
+        for reference in waiting:
+            ray.cancel(reference, force=True)
+        return granted
+    number, sentence = trials_at_once(needs)
+    say(sentence)
+    return grant(_nodes(), replace(granted.asked, gpus_per_trial=fraction(number)))
+
+
 def _train_embedding(driver: SearchDriver, data: Any, granted: Granted, keeper: _Keeper) -> bool:
     """Trains the network that base classes are clustered by, if there is to be one; whether the search can go on."""
     config = driver.embedding_config()
     if config is None:
         return True
-    driver.situation.preparing = "training the network that classes are clustered by"
+    driver.situation.preparing = EMBEDDING
     task = train_apart.options(
-        num_cpus=granted.share.cpus, num_gpus=granted.share.gpus, max_retries=granted.max_failures
+        num_cpus=granted.share.cpus, num_gpus=granted.share.gpus, max_retries=granted.asked.max_failures
     )
     waiting = [task.remote(data, config, driver.folder.embedding, driver.folder.stop, granted.share)]
     outcome, deadline = "interrupted", None
@@ -367,61 +378,3 @@ def _train_embedding(driver: SearchDriver, data: Any, granted: Granted, keeper: 
             ) from error
     driver.situation.preparing = ""
     return outcome != "interrupted"
-
-
-class Evaluations:
-    """The final evaluations of ended trials, as Ray tasks beside the trials.
-
-    Attributes:
-        errors: of those that failed for good, by trial number.
-        damaged: numbers of trials whose weights cannot be read.
-    """
-
-    def __init__(self, driver: SearchDriver, data: Any, granted: Granted, stop: StopRequest) -> None:
-        self._driver, self._data, self._granted, self._stop = driver, data, granted, stop
-        self._waiting: dict[Any, int] = {}
-        self.errors: dict[int, str] = {}
-        self.damaged: set[int] = set()
-
-    @property
-    def running(self) -> list[int]:
-        """Trials whose evaluation has not ended."""
-        return list(self._waiting.values())
-
-    def start(self, number: int) -> None:
-        """Starts the evaluation of a trial that has best weights and no evaluation yet."""
-        folder, share = self._driver.folder.trial(number), self._granted.share
-        if lacks_evaluation(folder):
-            revoke(folder / EVALUATOR)
-            task = evaluate.options(num_cpus=share.cpus, num_gpus=share.gpus, max_retries=self._granted.max_failures)
-            self._waiting[task.remote(self._data, folder, share)] = number
-        elif (folder / EVALUATION).exists():
-            self._driver.situation.evaluated += 1
-        elif read_progress(folder):
-            self.damaged.add(number)
-            self.errors[number] = f"{folder / BEST} is missing"
-        self.collect(0)
-
-    def collect(self, timeout: float) -> None:
-        """Notes those that have ended, waiting for at most ``timeout`` seconds for all."""
-        done, _ = (
-            ray.wait(list(self._waiting), num_returns=len(self._waiting), timeout=timeout)
-            if self._waiting
-            else ([], [])
-        )
-        for reference in done:
-            number = self._waiting.pop(reference)
-            try:
-                ray.get(reference)
-                self._driver.situation.evaluated += 1
-            except ray.exceptions.RayError as error:
-                self._note(number, error)
-
-    def _note(self, number: int, error: ray.exceptions.RayError) -> None:
-        cause = getattr(error, "cause", None) or error
-        if lacks_room(cause):
-            self._stop.ask(f"{self._driver.folder.trial(number)} cannot be written ({reason_of(cause)})")
-            return
-        if isinstance(cause, StateError):
-            self.damaged.add(number)
-        self.errors[number] = one_line(cause)

@@ -41,7 +41,7 @@ def watch(
         view.start()
         try:
             with status_line(lambda: describe(prepared.driver.situation), out):
-                code = conduct(prepared)
+                code = conduct(prepared, lambda line: out.print(line, soft_wrap=True))
         finally:
             unsent = view.close(status=STATUS.get(code, "FAILED"), hurry=lambda: prepared.stop.requested)
     if prepared.stop.requested and code == 0 and unsent is not None:

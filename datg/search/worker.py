@@ -4,7 +4,6 @@ import errno
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +17,14 @@ from datg.data.catalog import Dataset
 from datg.errors import DatgError, StateError, TrialDiverged, TrialTaken
 from datg.files import read_yaml, write_text
 from datg.final_evaluation import EVALUATION, evaluate_best
+from datg.search.gpu_share import Need, measure
+from datg.search.grant import Share
 from datg.trial import BEST, CONFIG, LAST, Progress, TrialData, run_trial
 from datg.trial_config import TrialConfig
 
 CAUSE, REFUSED = "error.txt", "refused.safetensors"
 SECONDS_BETWEEN_LOOKS = 1.0
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-
-
-@dataclass(frozen=True)
-class Share:
-    """What one trial gets of a machine.
-
-    Attributes:
-        cpus: cores, and threads.
-        gpus: may be a fraction.
-    """
-
-    cpus: int
-    gpus: float
 
 
 def train(tune_config: dict[str, Any], data: Any, share: Share) -> None:
@@ -117,6 +105,12 @@ def evaluate(dataset: Dataset, folder: Path, share: Share) -> None:
 
     novel = dataset.part("novel")
     evaluate_best(folder / BEST, novel, device=str(device), progress=progress, save_to=folder / EVALUATION)
+
+
+@ray.remote(max_retries=0)
+def measure_need(dataset: Dataset, config: TrialConfig, share: Share) -> Need:
+    """What a trial needs of a GPU that it has to itself."""
+    return measure(config, TrialData.of(dataset), set_up(share))
 
 
 def set_up(share: Share) -> torch.device:

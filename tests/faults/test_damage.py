@@ -16,13 +16,12 @@ from datg.search.conduct import resume_search
 from datg.search.driver import SearchDriver
 from datg.search.export import export_best
 from datg.search.folder import SearchFolder
-from datg.search.ray_backend import Granted
+from datg.search.grant import Granted, Share
 from datg.search.request import Request, Resources
 from datg.search.results import open_records
 from datg.search.settings import SearchSettings
 from datg.search.status import read_status
 from datg.search.study import open_study, sqlite_url
-from datg.search.worker import Share
 from datg.trial import BEST, CONFIG, StopTrial, TrialData, read_progress, run_trial
 from datg.trial_config import TrialConfig
 from tests.search.conftest import SPACES, settings_for
@@ -113,7 +112,7 @@ def request_for(output: Path, data_root: Path, **more) -> Request:
 @pytest.fixture
 def resume(searches, tmp_path, data_root, monkeypatch):
     """Resumes a copy of the search after ``damage(folder)``, without Ray."""
-    monkeypatch.setattr(conduct, "_start_ray", lambda resources: Granted(Share(1, 0.0), 1, 2, None))
+    monkeypatch.setattr(conduct, "_start_ray", lambda resources: Granted(Share(1, 0.0), 1, 1, resources))
     shutil.copytree(searches[0].path, tmp_path / "runs" / "search")
 
     def act(damage=lambda folder: None, **more):

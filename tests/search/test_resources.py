@@ -5,11 +5,19 @@ import weakref
 
 import pytest
 import ray
+import torch
 
 from datg.errors import ConfigError
-from datg.search.ray_backend import _check_fits, shut_down
-from datg.search.request import Resources
+from datg.search.driver import Situation
+from datg.search.evaluations import Evaluations
+from datg.search.folder import SearchFolder
+from datg.search.gpu_share import Need, fraction, measure, trials_at_once
+from datg.search.grant import Granted, Share, grant
+from datg.search.ray_backend import shut_down
+from datg.search.request import Resources, parse_gpus
 from datg.stop import StopRequest
+from datg.trial import TrialData
+from tests.test_trial import config_of, dataset_of
 
 NODES = [{"CPU": 8.0}, {"CPU": 4.0, "GPU": 2.0}]
 
@@ -26,14 +34,14 @@ NODES = [{"CPU": 8.0}, {"CPU": 4.0, "GPU": 2.0}]
     ],
 )
 def test_as_many_trials_run_at_once_as_fit_on_the_nodes(asked, granted):
-    found = _check_fits(NODES, Resources(**asked))
+    found = grant(NODES, Resources(**asked))
     assert (found.share.cpus, found.share.gpus, found.concurrent) == granted
 
 
 @pytest.mark.parametrize("asked", [{"cpus_per_trial": 9}, {"gpus_per_trial": 3.0}, {"cpus_per_trial": 5}])
 def test_what_no_node_can_ever_give_is_refused(asked):
     with pytest.raises(ConfigError, match="but no node has both; the largest have 8 CPUs and 2 GPUs"):
-        _check_fits(NODES, Resources(**asked))
+        grant(NODES, Resources(**asked))
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75)])
@@ -68,3 +76,103 @@ def test_no_garbage_is_collected_while_ray_shuts_down(monkeypatch):
     monkeypatch.setattr(ray, "shutdown", lambda: during.append((before(), gc.isenabled())))
     shut_down()
     assert during == [(None, False)] and gc.isenabled()
+
+
+@pytest.mark.parametrize(("text", "asked"), [(None, None), ("auto", "auto"), ("0", 0.0), ("0.25", 0.25), ("2", 2.0)])
+def test_gpus_are_a_number_or_auto(text, asked):
+    assert parse_gpus(text) == asked
+
+
+@pytest.mark.parametrize("text", ["some", "-1", "nan", "inf"])
+def test_other_gpus_are_refused_in_a_sentence(text):
+    with pytest.raises(ConfigError, match=f"`--gpus-per-trial` must be auto or a number such as .*, got {text}"):
+        parse_gpus(text)
+
+
+def test_auto_begins_with_whole_gpus_and_with_none_where_there_are_none():
+    assert grant(NODES, Resources(gpus_per_trial="auto")).share.gpus == 1.0
+    assert grant(NODES[:1], Resources(gpus_per_trial="auto")).share.gpus == 0.0
+
+
+def need(memory, busy, seconds=0.004):
+    return Need(memory << 30, 80 << 30, seconds, busy)
+
+
+@pytest.mark.parametrize(
+    ("needs", "number"),
+    [
+        ([need(4, 0.31)], 4),  # its units have time for four
+        ([need(20, 0.1)], 3),  # its memory holds three, with a reserve
+        ([need(70, 0.1)], 1),
+        ([need(79, 1.0)], 1),
+        ([need(1, 0.0)], 16),
+        ([need(4, 0.1), need(30, 0.2)], 2),  # one of the kinds of trials is large
+    ],
+)
+def test_as_many_trials_share_a_gpu_as_its_memory_and_its_units_bear(needs, number):
+    found, sentence = trials_at_once(needs)
+    assert found == number
+    assert f"--gpus-per-trial {fraction(number):g}" in sentence and "GiB" in sentence
+    assert grant([{"CPU": 64.0, "GPU": 1.0}], Resources(gpus_per_trial=fraction(number))).slots == number
+
+
+@pytest.mark.filterwarnings("ignore:CUDA is not available")
+def test_a_trial_is_measured_by_training_and_validating(monkeypatch):
+    monkeypatch.setattr("torch.cuda.synchronize", lambda device: None)
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (60, 80))
+    found = measure(config_of(strategy={"clusters": 2}), TrialData.of(dataset_of()), torch.device("cpu"))
+    assert (found.memory, found.total) == (20, 80)
+    assert found.seconds > 0 and found.busy == 0.0  # no kernel runs on a GPU here
+
+
+class Slots:
+    """A search as its evaluations see it: trials wanted, ended and running, and tasks that end when they are told to."""
+
+    def __init__(self, tmp_path, monkeypatch, *, slots, concurrent, asked):
+        self.situation, self.folder = Situation(asked), SearchFolder(tmp_path)
+        self.started, self.done = [], set()
+        monkeypatch.setattr("datg.search.evaluations.lacks_evaluation", lambda folder: True)
+        monkeypatch.setattr("datg.search.evaluations.evaluate", self)
+        monkeypatch.setattr(
+            "datg.search.evaluations.ray.wait", lambda refs, **_: ([r for r in refs if r in self.done], [])
+        )
+        monkeypatch.setattr("datg.search.evaluations.ray.get", lambda reference: None)
+        granted = Granted(Share(1, 0.0), slots, concurrent, Resources())
+        self.evaluations = Evaluations(self, None, granted, StopRequest())
+
+    def options(self, **options):
+        return self
+
+    def remote(self, data, folder, share):
+        self.started.append(int(folder.name))
+        return int(folder.name)
+
+    def end_trial(self, number):
+        self.situation.outcomes["finished"] += 1
+        self.evaluations.add(number)
+        self.evaluations.advance(0)
+
+
+def test_an_evaluation_waits_as_long_as_trials_need_every_slot(tmp_path, monkeypatch):
+    search = Slots(tmp_path, monkeypatch, slots=2, concurrent=2, asked=4)
+    search.end_trial(0)
+    search.end_trial(1)
+    assert search.started == [], "two trials are missing, and take both slots"
+    search.end_trial(2)
+    assert search.started == [0]
+    search.end_trial(3)
+    assert search.started == [0, 1] and search.evaluations.unfinished
+    search.done = {0, 1}
+    for _ in range(2):
+        search.evaluations.advance(0)
+    assert search.started == [0, 1, 2, 3]
+    search.done = {2, 3}
+    search.evaluations.advance(0)
+    assert not search.evaluations.unfinished and search.situation.evaluated == 4
+
+
+def test_a_slot_that_no_trial_may_have_is_for_evaluations(tmp_path, monkeypatch):
+    search = Slots(tmp_path, monkeypatch, slots=3, concurrent=2, asked=10)
+    search.end_trial(0)
+    search.end_trial(1)
+    assert search.started == [0] and search.evaluations.running == [0]
