@@ -18,7 +18,6 @@ from sqlalchemy import delete
 from sqlalchemy.exc import SQLAlchemyError
 
 from datg.errors import ConfigError, StateError, unknown_name, without_password
-from datg.search.json_cmaes import JsonCmaEsSampler
 from datg.seeding import derive_seed
 
 SQLITE_TIMEOUT = 60  # seconds to wait for another process's lock
@@ -75,10 +74,16 @@ def _qmc(draw: Draw) -> BaseSampler:
         return _NumberedQmcSampler(draw)
 
 
+def _cmaes(draw: Draw) -> BaseSampler:
+    from datg.search.json_cmaes import JsonCmaEsSampler  # its import takes most of a second
+
+    return JsonCmaEsSampler(seed=draw.seed, warn_independent_sampling=False)
+
+
 SAMPLERS: dict[str, Callable[[Draw], BaseSampler]] = {
     "tpe": lambda draw: optuna.samplers.TPESampler(seed=draw.seed, n_startup_trials=draw.startup),
     "gp": lambda draw: optuna.samplers.GPSampler(seed=draw.seed, n_startup_trials=draw.startup),
-    "cmaes": lambda draw: JsonCmaEsSampler(seed=draw.seed, warn_independent_sampling=False),
+    "cmaes": _cmaes,
     "random": lambda draw: optuna.samplers.RandomSampler(seed=draw.seed),
     "qmc": _qmc,
 }
