@@ -42,7 +42,7 @@ def main(
     """Measures the driver."""
     place = data_root(root)
     dataset = open_dataset("glyphs", place)
-    settings = _settings(dataset, place, trials, reports)
+    settings = scripted_settings(dataset, place, trials, reports)
     with tempfile.TemporaryDirectory(dir=".") as temporary:
         folder = SearchFolder(Path(temporary).absolute())
         study = open_study(
@@ -69,7 +69,8 @@ def main(
     print(json.dumps(found, indent=1))
 
 
-def _settings(dataset: Dataset, place: Path, trials: int, reports: int) -> SearchSettings:
+def scripted_settings(dataset: Dataset, place: Path, trials: int, reports: int) -> SearchSettings:
+    """Of a search of ``trials`` trials with ``reports`` validations each."""
     layers = Layers(PRESETS, "training.preset")
     space = add_space_file(layers, read_space_file(SPACES / "glyphs.yaml"))
     layers.add({"training": {"iterations": 10 * reports, "eval_every": 10}, "search": {"trials": trials}}, "flag")
@@ -93,7 +94,7 @@ def _run(driver: SearchDriver, reports: int) -> tuple[list[float], list[float]]:
         if not running:
             return asks, seconds
         for number, history in list(running.items()):
-            history.append(_progress(driver.folder, number, len(history) + 1, reports))
+            history.append(next_progress(driver.folder, number, len(history) + 1, reports))
             write_text(driver.folder.trial(number) / PROGRESS, progress_lines([asdict(entry) for entry in history]))
             began = time.perf_counter()
             pruned = driver.report(number, history[-1])
@@ -103,7 +104,7 @@ def _run(driver: SearchDriver, reports: int) -> tuple[list[float], list[float]]:
                 del running[number]
 
 
-def _progress(folder: SearchFolder, number: int, step: int, reports: int) -> Progress:
+def next_progress(folder: SearchFolder, number: int, step: int, reports: int) -> Progress:
     """Every trial is a little better than those before it, so that none is pruned."""
     alpha = read_yaml(folder.trial(number) / "config.yaml")["strategy"]["alpha"] if step == 1 else 0.0
     value = 0.2 + number * 1e-4 + step / reports * 0.1 + alpha * 1e-6

@@ -57,7 +57,7 @@ class Effort:
     strategies: bool
 
 
-QUICK = Effort(rounds=3, iterations=2, warm_up=2, shots=(1,), textbook_tasks=10, maml_tasks=93, strategies=False)
+QUICK = Effort(rounds=3, iterations=1, warm_up=2, shots=(1,), textbook_tasks=6, maml_tasks=62, strategies=False)
 FULL = Effort(rounds=7, iterations=4, warm_up=8, shots=(1, 5), textbook_tasks=20, maml_tasks=310, strategies=True)
 
 

@@ -103,11 +103,12 @@ class Mlti(Strategy):
         label_shares = np.ones(batch.size)
         if chosen.within == "query_mix":
             others[~cross] = draw_pairings(batch.size, others.shape[1], rng)[~cross]
-            partners[~cross] = query_partners(others, batch.shots, batch.sampler.queries)[~cross]
+            within = query_partners(others, batch.shots, batch.sampler.queries)
+            partners = torch.where(torch.from_numpy(cross)[:, None, None], partners, within)
             others[~cross] //= batch.sampler.queries
             label_shares = np.where(cross, 1.0, shares)
             weights = weights.repeat(1, 1, examples.shape[2])
-            weights[torch.from_numpy(~cross).to(batch.device), :, : batch.shots] = 1.0
+            weights[:, :, : batch.shots].masked_fill_(torch.from_numpy(~cross).to(batch.device)[:, None, None], 1.0)
         plan = MixPlan(layers, weights, partners.to(batch.device))
         generated = mix_tasks(learner, examples, None, batch.shots, plan).generated
         losses = two_label_losses(

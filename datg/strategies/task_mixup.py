@@ -153,5 +153,6 @@ def cutmix_weights(shares: npt.NDArray[np.float64], batch: Batch) -> Tensor:
     _, height, width = batch.shape
     boxes = cutmix_boxes(np.repeat(1 - shares[:, None], 2, axis=1), height, width, batch.streams.mixing)
     masks = box_masks(boxes, height, width, batch.device)
-    repeats = torch.tensor([batch.shots, batch.sampler.queries], device=batch.device)
-    return (~masks).float().repeat_interleave(repeats, dim=1)[:, None, :, None]
+    support, query = (~masks).float().split(1, dim=1)
+    both = [support.expand(-1, batch.shots, -1, -1), query.expand(-1, batch.sampler.queries, -1, -1)]
+    return torch.cat(both, dim=1)[:, None, :, None]

@@ -1,0 +1,242 @@
+"""What will a search of 1,000 trials on 256 GPUs take, and what becomes the bottleneck first?
+
+    python -m benchmarks.scaling                         # the model against simulations with 64 and 256 GPUs: minutes
+    python -m benchmarks.scaling --ray 16                # ... and against Ray itself, with 16 invented GPUs
+
+The model has three measured parts: the interval between two reports of a trial, what the driver needs for a report, and what it
+needs to end a trial and suggest the next one. The driver is one queue that all GPUs share (mean value analysis of a closed
+network), so
+
+    wall = start + sum over waves of (reports of the wave / throughput(its GPUs, interval, driver)) + evaluations / GPUs.
+
+A simulation runs the real driver on a real study in virtual time: trials are scripted, clocks of GPUs jump, and the seconds that
+the driver really takes are added to its own clock. With ``--ray`` scripted trials sleep in processes of Ray's.
+"""
+
+import heapq
+import json
+import logging
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Annotated
+from unittest import mock
+
+import typer
+
+from benchmarks.driver_speed import next_progress, scripted_settings
+from datg.command_line import DataRoot, run_command
+from datg.data.catalog import Dataset, data_root, open_dataset
+from datg.display import console, print_rows
+from datg.files import write_text
+from datg.search.driver import SearchDriver
+from datg.search.folder import SearchFolder
+from datg.search.study import open_study, sqlite_url
+from datg.trial import PROGRESS, progress_lines
+
+START = 10.0  # seconds from the command to the first step: README
+EVALUATION = 3.0  # seconds of a final evaluation
+
+
+@dataclass
+class Observed:
+    """What a run took.
+
+    Attributes:
+        wall: seconds from the first step to the end of the last trial.
+        reports: how many there were.
+        report: seconds of the driver for each.
+        exchange: seconds to end a trial and suggest the next, for each trial.
+    """
+
+    wall: float = 0.0
+    reports: int = 0
+    report: list[float] = field(default_factory=list)
+    exchange: list[float] = field(default_factory=list)
+
+    @property
+    def driver(self) -> float:
+        """Seconds of the driver a report, ends and suggestions included."""
+        return (sum(self.report) + sum(self.exchange)) / max(1, self.reports)
+
+
+def throughput(gpus: int, interval: float, driver: float) -> float:
+    """Reports a second of trials on ``gpus`` GPUs: ``interval`` seconds apart, and ``driver`` seconds of the one driver each."""
+    queue = 0.0
+    rate = 0.0
+    for customers in range(1, gpus + 1):
+        response = driver * (1 + queue)
+        rate = customers / (interval + response)
+        queue = rate * response
+    return rate
+
+
+def predict(*, gpus: int, trials: int, steps: float, interval: float, driver: float) -> float:
+    """Seconds from the first step to the end of the last trial: trials of one length come in waves, the last one smaller.
+
+    Args:
+        gpus: trials at once.
+        trials: in all.
+        steps: reports of a trial on the average.
+        interval: seconds between two reports of a trial.
+        driver: seconds for a report, with its part of ends and suggestions.
+    """
+    waves = [gpus] * (trials // gpus) + [trials % gpus] * (trials % gpus > 0)
+    return sum(steps * wave / throughput(wave, interval, driver) for wave in waves)
+
+
+def simulate(driver: SearchDriver, *, gpus: int, steps: int, interval: float) -> Observed:
+    """Scripted trials on invented GPUs, in virtual time."""
+    found, order = Observed(), count()
+    free = 0.0  # when the driver has time again
+    events: list[tuple[float, int, int, int]] = []  # when, a tie-breaker, trial, its step
+
+    def served(at: float, began: float, spent: list[float]) -> float:
+        nonlocal free
+        spent.append(time.perf_counter() - began)
+        free = max(at, free) + spent[-1]
+        return free
+
+    def suggest(at: float) -> None:
+        began = time.perf_counter()
+        number = driver.next_trial()
+        if number is not None:
+            heapq.heappush(events, (served(at, began, found.exchange) + interval, next(order), number, 1))
+
+    for _ in range(gpus):
+        suggest(0.0)
+    while events:
+        at, _, number, step = heapq.heappop(events)
+        progress = next_progress(driver.folder, number, step, steps)
+        write_text(driver.folder.trial(number) / PROGRESS, progress_lines([asdict(progress)]))
+        began = time.perf_counter()
+        ends = driver.report(number, progress) or step == steps
+        answered = served(at, began, found.report)
+        found.reports += 1
+        found.wall = max(found.wall, answered)
+        if not ends:
+            heapq.heappush(events, (answered + interval, next(order), number, step + 1))
+            continue
+        began = time.perf_counter()
+        driver.finish(number, "finished")
+        suggest(served(at, began, found.exchange))
+    return found
+
+
+@contextmanager
+def made(dataset: Dataset, place: Path, *, trials: int, steps: int) -> Iterator[SearchDriver]:
+    """The driver of a new search whose trials are to be scripted."""
+    settings = scripted_settings(dataset, place, trials, steps)
+    with tempfile.TemporaryDirectory(dir=".") as temporary:
+        folder = SearchFolder(Path(temporary).absolute())
+        study = open_study(
+            sqlite_url(folder.study), settings.study, create=True, pruner=settings.pruner, steps=settings.steps
+        )
+        yield SearchDriver(folder, settings, study)
+
+
+def with_ray(driver: SearchDriver, dataset: Dataset, *, gpus: int, steps: int, interval: float) -> Observed:
+    """The same in processes of Ray's, which sleep for ``interval`` between two reports."""
+    import ray
+
+    from benchmarks.sleeping_trial import trial_of
+    from datg.search import ray_backend
+    from datg.search.disk import DiskWatch
+    from datg.search.grant import grant
+    from datg.search.request import Resources
+    from datg.stop import StopRequest
+
+    found = Observed()
+    report, next_trial, finish = driver.report, driver.next_trial, driver.finish
+    first = last = 0.0
+
+    def timed(method, spent):  # type: ignore[no-untyped-def]
+        def call(*arguments):  # type: ignore[no-untyped-def]
+            nonlocal last
+            began = time.perf_counter()
+            try:
+                return method(*arguments)
+            finally:
+                last = time.perf_counter()
+                spent.append(last - began)
+
+        return call
+
+    def first_report(number, progress):  # type: ignore[no-untyped-def]
+        nonlocal first
+        first = first or time.perf_counter() - interval
+        found.reports += 1
+        return report(number, progress)
+
+    ray.init(num_cpus=gpus, num_gpus=gpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    patches = {"next_trial": timed(next_trial, found.exchange), "finish": timed(finish, found.exchange)}
+    scripted = mock.patch.object(ray_backend, "train", trial_of(steps, interval))
+    try:
+        with mock.patch.multiple(driver, report=timed(first_report, found.report), **patches), scripted:
+            granted = grant([{"CPU": float(gpus), "GPU": float(gpus)}], Resources(gpus_per_trial=1.0))
+            ray_backend.run_search(driver, dataset, granted, StopRequest(), DiskWatch(None), lambda line: None)
+    finally:
+        ray_backend.shut_down()
+    found.wall = last - first
+    return found
+
+
+def main(
+    trials: Annotated[int, typer.Option(min=1, help="Of the simulated searches.")] = 500,
+    steps: Annotated[int, typer.Option(min=1, help="Reports of a full trial.")] = 30,
+    ray: Annotated[int, typer.Option(min=0, help="Invented GPUs of a run with Ray itself.")] = 0,
+    root: DataRoot = None,
+) -> None:
+    """Compares model and simulation, then extrapolates."""
+    place = data_root(root)
+    dataset = open_dataset("glyphs", place)
+    rows, costs = [], []
+    for gpus, interval in ((64, 0.5), (64, 8.0), (256, 0.5), (256, 2.0), (256, 8.0)):
+        with made(dataset, place, trials=trials, steps=steps) as driver:
+            found = simulate(driver, gpus=gpus, steps=steps, interval=interval)
+        costs.append(found.driver)
+        rows.append(_row("simulated", found, gpus=gpus, trials=trials, interval=interval))
+    if ray:
+        for interval in (0.5, 2.0):
+            with made(dataset, place, trials=4 * ray, steps=steps) as driver:
+                found = with_ray(driver, dataset, gpus=ray, steps=steps, interval=interval)
+            rows.append(_row("Ray", found, gpus=ray, trials=4 * ray, interval=interval))
+    print_rows(rows, console())
+    cost = statistics.median(costs)
+    asked = []
+    for minutes in (1, 4, 30):
+        interval = 60 * minutes / steps
+        training = predict(gpus=256, trials=1000, steps=steps, interval=interval, driver=cost)
+        wall = START + training + 1000 * EVALUATION / 256
+        asked.append(
+            {
+                "minutes a trial": minutes,
+                "1,000 trials on 256 GPUs, min": round(wall / 60, 1),
+                "driver busy": f"{throughput(256, interval, cost) * cost:.0%}",
+            }
+        )
+    print_rows(asked, console())
+    print(json.dumps({"driver, ms a report": round(1000 * cost, 1), "checks": rows, "1,000 trials on 256 GPUs": asked}))
+
+
+def _row(how: str, found: Observed, *, gpus: int, trials: int, interval: float) -> dict[str, object]:
+    model = predict(gpus=gpus, trials=trials, steps=found.reports / trials, interval=interval, driver=found.driver)
+    return {
+        "run": how,
+        "GPUs": gpus,
+        "seconds between reports": interval,
+        "reports": found.reports,
+        "driver, ms a report": round(1000 * found.driver, 1),
+        "wall, s": round(found.wall, 1),
+        "model, s": round(model, 1),
+        "model / wall": round(model / found.wall, 2),
+    }
+
+
+if __name__ == "__main__":
+    run_command(main)

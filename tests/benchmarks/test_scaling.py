@@ -1,0 +1,26 @@
+import pytest
+
+from benchmarks.scaling import made, predict, simulate, throughput
+
+
+def test_gpus_bound_a_search_whose_driver_has_time_and_the_driver_one_whose_gpus_have():
+    assert throughput(10, 100.0, 0.01) == pytest.approx(0.1, rel=0.01)
+    assert throughput(1000, 1.0, 0.01) == pytest.approx(100.0, rel=0.01)
+    assert throughput(1, 1.0, 1.0) == pytest.approx(0.5)
+
+
+def test_trials_come_in_waves():
+    one = predict(gpus=8, trials=8, steps=5, interval=10.0, driver=1e-6)
+    assert one == pytest.approx(50.0, rel=1e-3)
+    assert predict(gpus=8, trials=17, steps=5, interval=10.0, driver=1e-6) == pytest.approx(150.0, rel=1e-3)
+
+
+@pytest.mark.parametrize(("gpus", "interval"), [(16, 20.0), (64, 0.01)])
+def test_the_model_foretells_a_simulated_search(glyphs, data_root, tmp_path, monkeypatch, gpus, interval):
+    monkeypatch.chdir(tmp_path)
+    trials, steps = 40, 3
+    with made(glyphs, data_root, trials=trials, steps=steps) as driver:
+        found = simulate(driver, gpus=gpus, steps=steps, interval=interval)
+        assert len(driver.ended) == trials and found.reports == trials * steps
+    model = predict(gpus=gpus, trials=trials, steps=steps, interval=interval, driver=found.driver)
+    assert found.wall == pytest.approx(model, rel=0.25)
