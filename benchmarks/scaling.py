@@ -187,7 +187,7 @@ def with_ray(driver: SearchDriver, dataset: Dataset, *, gpus: int, steps: int, i
 
 
 def main(
-    trials: Annotated[int, typer.Option(min=1, help="Of the simulated searches.")] = 500,
+    trials: Annotated[int, typer.Option(min=1, help="Of the simulated searches.")] = 300,
     steps: Annotated[int, typer.Option(min=1, help="Reports of a full trial.")] = 30,
     ray: Annotated[int, typer.Option(min=0, help="Invented GPUs of a run with Ray itself.")] = 0,
     root: DataRoot = None,

@@ -6,8 +6,10 @@ There is no global seed: whatever draws takes its generator as an argument.
 import hashlib
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +23,14 @@ def derive_seed(seed: int, *names: str | int) -> int:
 def generator(seed: int, *names: str | int, device: torch.device | str = "cpu") -> torch.Generator:
     """A torch generator for the stream called ``names`` of ``seed``."""
     return torch.Generator(device=device).manual_seed(derive_seed(seed, *names))
+
+
+def sent(drawn: npt.NDArray[Any] | Tensor, device: torch.device) -> Tensor:
+    """What was drawn on the host, on the device; nobody waits for a GPU, because the copy starts from pinned memory."""
+    values = torch.from_numpy(drawn) if isinstance(drawn, np.ndarray) else drawn
+    if device.type != "cuda":
+        return values.to(device)
+    return values.pin_memory().to(device, non_blocking=True)
 
 
 @dataclass

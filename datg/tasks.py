@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from datg.data.class_table import ClassTable
-from datg.seeding import derive_seed
+from datg.seeding import derive_seed, sent
 
 PHILOX_WORDS = 4  # numpy's Philox makes four 64-bit words for each step of its counter
 KEYS_AT_ONCE = 1 << 24  # bounds the memory of drawing many tasks: 128 MiB of keys
@@ -135,7 +135,7 @@ class TaskSampler:
             words = philox.advance(start * steps).random_raw(count * steps * PHILOX_WORDS)
             # 53 random bits as a float64 in [0, 1), as numpy itself does it.
             keys = (words >> np.uint64(11)).reshape(count, -1)[:, : self._keys_a_task] * 2.0**-53
-            parts.append(self._tasks(torch.from_numpy(keys).to(self.classes.starts.device), None))
+            parts.append(self._tasks(sent(keys, self.classes.starts.device), None))
         return Tasks(torch.cat([p.classes for p in parts]), torch.cat([p.rows for p in parts]), self.shots)
 
     def _tasks(self, keys: Tensor, within: Tensor | None) -> Tasks:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from datg.generation.boxes import areas, box_masks, cutmix_boxes, erasing_boxes
 from datg.generation.mixup import draw_cycles, draw_pairings, mix
+from datg.seeding import sent
 
 ERASING_SHARE = 0.5  # of the examples
 ERASED_AREA = (0.02, 0.4)
@@ -91,7 +92,7 @@ def _identity(state: Augmented, chosen: Chosen, source: Source) -> Augmented:
 def _rotate_classes(state: Augmented, chosen: Chosen, source: Source) -> Augmented:
     tasks, ways = state.examples.shape[:2]
     turns = source.rng.choice(TURNS, size=(tasks, ways)) * chosen[:, None]
-    wanted = torch.from_numpy(turns).to(state.examples.device)[..., None, None, None, None]
+    wanted = sent(turns, state.examples.device)[..., None, None, None, None]
     examples = state.examples
     for quarter in (1, 2, 3):
         examples = torch.where(wanted == quarter, torch.rot90(state.examples, quarter, (-2, -1)), examples)
@@ -101,7 +102,7 @@ def _rotate_classes(state: Augmented, chosen: Chosen, source: Source) -> Augment
 def _mix_classes(state: Augmented, chosen: Chosen, source: Source) -> Augmented:
     examples = state.examples
     tasks, ways = examples.shape[:2]
-    partners = torch.from_numpy(draw_cycles(tasks, ways, source.rng)).to(examples.device)
+    partners = sent(draw_cycles(tasks, ways, source.rng), examples.device)
     other = examples[torch.arange(tasks, device=examples.device)[:, None], partners]
     shares = np.where(chosen, source.rng.uniform(0.5, 1.0, size=tasks), 1.0)
     return replace(state, examples=mix(examples, other, _like(shares, examples)))
@@ -128,7 +129,7 @@ def _mask(state: Augmented, chosen: Chosen, source: Source, part: slice) -> Augm
     drawn = torch.rand(examples.shape, generator=source.noise, device=examples.device)
     inside = torch.zeros(examples.shape[2], dtype=torch.bool, device=examples.device)
     inside[part] = True
-    wanted = torch.from_numpy(chosen).to(examples.device)[:, None, None] & inside
+    wanted = sent(chosen, examples.device)[:, None, None] & inside
     wanted = wanted.view(*wanted.shape, *[1] * (examples.ndim - 3))
     return replace(state, examples=examples.masked_fill(wanted & (drawn < MASKED_SHARE), 0.0))
 
@@ -137,7 +138,7 @@ def _mix_queries(state: Augmented, chosen: Chosen, source: Source, *, boxes: boo
     """Mixes each query with another one of its task and keeps both labels: by CutMix or linearly."""
     queries = state.queries
     tasks, number = queries.shape[:2]
-    partners = torch.from_numpy(draw_pairings(tasks, number, source.rng)).to(queries.device)
+    partners = sent(draw_pairings(tasks, number, source.rng), queries.device)
     other = queries[torch.arange(tasks, device=queries.device)[:, None], partners]
     shares = np.where(chosen, source.rng.beta(source.alpha, source.alpha, size=tasks), 1.0)
     if boxes:
@@ -147,7 +148,7 @@ def _mix_queries(state: Augmented, chosen: Chosen, source: Source, *, boxes: boo
         mixed = torch.where(box_masks(found, height, width, queries.device)[:, None, None], other, queries)
     else:
         mixed = mix(queries, other, _like(shares, queries))
-    wanted = torch.from_numpy(chosen).to(queries.device)[:, None]
+    wanted = sent(chosen, queries.device)[:, None]
     return replace(
         state,
         examples=state.with_queries(mixed),
@@ -157,7 +158,7 @@ def _mix_queries(state: Augmented, chosen: Chosen, source: Source, *, boxes: boo
 
 
 def _like(values: npt.NDArray[np.float64], tensor: Tensor) -> Tensor:
-    return torch.from_numpy(values).to(tensor.device, torch.float32)
+    return sent(values.astype(np.float32), tensor.device)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from datg.seeding import sent
+
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
@@ -55,7 +57,7 @@ def areas(boxes: Integers, height: int, width: int) -> Floats:
 
 def box_masks(boxes: Integers, height: int, width: int, device: torch.device) -> Tensor:
     """`(*n, height, width)` bool: which pixels lie in each of `(*n, 4)` boxes."""
-    edges = torch.from_numpy(boxes).to(device)[..., None]
+    edges = sent(boxes, device)[..., None]
     rows, columns = (torch.arange(length, device=device) for length in (height, width))
     in_rows = (rows >= edges[..., 0, :]) & (rows < edges[..., 1, :])
     in_columns = (columns >= edges[..., 2, :]) & (columns < edges[..., 3, :])

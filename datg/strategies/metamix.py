@@ -20,6 +20,7 @@ from torch import Tensor
 from datg.generation.channel_shuffle import shuffle_channels
 from datg.generation.mixup import draw_cycles, draw_layers, draw_pairings, encode_changed, mix
 from datg.learners.learner import Learner
+from datg.seeding import sent
 from datg.strategies.strategy import (
     NOTHING_SHARED,
     Batch,
@@ -76,10 +77,10 @@ class MetaMix(Strategy):
         ways, queries = batch.sampler.ways, batch.sampler.queries
         shuffled = self.shuffle and batch.progress >= self.shuffle_start and rng.random() < 0.5
         layers = draw_layers(batch.size, 1 if shuffled else 0, learner.last_shared, rng)
-        shares = torch.from_numpy(rng.beta(self.alpha, self.beta, size=batch.size)).float().to(device)
+        shares = sent(rng.beta(self.alpha, self.beta, size=batch.size).astype(np.float32), device)
         partners, labels = self._draw_partners(batch)
-        cycles = torch.from_numpy(draw_cycles(batch.size, ways, rng)).to(device)
-        groups = torch.from_numpy(rng.integers(self.groups, size=batch.size)).to(device)
+        cycles = sent(draw_cycles(batch.size, ways, rng), device)
+        groups = sent(rng.integers(self.groups, size=batch.size), device)
 
         def change(examples: Tensor, tasks: slice) -> Tensor:
             if shuffled:
@@ -102,5 +103,5 @@ class MetaMix(Strategy):
             drawn, number = rng.integers(ways * batch.shots, size=(batch.size, ways * queries)), batch.shots
         else:
             drawn, number = draw_pairings(batch.size, ways * queries, rng), queries
-        partners = torch.from_numpy(np.asarray(drawn)).to(batch.device)
+        partners = sent(np.asarray(drawn), batch.device)
         return partners, partners // number

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from datg.generation.mixup import MixPlan, draw_layers, draw_pairings, mix_tasks, task_partners
 from datg.learners.learner import Learner
+from datg.seeding import sent
 from datg.strategies.strategy import Batch, BetaParameter, Losses, Share, Strategy, Surroundings, two_label_losses
 from datg.strategies.task_mixup import cutmix_problems, cutmix_weights, linear_weights
 
@@ -108,13 +109,13 @@ class Mlti(Strategy):
             others[~cross] //= batch.sampler.queries
             label_shares = np.where(cross, 1.0, shares)
             weights = weights.repeat(1, 1, examples.shape[2])
-            weights[:, :, : batch.shots].masked_fill_(torch.from_numpy(~cross).to(batch.device)[:, None, None], 1.0)
-        plan = MixPlan(layers, weights, partners.to(batch.device))
+            weights[:, :, : batch.shots].masked_fill_(sent(~cross, batch.device)[:, None, None], 1.0)
+        plan = MixPlan(layers, weights, sent(partners, batch.device))
         generated = mix_tasks(learner, examples, None, batch.shots, plan).generated
         losses = two_label_losses(
             learner.classify(generated, batch.shots),
-            torch.from_numpy(others).to(batch.device),
-            torch.from_numpy(label_shares).float().to(batch.device)[:, None],
+            sent(others, batch.device),
+            sent(label_shares.astype(np.float32), batch.device)[:, None],
         )
         return Losses(total=losses.mean(), cross_entropy=losses.mean())
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from datg.generation.boxes import box_masks, cutmix_boxes
 from datg.generation.mixup import MixedTasks, MixPlan, draw_layers, draw_pairings, mix_tasks, task_partners
 from datg.learners.learner import Learner
+from datg.seeding import sent
 from datg.strategies.strategy import Batch, BetaParameter, Share, Strategy, Surroundings
 
 Layer = Annotated[int, Field(ge=0)]
@@ -121,10 +122,10 @@ class TaskMixup(Strategy, ABC):
         partners = second = None
         if cyclic:
             following = np.roll(np.arange(batch.size), -1)
-            partners = task_partners(following, pairing, first.rows.shape[2]).to(batch.device)
+            partners = sent(task_partners(following, pairing, first.rows.shape[2]), batch.device)
         else:
             drawn = sampler.draw(batch.size, generator=streams.partners, within=families[1])
-            second = sampler.classes.gather_tasks(drawn.permuted(torch.from_numpy(pairing).to(batch.device)).rows)
+            second = sampler.classes.gather_tasks(drawn.permuted(sent(pairing, batch.device)).rows)
         mixed = mix_tasks(
             learner,
             sampler.classes.gather_tasks(first.rows),
@@ -133,7 +134,7 @@ class TaskMixup(Strategy, ABC):
             MixPlan(layers, weights, partners),
             keep_real=keep_real,
         )
-        return Generated(mixed, torch.from_numpy(new).to(batch.device))
+        return Generated(mixed, sent(new, batch.device))
 
 
 def cutmix_problems(shape: tuple[int, ...] | None) -> list[str]:
@@ -145,7 +146,7 @@ def cutmix_problems(shape: tuple[int, ...] | None) -> list[str]:
 
 def linear_weights(shares: npt.NDArray[np.float64], batch: Batch) -> Tensor:
     """The share of T_i in each task, `(B, 1, 1)`, from `(B,)`."""
-    return torch.from_numpy(shares).float().to(batch.device)[:, None, None]
+    return sent(shares.astype(np.float32), batch.device)[:, None, None]
 
 
 def cutmix_weights(shares: npt.NDArray[np.float64], batch: Batch) -> Tensor:

@@ -3,10 +3,15 @@
 The operations that would are known by name, so this shows on a CPU, too.
 """
 
+import re
+from pathlib import Path
+from unittest import mock
+
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from datg.seeding import sent
 from datg.training import Schedule, Training, make_optimiser
 from tests.strategies.test_contract import TRIPLES, batch_for, built
 
@@ -58,3 +63,16 @@ def test_the_loop_never_waits_for_the_device(strategy, learner, kind):
 def test_waiting_is_noticed(wait):
     with pytest.raises(AssertionError, match="waits? for the device"), NoWaiting():
         wait(torch.rand(3))
+
+
+def test_what_was_drawn_on_the_host_is_sent_from_pinned_memory():
+    drawn, device = mock.MagicMock(spec=torch.Tensor), torch.device("cuda")
+    assert sent(drawn, device) is drawn.pin_memory.return_value.to.return_value
+    drawn.pin_memory.return_value.to.assert_called_once_with(device, non_blocking=True)
+
+
+def test_nothing_that_is_drawn_in_the_loop_is_sent_in_another_way():
+    package = Path(__file__).parent.parent.parent / "datg"
+    loop = [*(package / "strategies").glob("*.py"), *(package / "generation").glob("*.py"), package / "tasks.py"]
+    found = [path.name for path in loop if re.search(r"from_numpy\(.*\)(\.float\(\))?\.to\(", path.read_text())]
+    assert len(loop) > 20 and not found

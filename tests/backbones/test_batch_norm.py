@@ -1,0 +1,56 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from datg.backbones.backbone import _batch_norm_at_once, batch_norm
+
+SHAPES = {"pictures": (5, 4, 3), "vectors": (5,)}
+
+
+def make(kind, track):
+    generator = torch.Generator().manual_seed(0)
+    layer = (nn.BatchNorm2d if kind == "pictures" else nn.BatchNorm1d)(5, track_running_stats=track).double()
+    with torch.no_grad():
+        layer.weight.uniform_(-1, 1, generator=generator)
+        layer.bias.uniform_(-1, 1, generator=generator)
+    inputs = 3 + 2 * torch.randn(24, *SHAPES[kind], generator=generator, dtype=torch.float64)
+    return layer, inputs
+
+
+@pytest.mark.parametrize("runs", [(24,), (8, 8, 8), (2, 10, 2, 10), (3, 1, 8, 3, 1, 8)])
+@pytest.mark.parametrize("track", [True, False])
+@pytest.mark.parametrize("kind", SHAPES)
+def test_the_form_for_gpus_normalises_as_the_loop_over_runs_does(kind, track, runs):
+    if kind == "vectors" and 1 in runs:
+        runs = (3, 2, 7, 3, 2, 7)  # one vector has no deviation
+    layer, inputs = make(kind, track)
+    found = []
+    for form in (lambda *a: torch.cat(batch_norm(*a)), _batch_norm_at_once):
+        own, leaf = copy.deepcopy(layer), inputs.clone().requires_grad_()
+        for _ in range(2):
+            out = form(leaf, own, runs)
+        gradients = torch.autograd.grad(
+            (out * torch.linspace(-1, 1, out.numel()).view_as(out)).sum(), [leaf, *own.parameters()]
+        )
+        statistics = [own.running_mean, own.running_var] if track else []
+        found.append([out, *gradients, *statistics])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_under_bf16_the_form_for_gpus_has_statistics_in_float32():
+    layer, inputs = make("pictures", True)
+    layer = layer.float()
+    out = _batch_norm_at_once(inputs.bfloat16(), layer, (8, 8, 8))
+    expected = _batch_norm_at_once(inputs.float(), layer, (8, 8, 8))
+    assert out.dtype == torch.bfloat16 and layer.running_mean.dtype == torch.float32
+    torch.testing.assert_close(out.float(), expected, rtol=0.05, atol=0.05)
+
+
+def test_evaluation_leaves_running_statistics_alone():
+    layer, inputs = make("pictures", True)
+    before = layer.running_mean.clone()
+    _batch_norm_at_once(inputs, layer.eval(), (8, 8, 8))
+    assert torch.equal(layer.running_mean, before)
