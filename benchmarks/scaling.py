@@ -1,6 +1,6 @@
 """What will a search of 1,000 trials on 256 GPUs take, and what becomes the bottleneck first?
 
-    python -m benchmarks.scaling                         # the model against simulations with 64 and 256 GPUs: minutes
+    python -m benchmarks.scaling                         # the model against simulations, 64 and 256 GPUs: half an hour
     python -m benchmarks.scaling --ray 16                # ... and against Ray itself, with 16 invented GPUs
 
 The model has three measured parts: the interval between two reports of a trial, what the driver needs for a report, and what it
