@@ -132,10 +132,10 @@ class Player:
         training.forget_losses()
         return counter.get_total_flops() / 2
 
-    def matrix_rate(self, dtype: str) -> float:
+    def matrix_rate(self, precision: str) -> float:
         """Multiply-adds a second of a large matrix product."""
-        size = 2048
-        left, right = (torch.randn(size, size).to(getattr(torch, dtype)) for _ in range(2))
+        size, dtype = 2048, torch.bfloat16 if precision == "bf16" else torch.float32
+        left, right = (torch.randn(size, size).to(dtype) for _ in range(2))
         torch.mm(left, right)
         seconds = []
         for _ in range(5):
@@ -144,12 +144,11 @@ class Player:
             seconds.append(time.perf_counter() - began)
         return size**3 / min(seconds)
 
-    def load(self, values: dict[str, Any], weights: dict[str, torch.Tensor] | None, precision: str) -> None:
+    def load(self, values: dict[str, Any], weights: dict[str, torch.Tensor], precision: str) -> None:
         """A learner to evaluate."""
         config = TrialConfig.of({"dataset": self.dataset.name, "strategy": {"name": "vanilla"}, **values})
         self.learner = build_learner(config, self.dataset.table.shape)
-        if weights is not None:
-            self.learner.load_state_dict(weights)
+        self.learner.load_state_dict(weights)
         self.learner.backbone.precision = precision
         self.learner.eval()
         self.sampler = make_sampler(config, self.dataset.part("novel"), CPU)
@@ -158,9 +157,8 @@ class Player:
         """Of a training."""
         return self.trainings[name].learner.state_dict()
 
-    def evaluate(self, first: int, tasks: int) -> tuple[float, list[float]]:
+    def evaluate(self, tasks: int) -> tuple[float, list[float]]:
         """Seconds for all, what is computed once included, and the accuracy of each of the tasks 0 to ``tasks - 1``."""
-        assert first == 0
         began = time.perf_counter()
         found = evaluate(self.learner, self.sampler, tasks=tasks, seed=0, purpose="test")
         return time.perf_counter() - began, found.accuracies.tolist()
@@ -175,7 +173,7 @@ class Player:
 
         self.learner.predictor, kept = ready, self.learner.predictor
         try:
-            return float(self.evaluate(0, tasks)[0])
+            return float(self.evaluate(tasks)[0])
         finally:
             self.learner.predictor = kept
 
@@ -201,12 +199,12 @@ class TextbookPlayer(Player):
             losses.append(loss.item())
         return (time.perf_counter() - began) / iterations, sum(losses) / iterations
 
-    def load(self, values: dict[str, Any], weights: dict[str, torch.Tensor] | None, precision: str) -> None:
+    def load(self, values: dict[str, Any], weights: dict[str, torch.Tensor], precision: str) -> None:
         """See :meth:`Player.load`."""
         super().load(values, weights, "float32")
         self.textbook = Textbook.of(self.learner, self.sampler.classes)
 
-    def evaluate(self, first: int, tasks: int) -> tuple[float, list[float]]:
+    def evaluate(self, tasks: int, first: int = 0) -> tuple[float, list[float]]:
         """Seconds and accuracies of the tasks from ``first`` on."""
         began = time.perf_counter()
         numbers = range(first, first + tasks)

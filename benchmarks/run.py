@@ -106,8 +106,8 @@ def main(
             write_pictures(root / NAME)
         machine = Machine(root, dataset or NAME, threads)
         with Contestant(machine, textbook=False) as ours, Contestant(machine, textbook=True) as textbook:
-            peaks = {"float32": ours.ask("matrix_rate", "float32"), "bf16": ours.ask("matrix_rate", "bfloat16")}
-            figures = [*training(ours, textbook, effort, peaks), *evaluation(ours, textbook, effort)]
+            figures = [*training(ours, textbook, effort), *evaluation(ours, textbook, effort)]
+            peaks = {precision: ours.ask("matrix_rate", precision) for precision in precisions()}
             shares = draw_shares(ours, effort)
             if effort.strategies:
                 figures += strategies(ours, effort)
@@ -138,7 +138,7 @@ def precisions() -> list[str]:
     return ["float32"] if resolve("auto", CPU) == "float32" else ["float32", "bf16"]
 
 
-def training(ours: Contestant, textbook: Contestant, effort: Effort, peaks: dict[str, float]) -> Iterable[Figure]:
+def training(ours: Contestant, textbook: Contestant, effort: Effort) -> Iterable[Figure]:
     """Iterations of Vanilla and DATG, with each learner, number of shots and precision."""
     for learner, strategy, shots in product(("protonet", "maml"), ("vanilla", "datg"), effort.shots):
         values = {"learner": {"name": learner}, "strategy": {"name": strategy}, "task": {"shots": shots}}
@@ -155,7 +155,7 @@ def training(ours: Contestant, textbook: Contestant, effort: Effort, peaks: dict
                 f"training {learner} {strategy} {shots}-shot {precision}", seconds[precision], seconds["textbook"]
             )
             rate = multiply_adds / (figure.milliseconds / 1000)
-            yield replace(figure, of_peak=round(rate / peaks[precision], 3))
+            yield replace(figure, of_peak=round(rate / ours.ask("matrix_rate", precision), 3))
             ours.ask("forget", precision)
         textbook.ask("forget", "textbook")
 
@@ -198,19 +198,19 @@ def evaluation(ours: Contestant, textbook: Contestant, effort: Effort) -> Iterab
         _compare_accuracies(ours, textbook, f"{learner} {shots}-shot", effort.textbook_tasks)
         ours.ask("load", values, weights, precisions()[-1])
         tasks = TEST_TASKS if learner == "protonet" else effort.maml_tasks
-        ours.ask("evaluate", 0, tasks)
+        ours.ask("evaluate", tasks)
         own, theirs = [], []
         for turn in range(effort.rounds):
-            whole = ours.ask("evaluate", 0, tasks)[0]
+            whole = ours.ask("evaluate", tasks)[0]
             alone = ours.ask("evaluate_tasks_alone", tasks)
             own.append(alone / tasks + max(0.0, whole - alone) / TEST_TASKS)
             first = turn * effort.textbook_tasks
-            theirs.append(textbook.ask("evaluate", first, effort.textbook_tasks)[0] / effort.textbook_tasks)
+            theirs.append(textbook.ask("evaluate", effort.textbook_tasks, first)[0] / effort.textbook_tasks)
         yield compared(f"evaluation {learner} {shots}-shot", own, theirs)
 
 
 def _compare_accuracies(ours: Contestant, textbook: Contestant, name: str, tasks: int) -> None:
-    own, theirs = (np.array(side.ask("evaluate", 0, tasks)[1]) for side in (ours, textbook))
+    own, theirs = (np.array(side.ask("evaluate", tasks)[1]) for side in (ours, textbook))
     # A query on a border may fall to the other side by rounding.
     if np.abs(own - theirs).mean() > 0.01:
         raise Disagreement(f"evaluation of {name}: accuracies {own} here, {theirs} in the textbook")

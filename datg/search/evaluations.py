@@ -20,12 +20,14 @@ class Evaluations:
     """Keeps evaluations waiting while trials take all slots, so that no trial ever waits for one.
 
     Attributes:
+        granted: by the cluster.
         errors: of those that failed for good, by trial number.
         damaged: numbers of trials whose weights cannot be read.
     """
 
     def __init__(self, driver: SearchDriver, data: Any, granted: Granted, stop: StopRequest) -> None:
-        self._driver, self._data, self._granted, self._stop = driver, data, granted, stop
+        self.granted = granted
+        self._driver, self._data, self._stop = driver, data, stop
         self._queue: deque[int] = deque()
         self._running: dict[Any, int] = {}
         self.errors: dict[int, str] = {}
@@ -71,12 +73,12 @@ class Evaluations:
         """Slots that neither evaluations have nor trials, the next ones to come included."""
         situation = self._driver.situation
         missing = situation.asked - sum(situation.outcomes.values())
-        return self._granted.slots - min(missing, self._granted.concurrent) - len(self._running)
+        return self.granted.slots - min(missing, self.granted.concurrent) - len(self._running)
 
     def _start(self, number: int) -> None:
-        folder, share = self._driver.folder.trial(number), self._granted.share
+        folder, share = self._driver.folder.trial(number), self.granted.share
         revoke(folder / EVALUATOR)
-        task = evaluate.options(num_cpus=share.cpus, num_gpus=share.gpus, max_retries=self._granted.asked.max_failures)
+        task = evaluate.options(num_cpus=share.cpus, num_gpus=share.gpus, max_retries=self.granted.asked.max_failures)
         self._running[task.remote(self._data, folder, share)] = number
 
     def _note(self, number: int, error: ray.exceptions.RayError) -> None:

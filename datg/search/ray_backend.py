@@ -152,8 +152,7 @@ def run_search(
     try:
         if _train_embedding(driver, data, granted, keeper):
             if granted.asked.gpus_per_trial == AUTO and granted.share.gpus > 0:
-                granted = _share_gpus(driver, data, granted, keeper, say)
-                evaluations = Evaluations(driver, data, granted, stop)
+                evaluations.granted = granted = _share_gpus(driver, data, granted, keeper, say)
             for number in driver.ended:
                 evaluations.add(number)
             _tune(driver, data, granted, keeper, evaluations)

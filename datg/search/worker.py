@@ -107,7 +107,7 @@ def evaluate(dataset: Dataset, folder: Path, share: Share) -> None:
     evaluate_best(folder / BEST, novel, device=str(device), progress=progress, save_to=folder / EVALUATION)
 
 
-@ray.remote(max_retries=0)
+@ray.remote(max_retries=0, max_calls=1)  # the next one must not find memory that this process keeps
 def measure_need(dataset: Dataset, config: TrialConfig, share: Share) -> Need:
     """What a trial needs of a GPU that it has to itself."""
     return measure(config, TrialData.of(dataset), set_up(share))

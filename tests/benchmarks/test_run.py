@@ -1,11 +1,14 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
-from benchmarks.run import FLOORS, Figure, _check, compared
+from benchmarks.contestants import Machine, Player
+from benchmarks.run import FLOORS, QUICK, Figure, _check, compared, strategies
 from datg.errors import ConfigError
+from datg.strategies import STRATEGIES
 
 
 def test_a_figure_is_the_median_of_ratios_of_rounds_that_were_run_together():
@@ -19,6 +22,26 @@ def test_a_ratio_below_its_floor_is_named():
     _check([Figure(name, floor, 0, 0, 1.0)])
     with pytest.raises(ConfigError, match=f"{name}: {floor / 2} < {floor}"):
         _check([Figure(name, floor / 2, 0, 0, 1.0)])
+
+
+class Here:
+    """A contestant in this process."""
+
+    def __init__(self, player):
+        self.player = player
+
+    def ask(self, method, *arguments):
+        return getattr(self.player, method)(*arguments)
+
+
+def test_every_strategy_is_compared_with_vanilla(data_root, glyphs):
+    ours = Here(Player(Machine(data_root, "glyphs", 1)))
+    effort = replace(QUICK, rounds=1, warm_up=1)
+    found = {figure.name: figure for figure in strategies(ours, effort)}
+    assert {name for name in found if " maml " in name} == {f"strategy maml {name} 1-shot" for name in STRATEGIES}
+    assert found["strategy maml vanilla 1-shot"].ratio == 1.0
+    assert found["strategy maml meta_maxup 1-shot"].ratio > 1.0
+    assert not ours.player.trainings
 
 
 @pytest.mark.slow
