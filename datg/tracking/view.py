@@ -6,7 +6,6 @@ crash between making a run and noting its id makes no second run; one that a slo
 is deleted, and one that somebody deleted is restored. In the background a dead server costs nothing but a line.
 """
 
-import contextlib
 import json
 import logging
 import os
@@ -19,13 +18,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
-
 from datg.data.catalog import Dataset
 from datg.errors import without_password
 from datg.files import write_json
 from datg.records import DONE, FAILED, PRUNED, RUNNING, TrialRecord
 from datg.tracking.artifacts import draw_learning_curve
+from datg.tracking.database import database_file, whole_database
 from datg.tracking.entities import dataset_inputs, points_in, progress_metrics, test_metrics
 from datg.trial import BEST, CLUSTERS, CONFIG
 
@@ -275,7 +273,7 @@ class MlflowView:
 
         for name in ("mlflow", "alembic", "urllib3"):
             logging.getLogger(name).setLevel(logging.ERROR)
-        with _schema_lock(self.uri):  # several processes that make the tables of an empty database at once break it
+        with whole_database(self.uri):
             client = MlflowClient(tracking_uri=self.uri)
             self._experiment_id = self._find_experiment(client)
         runs = self._own_runs(client)
@@ -327,9 +325,8 @@ class MlflowView:
 
     def _artifact_location(self) -> str | None:
         """Beside a local database, where ``mlflow ui`` in that folder looks; a server decides for itself."""
-        if not self.uri.startswith("sqlite:///"):
-            return None
-        return (Path(self.uri.removeprefix("sqlite:///")).parent / "mlartifacts" / self.parent.experiment).as_uri()
+        file = database_file(self.uri)
+        return None if file is None else (file.parent / "mlartifacts" / self.parent.experiment).as_uri()
 
     def _runs(self, client: "MlflowClient") -> Iterator["Run"]:
         from mlflow.entities import ViewType
@@ -406,9 +403,3 @@ class MlflowView:
             complete=[number for number, run in runs if run.complete],
         )
         write_json(self.parent.runs_file, asdict(sent))
-
-
-def _schema_lock(uri: str) -> contextlib.AbstractContextManager[Any]:
-    if not uri.startswith("sqlite:///"):
-        return contextlib.nullcontext()
-    return FileLock(uri.removeprefix("sqlite:///") + ".lock")

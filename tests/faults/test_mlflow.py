@@ -1,7 +1,10 @@
 """MLflow refuses, stumbles, is away or never comes back: the search does not notice, and afterwards every point is there."""
 
+import random
 import sqlite3
 import statistics
+import subprocess
+import sys
 import threading
 import time
 
@@ -10,6 +13,7 @@ import pytest
 from datg.search.folder import SearchFolder
 from datg.search.results import parent_run, read_records
 from datg.tracking import view as tracking
+from datg.tracking.database import whole_database
 from datg.tracking.view import MlflowView
 from tests.faults.scripted import drive, validate
 from tests.faults.searches import SMALL, check_mlflow, check_whole, steps
@@ -189,6 +193,30 @@ def test_a_database_that_is_locked_for_half_a_minute(glyphs, data_root, tmp_path
     assert seconds < 30, "the search did not wait"
     assert search.view.close(status="FINISHED") is None, search.said
     search.check(uri)
+
+
+def test_a_process_killed_while_it_makes_the_tables_leaves_nothing_half_made(tmp_path):
+    from mlflow import MlflowClient
+
+    file, chance = tmp_path / "mlflow.db", random.Random(3)
+    uri = f"sqlite:///{file}"
+    program = f"from datg.tracking.database import whole_database as whole\nwith whole({uri!r}): print('made')"
+    steps_made = []
+    for _ in range(5):
+        with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.DEVNULL) as process:
+            began = time.time()
+            while not any(new.stat().st_mtime > began and new.stat().st_size for new in tmp_path.glob("mlflow.db*")):
+                assert process.poll() is None
+                time.sleep(0.01)
+            time.sleep(chance.uniform(0, 0.6))
+            process.kill()
+        steps_made.append(sum(new.stat().st_size for new in tmp_path.glob("*.new")))
+        if file.exists():
+            break
+    assert any(steps_made), "no kill came in time"
+    with whole_database(uri):
+        assert [experiment.name for experiment in MlflowClient(uri).search_experiments()] == ["Default"]
+    assert not list(tmp_path.glob("*.new*"))
 
 
 def test_a_server_that_never_comes_back_is_told_and_sent_to_later(place_with, server):
