@@ -5,8 +5,8 @@ Per task, with phi the adapted parameters (the blocks above L_S and the head):
     phi_0 = their meta-parameters,    phi_{t+1} = phi_t - inner_lr * grad_phi CE(support; phi_t).
 
 Every set is normalised by its own batch statistics, in training and in evaluation (algorithms 1.4): evaluation is
-transductive in the query set. One task is written down plainly and all tasks of a batch take a step at once by
-`torch.func.vmap`.
+transductive in the query set. One task is written down plainly; all tasks of a batch take an inner step at once by
+`torch.func.vmap`, and classify their queries one after the other.
 """
 
 from abc import ABC
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn.functional import cross_entropy
 
-from datg.backbones.backbone import ALONE, Backbone, initialise
+from datg.backbones.backbone import ALONE, Backbone, Runs, flatten_tasks, initialise, with_channels_last
 from datg.learners.learner import LearnerOptions, MakeBackbone, NamedLearner
 from datg.learners.prediction import Predictor, by_adapting
 from datg.precision import widened
@@ -102,16 +102,16 @@ class InnerLoop(NamedLearner, ABC):
         logits: Tensor = self.head(features)
         return logits
 
-    def forward(self, examples: Tensor) -> Tensor:
+    def forward(self, examples: Tensor, runs: Runs) -> Tensor:
         """Logits `(n, N)` of one set of `(n, *shape)` examples at layer L_S: the part that is adapted."""
         for block in self.backbone.blocks[self.last_shared :]:
-            examples = block(examples, ALONE)
+            examples = block(examples, runs)
         logits: Tensor = self.head(examples.flatten(1))
         return logits
 
-    def logits(self, parameters: Parameters, examples: Tensor) -> Tensor:
+    def logits(self, parameters: Parameters, examples: Tensor, runs: Runs = ALONE) -> Tensor:
         """As :meth:`forward`, with adapted ``parameters`` in the place of the meta-parameters."""
-        logits: Tensor = functional_call(self, parameters, (examples,))
+        logits: Tensor = functional_call(self, parameters, (examples, runs))
         return logits
 
     def adapted_parameters(self) -> Parameters:
@@ -154,9 +154,25 @@ class InnerLoop(NamedLearner, ABC):
 
     def logits_of_queries(self, parameters: Parameters, query: Tensor) -> Tensor:
         """Logits `(B, N * Q, N)` of `(B, N, Q, *shape)` queries at layer L_S, each task with its own parameters."""
-        logits: Tensor = vmap(self.logits, randomness="different")(parameters, query.flatten(1, 2))
-        return logits
+        return each_task(self.logits, parameters, query)
 
     def _query_logits(self, examples: Tensor, shots: int, steps: int) -> Tensor:
         support, query = self.sets(widened(examples), shots)
         return self.logits_of_queries(self.adapt_to(support, steps), query)
+
+
+def each_task(logits: Callable[[Parameters, Tensor, Runs], Tensor], parameters: Parameters, query: Tensor) -> Tensor:
+    """Logits `(B, N * Q, N)` of `(B, N, Q, *shape)` queries under the adapted parameters of their tasks, each `(B, ...)`.
+
+    One task after the other: under vmap their convolutions would be groups of one, which on CPUs takes five times as long. Only
+    first derivatives go through here, so that the library's normalisation and pooling are right.
+    """
+    unbound = zip(*(value.unbind() for value in parameters.values()), strict=True)
+    ways, number = query.shape[1:3]
+    sets = flatten_tasks(query).split(ways * number)
+    found = [
+        logits(dict(zip(parameters, values, strict=True)), with_channels_last(examples), (len(examples),))
+        for values, examples in zip(unbound, sets, strict=True)
+    ]
+    # Flattened tasks have the queries of all classes side by side.
+    return torch.stack(found).unflatten(1, (number, ways)).transpose(1, 2).flatten(1, 2)

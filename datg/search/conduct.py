@@ -117,7 +117,7 @@ def prepare(request: Request) -> Prepared:
     settings, _, dataset = _settings(request)
     granted = _start_ray(request.resources)  # before the folder: a request that no node can meet leaves nothing behind
     for least, limit in ((False, None), (True, request.resources.disk_budget)):
-        needed = bytes_needed(settings, dataset.part("base"), granted.concurrent, least=least)
+        needed = bytes_needed(settings, dataset.part("base"), granted.most_concurrent, least=least)
         check_room(request.output, needed, limit)
     kind = "" if request.comparison is None else "-comparison"
     raise_what_came()

@@ -13,13 +13,13 @@ from torch.profiler import ProfilerActivity, profile
 
 from datg.evaluation import evaluate
 from datg.partition import partition
+from datg.search.grant import MOST_ON_A_GPU
 from datg.trial import TrialData, make_sampler, make_training
 from datg.trial_config import TrialConfig
 
 WARM_UP, TIMED, PROFILED = 20, 40, 10  # iterations
 VALIDATION_TASKS = 100
 USABLE = 0.9  # of a GPU's memory: fragmentation, and sizes that vary between trials
-MOST = 16  # processes on one GPU
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def trials_at_once(needs: list[Need]) -> tuple[int, str]:
     memory, busy = max(need.memory for need in needs), max(need.busy for need in needs)
     total = min(need.total for need in needs)
     by_memory = int(USABLE * total / memory)
-    number = max(1, min(by_memory, MOST, math.ceil(1 / busy) if busy > 0 else MOST))
+    number = max(1, min(by_memory, MOST_ON_A_GPU, math.ceil(1 / busy) if busy > 0 else MOST_ON_A_GPU))
     milliseconds = 1000 * max(need.seconds for need in needs)
     sharing = "each trial gets a GPU" if number == 1 else f"{number} trials share a GPU"
     return number, (

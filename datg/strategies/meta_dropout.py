@@ -23,7 +23,7 @@ from torch.nn.functional import cross_entropy, softplus
 
 from datg.backbones.backbone import ALONE, Affine, Runs, pass_blocks
 from datg.checkpoint import under
-from datg.learners.inner_loop import InnerLoop, Parameters
+from datg.learners.inner_loop import InnerLoop, Parameters, each_task
 from datg.learners.learner import Extension, Learner
 from datg.precision import widened
 from datg.seeding import Noise
@@ -120,10 +120,10 @@ class NoisySupport(Extension):
         blocks = [partial(self.block, index, noisy=noisy) for index in range(self.learner.last_shared)]
         return widened(pass_blocks(blocks, examples, precision=self.backbone.precision))
 
-    def forward(self, examples: Tensor, noisy: bool) -> Tensor:
+    def forward(self, examples: Tensor, runs: Runs, noisy: bool) -> Tensor:
         """Logits `(n, N)` of one set of `(n, *shape)` examples at the first adapted block."""
         for index in range(self.learner.last_shared, self.backbone.depth):
-            examples = self.block(index, examples, ALONE, noisy=noisy)
+            examples = self.block(index, examples, runs, noisy=noisy)
         features = examples.flatten(1)
         logits: Tensor = self.learner.head(features)
         if not noisy:
@@ -150,17 +150,15 @@ class NoisySupport(Extension):
 
         def loss(parameters: Parameters, sets: Tensor) -> Tensor:
             def of_one(examples: Tensor) -> Tensor:
-                return cross_entropy(self._logits(parameters, examples, noisy=True), labels)
+                return cross_entropy(self._logits(parameters, examples, ALONE, noisy=True), labels)
 
             return vmap(of_one, randomness="different")(sets).mean()
 
         parameters = self.learner.adapt(loss, draw, steps)
-        queries = self.pass_shared(query, noisy=False).flatten(1, 2)
-        logits: Tensor = vmap(partial(self._logits, noisy=False), randomness="different")(parameters, queries)
-        return logits
+        return each_task(partial(self._logits, noisy=False), parameters, self.pass_shared(query, noisy=False))
 
-    def _logits(self, parameters: Parameters, examples: Tensor, *, noisy: bool) -> Tensor:
-        logits: Tensor = functional_call(self, under("learner", parameters), (examples, noisy))
+    def _logits(self, parameters: Parameters, examples: Tensor, runs: Runs, *, noisy: bool) -> Tensor:
+        logits: Tensor = functional_call(self, under("learner", parameters), (examples, runs, noisy))
         return logits
 
 

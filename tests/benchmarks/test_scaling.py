@@ -1,6 +1,6 @@
 import pytest
 
-from benchmarks.scaling import made, predict, simulate, throughput
+from benchmarks.scaling import broadcast, made, predict, simulate, throughput
 
 
 def test_gpus_bound_a_search_whose_driver_has_time_and_the_driver_one_whose_gpus_have():
@@ -13,6 +13,11 @@ def test_trials_come_in_waves():
     one = predict(gpus=8, trials=8, steps=5, interval=10.0, driver=1e-6)
     assert one == pytest.approx(50.0, rel=1e-3)
     assert predict(gpus=8, trials=17, steps=5, interval=10.0, driver=1e-6) == pytest.approx(150.0, rel=1e-3)
+
+
+def test_what_is_sent_on_by_all_that_have_it_doubles():
+    assert broadcast(1, 10**9) == 0.0
+    assert broadcast(32, 10**9) == pytest.approx(5 * broadcast(2, 10**9))
 
 
 @pytest.mark.parametrize(("gpus", "interval"), [(16, 20.0), (64, 0.01)])

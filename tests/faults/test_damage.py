@@ -112,7 +112,7 @@ def request_for(output: Path, data_root: Path, **more) -> Request:
 @pytest.fixture
 def resume(searches, tmp_path, data_root, monkeypatch):
     """Resumes a copy of the search after ``damage(folder)``, without Ray."""
-    monkeypatch.setattr(conduct, "_start_ray", lambda resources: Granted(Share(1, 0.0), 1, 1, resources))
+    monkeypatch.setattr(conduct, "_start_ray", lambda resources: Granted(Share(1, 0.0), 1, 1, 1, resources))
     shutil.copytree(searches[0].path, tmp_path / "runs" / "search")
 
     def act(damage=lambda folder: None, **more):

@@ -94,6 +94,13 @@ def test_auto_begins_with_whole_gpus_and_with_none_where_there_are_none():
     assert grant(NODES[:1], Resources(gpus_per_trial="auto")).share.gpus == 0.0
 
 
+def test_room_is_counted_for_as_many_trials_as_may_come_to_share_a_gpu():
+    assert grant(NODES, Resources(gpus_per_trial="auto")).most_concurrent == 4, "the cores of the node that has GPUs"
+    assert grant(NODES, Resources(gpus_per_trial="auto", max_concurrent=3)).most_concurrent == 3
+    assert grant([{"CPU": 64.0, "GPU": 2.0}], Resources(gpus_per_trial="auto")).most_concurrent == 32
+    assert grant(NODES, Resources(gpus_per_trial=0.5)).most_concurrent == 4
+
+
 def need(memory, busy, seconds=0.004):
     return Need(memory << 30, 80 << 30, seconds, busy)
 
@@ -137,7 +144,7 @@ class Slots:
             "datg.search.evaluations.ray.wait", lambda refs, **_: ([r for r in refs if r in self.done], [])
         )
         monkeypatch.setattr("datg.search.evaluations.ray.get", lambda reference: None)
-        granted = Granted(Share(1, 0.0), slots, concurrent, Resources())
+        granted = Granted(Share(1, 0.0), slots, concurrent, concurrent, Resources())
         self.evaluations = Evaluations(self, None, granted, StopRequest())
 
     def options(self, **options):

@@ -60,10 +60,10 @@ def test_logits_of_the_support_set_get_one_deviation_for_all_classes():
     _, net = extended()
     hidden = torch.rand(5, *net.learner.encode(torch.rand(1, 1, 2, 3, 16, 16), 1, 0, 3).shape[3:])
     features = net.block(3, hidden, ALONE, noisy=False).flatten(1)
-    plain = net(hidden, False)
+    plain = net(hidden, ALONE, False)
     torch.testing.assert_close(plain, net.learner.head(features))
     net.noise = Silent()
-    torch.testing.assert_close(net(hidden, True), plain)
+    torch.testing.assert_close(net(hidden, ALONE, True), plain)
 
 
 def test_every_inner_step_and_every_sample_draws_anew_and_queries_draw_nothing():
