@@ -58,7 +58,7 @@ class Effort:
 
 
 QUICK = Effort(rounds=3, iterations=1, warm_up=2, shots=(1,), textbook_tasks=6, maml_tasks=62, strategies=False)
-FULL = Effort(rounds=7, iterations=4, warm_up=8, shots=(1, 5), textbook_tasks=20, maml_tasks=310, strategies=True)
+FULL = Effort(rounds=5, iterations=2, warm_up=3, shots=(1, 5), textbook_tasks=20, maml_tasks=310, strategies=True)
 
 
 @dataclass(frozen=True)

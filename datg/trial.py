@@ -335,6 +335,8 @@ def make_training(
     settings = config.training
     learner = build_learner(config, data.base.shape).to(device)
     learner.backbone.precision = resolve(settings.precision, device)
+    if settings.compile:
+        learner.backbone.compile_blocks()
     memberships = None if clusters is None else torch.from_numpy(clusters.memberships()).to(device)
     return Training(
         learner,

@@ -9,17 +9,12 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from pydantic import ConfigDict
 from torch import Tensor, nn
-from torch.nn import functional
 
+from datg.backbones.batch_norm import Normalisation, Runs, batch_norm
 from datg.precision import Precision, autocast
 from datg.seeding import Noise
 
 Affine = nn.Conv2d | nn.Linear
-
-# How a block normalises: by the batch statistics of consecutive runs of examples, given by their lengths, or (None) by the
-# running statistics. ALONE is one run of all examples, written out so that it can be differentiated twice under vmap.
-Runs = tuple[int, ...] | None
-ALONE: Runs = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,14 +62,20 @@ class Block(nn.Module, ABC):
     Attributes:
         affine: the convolution or linear map.
         norm: what follows it.
+        compiled: whether it is normalised by kernels that `torch.compile` makes; for GPUs.
     """
 
     affine: Affine
-    norm: nn.BatchNorm1d | nn.BatchNorm2d
+    norm: Normalisation
+    compiled: bool = False
 
     def forward(self, inputs: Tensor, runs: Runs) -> Tensor:
         """Applies the block to `(n, *shape)` examples, normalised by ``runs`` (:data:`Runs`)."""
         return self.activate(self.affine(inputs), runs)
+
+    def normalise(self, preactivations: Tensor, runs: Runs) -> list[Tensor]:
+        """Each run alone, as a list of runs or of what holds several of them."""
+        return batch_norm(preactivations, self.norm, runs, compiled=self.compiled)
 
     @abstractmethod
     def activate(self, preactivations: Tensor, runs: Runs) -> Tensor:
@@ -126,6 +127,11 @@ class Backbone(nn.Module, ABC):
     depth: ClassVar[int]
     blocks: nn.ModuleList
     precision: Precision = "float32"
+
+    def compile_blocks(self) -> None:
+        """From now on the blocks normalise by kernels that `torch.compile` makes, half a minute at the first use."""
+        for block in self.blocks:
+            block.compiled = True  # type: ignore[assignment]
 
     @abstractmethod
     def __init__(
@@ -222,80 +228,6 @@ def flatten_tasks(examples: Tensor) -> Tensor:
 def unflatten_tasks(flat: Tensor, tasks: int, ways: int) -> Tensor:
     """What :func:`flatten_tasks` was given."""
     return flat.unflatten(0, (tasks, -1, ways)).transpose(1, 2)
-
-
-def batch_norm(inputs: Tensor, norm: nn.BatchNorm1d | nn.BatchNorm2d, runs: Runs) -> list[Tensor]:
-    """Batch normalisation of each run alone, as a list of runs `(m, channels, ...)`.
-
-    On CPUs the loop over normalisation batches, and over nothing else, is 1.4 to 1.8 times as fast as the one-call forms (one
-    `batch_norm` over tasks * channels, `group_norm` on a view, `var_mean` by hand), which lose channels-last memory or cache
-    locality. On a GPU its many small kernels would be what costs: :func:`_batch_norm_at_once`. Running statistics, where the
-    layer keeps them, are updated run by run.
-    """
-    if runs == ALONE:
-        return [_plain_batch_norm(inputs, norm)]
-    if runs is None:
-        mean, variance, training = norm.running_mean, norm.running_var, False
-        assert mean is not None, "this layer keeps no running statistics"
-        runs = (len(inputs),)
-    else:
-        training = True
-        update = norm.training and norm.track_running_stats
-        mean, variance = (norm.running_mean, norm.running_var) if update else (None, None)
-    if inputs.is_cuda and training:
-        return [_batch_norm_at_once(inputs, norm, runs)]
-    momentum = norm.momentum if norm.momentum is not None else 0.1
-    return [
-        functional.batch_norm(run, mean, variance, norm.weight, norm.bias, training, momentum, norm.eps)
-        for run in inputs.split(runs)
-    ]
-
-
-def _batch_norm_at_once(inputs: Tensor, norm: nn.BatchNorm1d | nn.BatchNorm2d, runs: tuple[int, ...]) -> Tensor:
-    """Batch normalisation of all runs together, in a few kernels whatever their number, for GPUs.
-
-    Runs repeat from task to task: those with the same place in a task are equally long and are normalised as one tensor
-    `(tasks, m, channels, ...)`. Statistics are float32.
-    """
-    period = next(p for p in range(1, len(runs) + 1) if runs == runs[:p] * (len(runs) // p))
-    tasks = len(runs) // period
-    normalised, means, variances = [], [], []
-    for part in inputs.unflatten(0, (tasks, -1)).split(runs[:period], dim=1):
-        dimensions, shape = [1, *range(3, part.ndim)], (-1, *[1] * (part.ndim - 3))
-        mean = part.mean(dimensions, keepdim=True, dtype=torch.promote_types(part.dtype, torch.float32))
-        centred = part - mean
-        variance = centred.square().mean(dimensions, keepdim=True)
-        scale = torch.rsqrt(variance + norm.eps) * norm.weight.view(shape)
-        normalised.append((centred * scale + norm.bias.view(shape)).to(inputs.dtype))
-        count = part[0, :, 0].numel()
-        means.append(mean.detach().view(tasks, -1))
-        variances.append(variance.detach().view(tasks, -1) * (count / max(1, count - 1)))
-    if norm.training and norm.track_running_stats:
-        _move(norm.running_mean, torch.stack(means, 1).flatten(0, 1), norm)
-        _move(norm.running_var, torch.stack(variances, 1).flatten(0, 1), norm)
-    return (normalised[0] if period == 1 else torch.cat(normalised, dim=1)).flatten(0, 1)
-
-
-def _move(running: Tensor | None, found: Tensor, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> None:
-    """Moves a running statistic by the `(runs, channels)` ones of runs, one after the other."""
-    assert running is not None and norm.momentum is not None
-    keep = 1 - norm.momentum
-    ages = torch.arange(len(found) - 1, -1, -1, device=found.device)
-    running.mul_(keep ** len(found)).add_((norm.momentum * keep**ages).to(found.dtype) @ found)
-
-
-def _plain_batch_norm(inputs: Tensor, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> Tensor:
-    """Batch normalisation written out, for MAML's inner loop.
-
-    The library's function has a wrong second derivative under `torch.func.vmap` (torch 2.13: values and first derivatives
-    are right, tests/learners/test_maml.py shows the rest).
-    """
-    dimensions = [0, *range(2, inputs.ndim)]
-    centred = inputs - inputs.mean(dimensions, keepdim=True)  # `var_mean` is slower by half on CPUs
-    variance = centred.square().mean(dimensions, keepdim=True)
-    shape = (-1, *[1] * (inputs.ndim - 2))
-    scale = torch.rsqrt(variance + norm.eps) * norm.weight.view(shape)
-    return centred * scale + norm.bias.view(shape)
 
 
 def initialise(layer: Affine, *, generator: torch.Generator) -> None:

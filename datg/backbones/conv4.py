@@ -11,7 +11,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from datg.backbones.backbone import ALONE, Backbone, BackboneOptions, Begun, Block, Runs, batch_norm, initialise
+from datg.backbones.backbone import Backbone, BackboneOptions, Begun, Block, initialise
+from datg.backbones.batch_norm import ALONE, Runs
 from datg.errors import ConfigError
 
 SMALLEST_SIDE = 16  # four poolings leave one pixel
@@ -46,7 +47,7 @@ class ConvBlock(Block):
         """See :meth:`Block.activate`."""
         pool = _plain_max_pool if runs == ALONE else functional.max_pool2d
         # ReLU and max-pooling commute; pooled first there is less to do.
-        pooled = [functional.relu(pool(x, 2)) for x in batch_norm(preactivations, self.norm, runs)]
+        pooled = [functional.relu(pool(x, 2)) for x in self.normalise(preactivations, runs)]
         return pooled[0] if len(pooled) == 1 else torch.cat(pooled)
 
     def begin(self, inputs: Tensor) -> Begun:

@@ -12,7 +12,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from datg.backbones.backbone import Backbone, BackboneOptions, Begun, Block, Dropout, Runs, batch_norm, initialise
+from datg.backbones.backbone import Backbone, BackboneOptions, Begun, Block, Dropout, initialise
+from datg.backbones.batch_norm import Runs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +56,7 @@ class LinearBlock(Block):
 
     def activate(self, preactivations: Tensor, runs: Runs) -> Tensor:
         """See :meth:`Block.activate`."""
-        normalised = batch_norm(preactivations, self.norm, runs)
+        normalised = self.normalise(preactivations, runs)
         activated = functional.relu(normalised[0] if len(normalised) == 1 else torch.cat(normalised))
         dropped: Tensor = self.dropout(activated)
         return dropped

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn.functional import cross_entropy
 
-from datg.backbones.backbone import ALONE, Backbone, Runs, flatten_tasks, initialise, with_channels_last
+from datg.backbones.backbone import Backbone, flatten_tasks, initialise, with_channels_last
+from datg.backbones.batch_norm import ALONE, Runs
 from datg.learners.learner import LearnerOptions, MakeBackbone, NamedLearner
 from datg.learners.prediction import Predictor, by_adapting
 from datg.precision import widened

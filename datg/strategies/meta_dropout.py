@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn.functional import cross_entropy, softplus
 
-from datg.backbones.backbone import ALONE, Affine, Runs, pass_blocks
+from datg.backbones.backbone import Affine, pass_blocks
+from datg.backbones.batch_norm import ALONE, Runs
 from datg.checkpoint import under
 from datg.learners.inner_loop import InnerLoop, Parameters, each_task
 from datg.learners.learner import Extension, Learner

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from datg.backbones.backbone import _batch_norm_at_once, batch_norm
+from datg.backbones.batch_norm import _batch_norm_at_once, batch_norm
 
 SHAPES = {"pictures": (5, 4, 3), "vectors": (5,)}
 
@@ -47,6 +47,21 @@ def test_under_bf16_the_form_for_gpus_has_statistics_in_float32():
     expected = _batch_norm_at_once(inputs.float(), layer, (8, 8, 8))
     assert out.dtype == torch.bfloat16 and layer.running_mean.dtype == torch.float32
     torch.testing.assert_close(out.float(), expected, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # the compiler's own
+def test_compiled_it_is_the_same_for_any_number_of_tasks():
+    layer, _ = make("pictures", False)
+    for tasks in (2, 3, 1, 5):
+        inputs = torch.randn(8 * tasks, 5, 4, 3, generator=torch.Generator().manual_seed(tasks), dtype=torch.float64)
+        found = []
+        for compiled in (False, True):
+            leaf = inputs.clone().requires_grad_()
+            out = torch.cat(batch_norm(leaf, layer, (2, 6) * tasks, compiled=compiled))
+            found.append([out, *torch.autograd.grad(out.sin().sum(), [leaf, *layer.parameters()])])
+        for ours, theirs in zip(*found, strict=True):
+            torch.testing.assert_close(ours, theirs)
 
 
 def test_evaluation_leaves_running_statistics_alone():

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn.functional import conv2d, max_pool2d, relu, softplus
 
-from datg.backbones.backbone import ALONE
+from datg.backbones.batch_norm import ALONE
 from datg.seeding import generator
 from datg.strategies.meta_dropout import MetaDropout
 from datg.strategies.vanilla import Vanilla
