@@ -139,7 +139,7 @@ def prepare_training(
     identity = str(known.get("id") or uuid.uuid4().hex)
     content = {"id": identity, "config": config.values(), "provenance": {**provenance, "data": provenance_of(dataset)}}
     known_data = (known.get("provenance") or {}).get("data")
-    if known and (known.get("config"), known_data) != (config.values(), provenance_of(dataset)):
+    if known and not (config.is_that_of(known.get("config")) and known_data == provenance_of(dataset)):
         raise ConfigError(
             f"{folder} holds the training of another configuration, or on other data; give another --output or rename "
             f"{path.name}."

@@ -218,16 +218,16 @@ class _Run:
         if (folder / LAST).exists():
             state, info = load_checkpoint(folder / LAST)
             same_data = all(info.get(key) == value for key, value in self.data.provenance.items())
-            if (
-                info["config"] != self.config.values()
-                or info["fingerprint"] != self.data.base.fingerprint
-                or not same_data
+            if not (
+                self.config.is_that_of(info["config"])
+                and info["fingerprint"] == self.data.base.fingerprint
+                and same_data
             ):
                 raise StateError(
                     f"{folder / LAST} belongs to another configuration or other data; remove the folder to start anew."
                 )
             self.training.restore(state)
-            self.training.learner.backbone.precision = info["precision"]
+            self.training.learner.backbone.precision = info.get("precision", "float32")
             self.history = [Progress(**entry) for entry in info["history"]]
             self.seconds_before = info["seconds"]
         assert self.claim is not None

@@ -80,7 +80,8 @@ class TrainingSection(_Section):
         eval_every: iterations between validations.
         keep: the weights that are evaluated and exported: those of the best validation, or the last ones.
         precision: of convolutions and linear maps; auto is bf16 on machines made for it. A trial keeps what it began with.
-        compile: fuse batch normalisation by `torch.compile`: fewer kernels on a GPU, slower on a CPU.
+        compile: fuse the batch normalisation of shared layers in training and validation by `torch.compile`: fewer kernels on a
+            GPU, slower on a CPU. It needs a C++ compiler and takes half a minute when a trial begins.
     """
 
     preset: Literal["paper", "mlti"] = DEFAULT_PRESET  # type: ignore[assignment]
@@ -157,6 +158,13 @@ class TrialConfig(_Section):
     def values(self) -> dict[str, Any]:
         """Nested plain values, from which :meth:`of` makes an equal configuration."""
         return self.model_dump(mode="json")
+
+    def is_that_of(self, written: Any) -> bool:
+        """Whether ``written`` values, perhaps of an older version, are of this configuration: what they lack has its default."""
+        try:
+            return isinstance(written, dict) and TrialConfig.of(written) == self
+        except ConfigError:
+            return False
 
     @property
     def backbone_name(self) -> str:

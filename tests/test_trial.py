@@ -292,3 +292,41 @@ def test_weights_of_another_architecture_are_refused(tmp_path):
 def test_a_configuration_is_checked_against_the_data(sections, counts, error, message):
     with pytest.raises(error, match=message):
         check_trial(config_of(**sections), dataset_of(**counts))
+
+
+def test_a_trial_goes_on_from_a_version_that_lacked_an_option_of_today(tmp_path):
+    config = config_of(training={"precision": "float32"})
+    whole, _ = run(config, tmp_path / "whole")
+    _, before = run(config, tmp_path / "cut", stop_at=2)
+    state, info = load_checkpoint(tmp_path / "cut" / LAST)
+    del info["config"]["training"]["compile"], info["precision"]
+    save_checkpoint(tmp_path / "cut" / LAST, state, info)
+    again, reports = run(config, tmp_path / "cut")
+    assert reports[0] == before[0], "it goes on"
+    assert without_time(again.last) == without_time(whole.last)
+
+
+@pytest.mark.parametrize("wrong", [{"seed": 1}, {"unheard": 1}])
+def test_the_checkpoint_of_another_configuration_is_refused(wrong, tmp_path):
+    run(config_of(), tmp_path, stop_at=2)
+    state, info = load_checkpoint(tmp_path / LAST)
+    save_checkpoint(tmp_path / LAST, state, info | {"config": info["config"] | wrong})
+    with pytest.raises(StateError, match="belongs to another configuration"):
+        run(config_of(), tmp_path)
+
+
+@pytest.mark.parametrize(("strategy", "learner"), [("datg", "protonet"), ("datg", "maml"), ("meta_reg", "maml")])
+def test_compiled_normalisation_is_used_where_it_is_asked_for_and_never_in_inner_loops(
+    strategy, learner, monkeypatch, tmp_path
+):
+    from datg.backbones import batch_norm
+
+    used = []
+    monkeypatch.setattr(batch_norm, "_compiled", lambda: lambda *a: used.append(a[0].ndim) or batch_norm._normalise(*a))
+    results = []
+    for compiled in (False, True):
+        training = {"batch": 4, "precision": "float32", "compile": compiled}
+        config = config_of(strategy={"name": strategy}, learner={"name": learner}, training=training)
+        results.append(run(config, tmp_path / str(compiled))[0].last)
+        assert bool(used) == compiled
+    assert results[1].losses == pytest.approx(results[0].losses, rel=1e-3)

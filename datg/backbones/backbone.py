@@ -10,7 +10,7 @@ import torch
 from pydantic import ConfigDict
 from torch import Tensor, nn
 
-from datg.backbones.batch_norm import Normalisation, Runs, batch_norm
+from datg.backbones.batch_norm import BatchNorm, Runs, batch_norm
 from datg.precision import Precision, autocast
 from datg.seeding import Noise
 
@@ -66,7 +66,7 @@ class Block(nn.Module, ABC):
     """
 
     affine: Affine
-    norm: Normalisation
+    norm: BatchNorm
     compiled: bool = False
 
     def forward(self, inputs: Tensor, runs: Runs) -> Tensor:
@@ -74,7 +74,7 @@ class Block(nn.Module, ABC):
         return self.activate(self.affine(inputs), runs)
 
     def normalise(self, preactivations: Tensor, runs: Runs) -> list[Tensor]:
-        """Each run alone, as a list of runs or of what holds several of them."""
+        """See :func:`batch_norm`."""
         return batch_norm(preactivations, self.norm, runs, compiled=self.compiled)
 
     @abstractmethod

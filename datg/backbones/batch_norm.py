@@ -12,15 +12,16 @@ from torch.nn import functional
 Runs = tuple[int, ...] | None
 ALONE: Runs = ()
 
-Normalisation = nn.BatchNorm1d | nn.BatchNorm2d
+BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d
+Normalise = Callable[[Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor, Tensor]]
 
 
-def batch_norm(inputs: Tensor, norm: Normalisation, runs: Runs, *, compiled: bool = False) -> list[Tensor]:
-    """Batch normalisation of each run alone, as a list of runs `(m, channels, ...)`.
+def batch_norm(inputs: Tensor, norm: BatchNorm, runs: Runs, *, compiled: bool = False) -> list[Tensor]:
+    """Batch normalisation of each run alone, as a list of runs `(m, channels, ...)`, or of one tensor that holds them all.
 
     On CPUs the loop over normalisation batches, and over nothing else, is 1.4 to 1.8 times as fast as the one-call forms (one
     `batch_norm` over tasks * channels, `group_norm` on a view, `var_mean` by hand), which lose channels-last memory or cache
-    locality. On a GPU its many small kernels would be what costs: there, and where it is ``compiled``, all runs are normalised
+    locality. On a GPU its many small kernels would be what costs: there, and where it is ``compiled``, several runs are normalised
     together. Running statistics, where the layer keeps them, are updated run by run.
     """
     if runs == ALONE:
@@ -33,7 +34,7 @@ def batch_norm(inputs: Tensor, norm: Normalisation, runs: Runs, *, compiled: boo
         training = True
         update = norm.training and norm.track_running_stats
         mean, variance = (norm.running_mean, norm.running_var) if update else (None, None)
-    if training and (inputs.is_cuda or compiled):
+    if training and len(runs) > 1 and (inputs.is_cuda or compiled):
         return [_batch_norm_at_once(inputs, norm, runs, _compiled() if compiled else _normalise)]
     momentum = norm.momentum if norm.momentum is not None else 0.1
     return [
@@ -42,14 +43,11 @@ def batch_norm(inputs: Tensor, norm: Normalisation, runs: Runs, *, compiled: boo
     ]
 
 
-def _batch_norm_at_once(
-    inputs: Tensor, norm: Normalisation, runs: tuple[int, ...], normalise: "Normalise | None" = None
-) -> Tensor:
+def _batch_norm_at_once(inputs: Tensor, norm: BatchNorm, runs: tuple[int, ...], normalise: Normalise) -> Tensor:
     """Batch normalisation of all runs together, in a few kernels whatever their number.
 
     Runs repeat from task to task: those with the same place in a task are equally long and are normalised as one tensor.
     """
-    normalise = normalise or _normalise
     period = next(p for p in range(1, len(runs) + 1) if runs == runs[:p] * (len(runs) // p))
     tasks = len(runs) // period
     normalised, means, variances = [], [], []
@@ -75,9 +73,6 @@ def _normalise(part: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[
     return (centred * scale + bias.view(shape)).to(part.dtype), mean, variance
 
 
-Normalise = Callable[[Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor, Tensor]]
-
-
 @cache
 def _compiled() -> Normalise:
     """:func:`_normalise` as one kernel for the statistics and one for the rest, for any number of tasks and examples.
@@ -90,7 +85,7 @@ def _compiled() -> Normalise:
     return torch.compile(_normalise, dynamic=True)
 
 
-def _move(running: Tensor | None, found: Tensor, norm: Normalisation) -> None:
+def _move(running: Tensor | None, found: Tensor, norm: BatchNorm) -> None:
     """Moves a running statistic by the `(runs, channels)` ones of runs, one after the other."""
     assert running is not None and norm.momentum is not None
     keep = 1 - norm.momentum
@@ -98,7 +93,7 @@ def _move(running: Tensor | None, found: Tensor, norm: Normalisation) -> None:
     running.mul_(keep ** len(found)).add_((norm.momentum * keep**ages).to(found.dtype) @ found)
 
 
-def _plain_batch_norm(inputs: Tensor, norm: Normalisation) -> Tensor:
+def _plain_batch_norm(inputs: Tensor, norm: BatchNorm) -> Tensor:
     """Batch normalisation written out, for MAML's inner loop.
 
     The library's function has a wrong second derivative under `torch.func.vmap` (torch 2.13: values and first derivatives

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn.functional import cross_entropy
 
-from datg.backbones.backbone import Backbone, flatten_tasks, initialise, with_channels_last
+from datg.backbones.backbone import Backbone, initialise, with_channels_last
 from datg.backbones.batch_norm import ALONE, Runs
 from datg.learners.learner import LearnerOptions, MakeBackbone, NamedLearner
 from datg.learners.prediction import Predictor, by_adapting
@@ -155,25 +155,25 @@ class InnerLoop(NamedLearner, ABC):
 
     def logits_of_queries(self, parameters: Parameters, query: Tensor) -> Tensor:
         """Logits `(B, N * Q, N)` of `(B, N, Q, *shape)` queries at layer L_S, each task with its own parameters."""
-        return each_task(self.logits, parameters, query)
+        return logits_of_each(self.logits, parameters, query)
 
     def _query_logits(self, examples: Tensor, shots: int, steps: int) -> Tensor:
         support, query = self.sets(widened(examples), shots)
         return self.logits_of_queries(self.adapt_to(support, steps), query)
 
 
-def each_task(logits: Callable[[Parameters, Tensor, Runs], Tensor], parameters: Parameters, query: Tensor) -> Tensor:
+def logits_of_each(
+    logits: Callable[[Parameters, Tensor, Runs], Tensor], parameters: Parameters, query: Tensor
+) -> Tensor:
     """Logits `(B, N * Q, N)` of `(B, N, Q, *shape)` queries under the adapted parameters of their tasks, each `(B, ...)`.
 
     One task after the other: under vmap their convolutions would be groups of one, which on CPUs takes five times as long. Only
     first derivatives go through here, so that the library's normalisation and pooling are right.
     """
     unbound = zip(*(value.unbind() for value in parameters.values()), strict=True)
+    found = []
+    for values, task in zip(unbound, query, strict=True):
+        examples = with_channels_last(task.transpose(0, 1).flatten(0, 1))  # a view of what passed a backbone
+        found.append(logits(dict(zip(parameters, values, strict=True)), examples, (len(examples),)))
     ways, number = query.shape[1:3]
-    sets = flatten_tasks(query).split(ways * number)
-    found = [
-        logits(dict(zip(parameters, values, strict=True)), with_channels_last(examples), (len(examples),))
-        for values, examples in zip(unbound, sets, strict=True)
-    ]
-    # Flattened tasks have the queries of all classes side by side.
     return torch.stack(found).unflatten(1, (number, ways)).transpose(1, 2).flatten(1, 2)

@@ -24,7 +24,7 @@ from torch.nn.functional import cross_entropy, softplus
 from datg.backbones.backbone import Affine, pass_blocks
 from datg.backbones.batch_norm import ALONE, Runs
 from datg.checkpoint import under
-from datg.learners.inner_loop import InnerLoop, Parameters, each_task
+from datg.learners.inner_loop import InnerLoop, Parameters, logits_of_each
 from datg.learners.learner import Extension, Learner
 from datg.precision import widened
 from datg.seeding import Noise
@@ -156,7 +156,7 @@ class NoisySupport(Extension):
             return vmap(of_one, randomness="different")(sets).mean()
 
         parameters = self.learner.adapt(loss, draw, steps)
-        return each_task(partial(self._logits, noisy=False), parameters, self.pass_shared(query, noisy=False))
+        return logits_of_each(partial(self._logits, noisy=False), parameters, self.pass_shared(query, noisy=False))
 
     def _logits(self, parameters: Parameters, examples: Tensor, runs: Runs, *, noisy: bool) -> Tensor:
         logits: Tensor = functional_call(self, under("learner", parameters), (examples, runs, noisy))

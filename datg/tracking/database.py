@@ -10,8 +10,9 @@ SQLITE = "sqlite:///"
 
 
 def database_file(uri: str) -> Path | None:
-    """The file of a tracking store that is a local database; None for a server and other databases."""
-    return Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
+    """The file of a tracking store that is a local database; None for a server, other databases, and one given with options."""
+    name = uri.removeprefix(SQLITE)
+    return None if name in (uri, "", ":memory:") or "?" in name else Path(name)
 
 
 @contextlib.contextmanager
@@ -41,12 +42,16 @@ def _is_missing(file: Path) -> bool:
 def _make(file: Path) -> None:
     from mlflow.db import commands
 
-    # One name for all attempts: what a killed one has left is removed, its rollback journal too.
+    # One name for all attempts: what a killed one has left is removed. So are rollback journals, which would undo the rest.
     new = file.with_name(f"{file.name}.new")
-    for left in (new, new.with_name(f"{new.name}-journal")):
+    for left in (new, _journal(new), _journal(file)):
         left.unlink(missing_ok=True)
     commands(["upgrade", f"{SQLITE}{new}"], standalone_mode=False)
     if _is_missing(file):  # an `mlflow ui` may have made one meanwhile
         new.replace(file)
     else:
         new.unlink()
+
+
+def _journal(file: Path) -> Path:
+    return file.with_name(f"{file.name}-journal")

@@ -1,11 +1,14 @@
 import copy
+import shutil
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
-from datg.backbones.batch_norm import _batch_norm_at_once, batch_norm
+from datg.backbones.batch_norm import _batch_norm_at_once, _normalise, batch_norm
 
+at_once = partial(_batch_norm_at_once, normalise=_normalise)
 SHAPES = {"pictures": (5, 4, 3), "vectors": (5,)}
 
 
@@ -27,7 +30,7 @@ def test_the_form_for_gpus_normalises_as_the_loop_over_runs_does(kind, track, ru
         runs = (3, 2, 7, 3, 2, 7)  # one vector has no deviation
     layer, inputs = make(kind, track)
     found = []
-    for form in (lambda *a: torch.cat(batch_norm(*a)), _batch_norm_at_once):
+    for form in (lambda *a: torch.cat(batch_norm(*a)), at_once):
         own, leaf = copy.deepcopy(layer), inputs.clone().requires_grad_()
         for _ in range(2):
             out = form(leaf, own, runs)
@@ -43,13 +46,14 @@ def test_the_form_for_gpus_normalises_as_the_loop_over_runs_does(kind, track, ru
 def test_under_bf16_the_form_for_gpus_has_statistics_in_float32():
     layer, inputs = make("pictures", True)
     layer = layer.float()
-    out = _batch_norm_at_once(inputs.bfloat16(), layer, (8, 8, 8))
-    expected = _batch_norm_at_once(inputs.float(), layer, (8, 8, 8))
+    out = at_once(inputs.bfloat16(), layer, (8, 8, 8))
+    expected = at_once(inputs.float(), layer, (8, 8, 8))
     assert out.dtype == torch.bfloat16 and layer.running_mean.dtype == torch.float32
     torch.testing.assert_close(out.float(), expected, rtol=0.05, atol=0.05)
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 @pytest.mark.filterwarnings("ignore")  # the compiler's own
 def test_compiled_it_is_the_same_for_any_number_of_tasks():
     layer, _ = make("pictures", False)
@@ -67,5 +71,5 @@ def test_compiled_it_is_the_same_for_any_number_of_tasks():
 def test_evaluation_leaves_running_statistics_alone():
     layer, inputs = make("pictures", True)
     before = layer.running_mean.clone()
-    _batch_norm_at_once(inputs, layer.eval(), (8, 8, 8))
+    at_once(inputs, layer.eval(), (8, 8, 8))
     assert torch.equal(layer.running_mean, before)
