@@ -73,3 +73,11 @@ def test_evaluation_leaves_running_statistics_alone():
     before = layer.running_mean.clone()
     at_once(inputs, layer.eval(), (8, 8, 8))
     assert torch.equal(layer.running_mean, before)
+
+
+def test_one_run_and_several_may_stand_in_one_graph():
+    layer, inputs = make("pictures", True)
+    leaf = inputs.clone().requires_grad_()
+    (one,) = batch_norm(leaf, layer, (24,))
+    (one.sum() + at_once(leaf, layer, (8, 8, 8)).square().sum()).backward()
+    assert leaf.grad.isfinite().all()
