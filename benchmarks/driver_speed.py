@@ -19,7 +19,8 @@ import typer
 
 from datg.command_line import DataRoot, run_command
 from datg.config import Layers
-from datg.data.catalog import Dataset, data_root, open_dataset
+from datg.data.catalog import Dataset, open_dataset
+from datg.data.catalog import data_root as find_root
 from datg.files import read_yaml, write_text
 from datg.search.damage import mend
 from datg.search.driver import SearchDriver
@@ -37,10 +38,10 @@ AT_ONCE = 8
 def main(
     trials: Annotated[int, typer.Option(min=1, help="Trials.")] = 1000,
     reports: Annotated[int, typer.Option(min=1, help="Validations a trial.")] = 30,
-    root: DataRoot = None,
+    data_root: DataRoot = None,
 ) -> None:
     """Measures the driver."""
-    place = data_root(root)
+    place = find_root(data_root)
     dataset = open_dataset("glyphs", place)
     settings = scripted_settings(dataset, place, trials, reports)
     with tempfile.TemporaryDirectory(dir=".") as temporary:

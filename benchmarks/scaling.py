@@ -35,7 +35,8 @@ import typer
 
 from benchmarks.driver_speed import next_progress, scripted_settings
 from datg.command_line import DataRoot, run_command
-from datg.data.catalog import Dataset, data_root, open_dataset
+from datg.data.catalog import Dataset, open_dataset
+from datg.data.catalog import data_root as find_root
 from datg.display import console, print_rows
 from datg.files import write_text
 from datg.search.driver import SearchDriver
@@ -207,10 +208,10 @@ def main(
     trials: Annotated[int, typer.Option(min=1, help="Of the simulated searches.")] = 520,
     steps: Annotated[int, typer.Option(min=1, help="Reports of a simulated trial.")] = 6,
     ray: Annotated[int, typer.Option(min=0, help="Invented GPUs of a run with Ray itself.")] = 0,
-    root: DataRoot = None,
+    data_root: DataRoot = None,
 ) -> None:
     """Compares model and simulation, then extrapolates."""
-    place = data_root(root)
+    place = find_root(data_root)
     dataset = open_dataset("glyphs", place)
     rows, costs = [], []
     for gpus, interval in ((64, 0.5), (64, 8.0), (256, 2.0), (256, 8.0)):
