@@ -18,6 +18,7 @@ from sqlalchemy import delete
 from sqlalchemy.exc import SQLAlchemyError
 
 from datg.errors import ConfigError, StateError, unknown_name, without_password
+from datg.search.sole_writer import SoleWriterStorage
 from datg.seeding import derive_seed
 
 SQLITE_TIMEOUT = 60  # seconds to wait for another process's lock
@@ -163,16 +164,16 @@ def only_settings(url: str) -> dict[str, Any] | None:
         return summaries[0].user_attrs.get(SETTINGS) if len(summaries) == 1 else None
 
 
-def _storage(url: str, *, create: bool) -> optuna.storages.RDBStorage:
+def _storage(url: str, *, create: bool) -> SoleWriterStorage:
     optuna.logging.set_verbosity(logging.ERROR)
     if not url.startswith("sqlite"):
-        return optuna.storages.RDBStorage(
-            url, engine_kwargs={"pool_pre_ping": True}
-        )  # the server may have been restarted
+        options: dict[str, Any] = {"pool_pre_ping": True}  # the server may have been restarted
+        return SoleWriterStorage(optuna.storages.RDBStorage(url, engine_kwargs=options))
     file = Path(url.removeprefix("sqlite:///"))
     if not create:
         _check_sqlite(file)
-    return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": SQLITE_TIMEOUT}})
+    options = {"connect_args": {"timeout": SQLITE_TIMEOUT}}
+    return SoleWriterStorage(optuna.storages.RDBStorage(url, engine_kwargs=options))
 
 
 def _check_sqlite(file: Path) -> None:
@@ -232,6 +233,7 @@ def _forget(study: optuna.Study, trial: FrozenTrial, unwanted: Callable[[str], b
         storage: Any = study._storage
         with storage._backend.engine.begin() as connection:
             connection.execute(delete(table).where(table.trial_id == trial._trial_id, table.key.in_(keys)))
+        storage.touch(trial._trial_id)
 
 
 def rungs_of(trial: FrozenTrial) -> int:
