@@ -103,7 +103,7 @@ class InnerLoop(NamedLearner, ABC):
         logits: Tensor = self.head(features)
         return logits
 
-    def forward(self, examples: Tensor, runs: Runs) -> Tensor:
+    def forward(self, examples: Tensor, runs: Runs = ALONE) -> Tensor:
         """Logits `(n, N)` of one set of `(n, *shape)` examples at layer L_S: the part that is adapted."""
         for block in self.backbone.blocks[self.last_shared :]:
             examples = block(examples, runs)
