@@ -10,7 +10,7 @@ from typing import Any
 from optuna.storages import RDBStorage
 from optuna.storages._cached_storage import _CachedStorage
 
-_BEYOND = 2**62  # no trial has such an id
+_BEYOND = 2**31 - 1  # no trial has such an id; PostgreSQL knows no larger one
 
 
 def _touching(name: str) -> Any:
