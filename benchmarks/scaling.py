@@ -3,9 +3,9 @@
     python -m benchmarks.scaling                         # the model against simulations, 64 and 256 GPUs: minutes
     python -m benchmarks.scaling --ray 16                # ... and against Ray itself, with 16 invented GPUs
 
-The model has measured parts: the interval between two reports of a trial, what the driver needs for a report and to end a trial
-and suggest the next one, a final evaluation, the start, and the way of the class table to each node. The driver is one queue
-that all GPUs share (mean value analysis of a closed network), so
+Measured are what the driver needs for a report and to end a trial and suggest the next one, and the start; given are the interval
+between two reports of a trial, the seconds of a final evaluation, and the network on which the class table goes from node to
+node (constants below). The driver is one queue that all GPUs share (mean value analysis of a closed network), so
 
     wall = start + broadcast + evaluations / GPUs
            + sum over waves of (reports of the wave / throughput(its GPUs, interval, driver)).
@@ -191,8 +191,12 @@ def with_ray(driver: SearchDriver, dataset: Dataset, *, gpus: int, steps: int, i
         found.reports += 1
         return report(number, progress)
 
+    def end(*arguments):  # type: ignore[no-untyped-def]
+        with mock.patch.object(driver, "report", report):  # an end hears the last report again, which is no report more
+            finish(*arguments)
+
     ray.init(num_cpus=gpus, num_gpus=gpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    patches = {"next_trial": timed(next_trial, found.exchange), "finish": timed(finish, found.exchange)}
+    patches = {"next_trial": timed(next_trial, found.exchange), "finish": timed(end, found.exchange)}
     scripted = mock.patch.object(ray_backend, "train", trial_of(steps, interval))
     try:
         with mock.patch.multiple(driver, report=timed(first_report, found.report), **patches), scripted:

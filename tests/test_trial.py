@@ -316,7 +316,7 @@ def test_the_checkpoint_of_another_configuration_is_refused(wrong, tmp_path):
 
 
 @pytest.mark.parametrize(("strategy", "learner"), [("datg", "protonet"), ("datg", "maml"), ("meta_reg", "maml")])
-def test_compiled_normalisation_is_used_where_it_is_asked_for_and_never_in_inner_loops(
+def test_compiled_normalisation_is_used_where_it_is_asked_for_and_changes_nothing(
     strategy, learner, monkeypatch, tmp_path
 ):
     from datg.backbones import batch_norm

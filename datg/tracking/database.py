@@ -17,7 +17,7 @@ def database_file(uri: str) -> Path | None:
 
 @contextlib.contextmanager
 def whole_database(uri: str) -> Iterator[None]:
-    """Holds a local database for this process alone, and makes it if it is missing: beside its place, then renamed.
+    """Locks a local database against others who come through here, and makes it if it is missing: beside its place, then renamed.
 
     Several processes that make the tables of one empty file break it as well as one that is killed at it.
 

@@ -23,7 +23,7 @@ from datg.errors import without_password
 from datg.files import write_json
 from datg.records import DONE, FAILED, PRUNED, RUNNING, TrialRecord
 from datg.tracking.artifacts import draw_learning_curve
-from datg.tracking.database import database_file, whole_database
+from datg.tracking.database import SQLITE, database_file, whole_database
 from datg.tracking.entities import dataset_inputs, points_in, progress_metrics, test_metrics
 from datg.trial import BEST, CLUSTERS, CONFIG
 
@@ -43,7 +43,7 @@ PARENT = "parent"
 
 def tracking_uri(given: str | None) -> str:
     """``given``, else ``$MLFLOW_TRACKING_URI``, else the database that a bare ``mlflow ui`` in this folder shows."""
-    return given or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
+    return given or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{Path.cwd() / 'mlflow.db'}"
 
 
 def how_to_look(uri: str) -> str:
