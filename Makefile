@@ -2,8 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
+WORKERS := 2
+# What catches most in little time: formulas, contracts, the study's decisions.
+QUICK := tests/backbones tests/generation tests/learners tests/strategies tests/search/study/test_driver.py \
+    tests/search/study/test_stored.py tests/data/test_protocols.py tests/data/test_class_table.py tests/trial/test_config.py
 
-.PHONY: install search test slow check
+.PHONY: install search test slow check quick lowest
 
 install: $(INSTALLED)
 
@@ -17,12 +21,27 @@ search: $(INSTALLED)
 	$(BIN)/python launchers/search.py --dataset glyphs $(ARGS)
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope -m 'not slow'
 
+# What measures time, or fills the machine, runs beside nothing else.
 slow: $(INSTALLED)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m 'slow and not alone'
+	$(BIN)/python -m pytest -m 'slow and alone'
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# For between two changes.
+quick: check
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadscope -m 'not slow' $(QUICK)
+
+# The oldest versions that pyproject.toml allows, in an environment of their own, and what catches most there.
+lowest: $(INSTALLED)
+	$(BIN)/uv pip compile --quiet --no-annotate --no-header --resolution lowest-direct --no-deps --extra dev --extra cells \
+	    --extra postgres pyproject.toml --output-file .venv/lowest.txt
+	test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -c .venv/lowest.txt -e '.[dev]'
+	$(MAKE) quick BIN=.venv-lowest/bin

@@ -1,6 +1,6 @@
 """What takes turns in a benchmark: this package and the textbook, each in a process of its own.
 
-The processes differ in how they allocate memory (:mod:`datg.memory`), which belongs to what is compared.
+The processes differ in how they allocate memory (:mod:`datg.runtime.allocator`), which belongs to what is compared.
 """
 
 import multiprocessing
@@ -16,20 +16,22 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.textbook import Textbook, loss_of
 from datg.data.catalog import Dataset, open_dataset
-from datg.evaluation import evaluate
-from datg.memory import keep_freed_memory
-from datg.network import build_learner
-from datg.partition import partition
-from datg.training import Training
-from datg.trial import TrialData, make_sampler, make_training
-from datg.trial_config import TrialConfig
+from datg.learners.running_statistics import accumulate_running_statistics
+from datg.runtime.allocator import keep_freed_memory
+from datg.trial.clusters import cluster_base_classes
+from datg.trial.config import TrialConfig
+from datg.trial.data import TrialData
+from datg.trial.evaluation import evaluate
+from datg.trial.model import build_learner
+from datg.trial.prepare import make_sampler, make_training
+from datg.trial.training import Training
 
 CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Where a contestant runs.
+    """The machine and data of a contestant.
 
     Attributes:
         root: data sets.
@@ -61,7 +63,7 @@ class Contestant:
         self._process.join()
 
     def ask(self, method: str, *arguments: Any) -> Any:
-        """The result of a method of the player."""
+        """Return the result of a method of the player."""
         self._connection.send((method, arguments))
         kind, value = self._connection.recv()
         if kind == "error":
@@ -94,18 +96,18 @@ class Player:
         self.learner: Any = None
 
     def prepare(self, name: str, values: dict[str, Any]) -> None:
-        """Makes a training, at its beginning."""
-        config = TrialConfig.of({"dataset": self.dataset.name, **values})
-        data = TrialData.of(self.dataset)
-        self.trainings[name] = make_training(config, data, CPU, partition(config, data.base, CPU))
+        """Make a training, at its beginning."""
+        config = TrialConfig.from_dict({"dataset": self.dataset.name, **values})
+        data = TrialData.from_dataset(self.dataset)
+        self.trainings[name] = make_training(config, data, CPU, cluster_base_classes(config, data.base, CPU))
         self.trainings[name].learner.train()
 
     def forget(self, name: str) -> None:
-        """Ends a training."""
+        """End a training."""
         del self.trainings[name]
 
     def train(self, name: str, iterations: int) -> tuple[float, float]:
-        """Seconds an iteration, and the mean loss of the iterations."""
+        """Return seconds an iteration, and the mean loss of the iterations."""
         training = self.trainings[name]
         began = time.perf_counter()
         training.advance(training.iteration + iterations)
@@ -115,7 +117,7 @@ class Player:
         return seconds, loss
 
     def draw(self, name: str, times: int) -> float:
-        """Seconds that drawing and gathering a meta-batch of real tasks takes."""
+        """Return the seconds that drawing and gathering a meta-batch of real tasks takes."""
         training = self.trainings[name]
         training.batch.draw()
         began = time.perf_counter()
@@ -124,7 +126,7 @@ class Player:
         return (time.perf_counter() - began) / times
 
     def multiply_adds(self, name: str) -> float:
-        """Of the convolutions and matrix products of an iteration of a training."""
+        """Return the multiply-adds of the convolutions and matrix products of an iteration of a training."""
         training = self.trainings[name]
         counter = FlopCounterMode(display=False)
         with counter:
@@ -133,7 +135,7 @@ class Player:
         return counter.get_total_flops() / 2
 
     def matrix_rate(self, precision: str) -> float:
-        """Multiply-adds a second of a large matrix product."""
+        """Return multiply-adds a second of a large matrix product."""
         size, dtype = 2048, torch.bfloat16 if precision == "bf16" else torch.float32
         left, right = (torch.randn(size, size).to(dtype) for _ in range(2))
         torch.mm(left, right)
@@ -145,8 +147,8 @@ class Player:
         return size**3 / min(seconds)
 
     def load(self, values: dict[str, Any], weights: dict[str, torch.Tensor], precision: str) -> None:
-        """A learner to evaluate."""
-        config = TrialConfig.of({"dataset": self.dataset.name, "strategy": {"name": "vanilla"}, **values})
+        """Build a learner to evaluate."""
+        config = TrialConfig.from_dict({"dataset": self.dataset.name, "strategy": {"name": "vanilla"}, **values})
         self.learner = build_learner(config, self.dataset.table.shape)
         self.learner.load_state_dict(weights)
         self.learner.backbone.precision = precision
@@ -154,17 +156,19 @@ class Player:
         self.sampler = make_sampler(config, self.dataset.part("novel"), CPU)
 
     def weights(self, name: str) -> dict[str, torch.Tensor]:
-        """Of a training."""
-        return self.trainings[name].learner.state_dict()
+        """Return what a trial would save of a training now: weights, and running statistics that belong to them."""
+        training = self.trainings[name]
+        accumulate_running_statistics(training.learner, training.batch.sampler, seed=0)
+        return training.learner.state_dict()
 
     def evaluate(self, tasks: int) -> tuple[float, list[float]]:
-        """Seconds for all, what is computed once included, and the accuracy of each of the tasks 0 to ``tasks - 1``."""
+        """Return seconds for all, what is computed once included, and the accuracy of each of the tasks 0 to ``tasks - 1``."""
         began = time.perf_counter()
-        found = evaluate(self.learner, self.sampler, tasks=tasks, seed=0, purpose="test")
-        return time.perf_counter() - began, found.accuracies.tolist()
+        evaluation = evaluate(self.learner, self.sampler, tasks=tasks, seed=0, purpose="test")
+        return time.perf_counter() - began, evaluation.accuracies.tolist()
 
     def evaluate_tasks_alone(self, tasks: int) -> float:
-        """Seconds of an evaluation after what is computed once."""
+        """Return the seconds of an evaluation after what is computed once."""
         with torch.inference_mode():
             predictor = self.learner.predictor(self.sampler.classes, self.sampler.shots)
 
@@ -182,7 +186,7 @@ class TextbookPlayer(Player):
     """The textbook, asked for the same."""
 
     def prepare(self, name: str, values: dict[str, Any]) -> None:
-        """Makes a training, and float32 data for it."""
+        """Make a training, and float32 data for it."""
         super().prepare(name, values)
         training = self.trainings[name]
         self.textbook = Textbook.of(training.learner, training.batch.sampler.classes)
@@ -205,8 +209,8 @@ class TextbookPlayer(Player):
         self.textbook = Textbook.of(self.learner, self.sampler.classes)
 
     def evaluate(self, tasks: int, first: int = 0) -> tuple[float, list[float]]:
-        """Seconds and accuracies of the tasks from ``first`` on."""
+        """Return seconds and accuracies of the tasks from ``first`` on."""
         began = time.perf_counter()
         numbers = range(first, first + tasks)
-        found = [self.textbook.accuracy(self.sampler, number, seed=0, purpose="test") for number in numbers]
-        return time.perf_counter() - began, found
+        accuracies = [self.textbook.accuracy(self.sampler, number, seed=0, purpose="test") for number in numbers]
+        return time.perf_counter() - began, accuracies

@@ -15,12 +15,13 @@ import torch
 import typer
 from torch import Tensor
 
-from datg.command_line import DataRoot, run_command
-from datg.final_training import EMBEDDING
+from datg.cli.main import run_command
+from datg.cli.options import DataRoot
 from datg.learners.prediction import embed_all
-from datg.network import load_best
-from datg.search.find_weights import novel_classes
-from datg.trial import BEST, make_sampler
+from datg.trial.find_checkpoint import novel_classes
+from datg.trial.folder import BEST, NETWORK
+from datg.trial.model import load_best
+from datg.trial.prepare import make_sampler
 
 TASKS = 2000
 
@@ -29,19 +30,23 @@ def false_cue(
     runs: Annotated[list[Path], typer.Argument(help="Folders of comparisons or final trainings at one shot.")],
     data_root: DataRoot = None,
 ) -> None:
-    """Prints one line a strategy: mean over its seeds, and their standard deviation."""
+    """Print one line a strategy: mean over its seeds, and their standard deviation."""
     shares: dict[str, list[float]] = {}
-    for path in sorted(path for run in runs for path in run.rglob(BEST) if EMBEDDING not in path.parts):
+    for path in sorted(path for run in runs for path in run.rglob(BEST) if NETWORK not in path.parts):
         best = load_best(path)
         if best.learner.embeds_once:
             shares.setdefault(best.config.strategy_name, []).append(follows_hue(path, data_root))
-    for strategy, found in shares.items():
-        spread = f" (standard deviation over {len(found)} seeds {np.std(found, ddof=1):.3f})" if len(found) > 1 else ""
-        print(f"{strategy}: {np.mean(found):.3f}{spread}")
+    for strategy, of_seeds in shares.items():
+        spread = (
+            f" (standard deviation over {len(of_seeds)} seeds {np.std(of_seeds, ddof=1):.3f})"
+            if len(of_seeds) > 1
+            else ""
+        )
+        print(f"{strategy}: {np.mean(of_seeds):.3f}{spread}")
 
 
 def follows_hue(path: Path, data_root: Path | None) -> float:
-    """The share of queries that the model at ``path`` puts into the class of the support example nearest in hue."""
+    """Return the share of queries that the model at ``path`` puts into the class of the support example nearest in hue."""
     config, novel = novel_classes(path, data_root, shots=1)
     learner = load_best(path).learner.eval()
     sampler = make_sampler(config, novel, torch.device("cpu"))
@@ -58,7 +63,7 @@ def follows_hue(path: Path, data_root: Path | None) -> float:
 
 
 def background_hue(examples: Tensor) -> Tensor:
-    """Hue of the mean colour of the border, as a point on the unit circle: `(..., 3, h, w)` to complex `(...)`."""
+    """Return the hue of the mean colour of the border, as a point on the unit circle: `(..., 3, h, w)` to complex `(...)`."""
     edges = [examples[..., 0, :], examples[..., -1, :], examples[..., :, 0], examples[..., :, -1]]
     red, green, blue = torch.cat(edges, dim=-1).mean(-1).unbind(-1)
     return torch.polar(torch.ones_like(red), torch.atan2(3**0.5 * (green - blue), 2 * red - green - blue))

@@ -24,12 +24,13 @@ import typer
 
 from benchmarks.contestants import CPU, Contestant, Machine
 from benchmarks.random_pictures import NAME, write_pictures
-from datg.command_line import DataRoot, run_command
+from datg.cli.console import console, print_rows
+from datg.cli.main import run_command
+from datg.cli.options import DataRoot
 from datg.data.catalog import data_root as find_root
-from datg.display import console, print_rows
 from datg.errors import ConfigError
-from datg.files import write_json
-from datg.precision import resolve
+from datg.runtime.precision import resolve
+from datg.storage.files import write_json
 from datg.strategies import STRATEGIES
 
 # Well under the usual: machines are noisy. By name of a figure; the textbook in float32 is always the other side.
@@ -46,7 +47,7 @@ TEST_TASKS = 20_000  # what the costs that tasks share are spread over
 
 @dataclass(frozen=True)
 class Effort:
-    """How thoroughly it is measured."""
+    """The thoroughness of a measurement."""
 
     rounds: int
     iterations: int
@@ -57,13 +58,13 @@ class Effort:
     strategies: bool
 
 
-QUICK = Effort(rounds=3, iterations=1, warm_up=2, shots=(1,), textbook_tasks=6, maml_tasks=62, strategies=False)
+QUICK = Effort(rounds=2, iterations=1, warm_up=1, shots=(1,), textbook_tasks=6, maml_tasks=62, strategies=False)
 FULL = Effort(rounds=5, iterations=2, warm_up=3, shots=(1, 5), textbook_tasks=20, maml_tasks=310, strategies=True)
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One line of the result.
+    """A line of the result.
 
     Attributes:
         name: what was measured.
@@ -85,7 +86,7 @@ class Figure:
 
 
 class Disagreement(Exception):
-    """Both sides do not compute the same."""
+    """An error: both sides do not compute the same."""
 
 
 def main(
@@ -98,7 +99,7 @@ def main(
     output: Annotated[Path | None, typer.Option(help="A folder for results.json and results.png.")] = None,
     data_root: DataRoot = None,
 ) -> None:
-    """Measures, prints, and writes what was measured."""
+    """Measure, print, and write what was measured."""
     effort = QUICK if quick else FULL
     with tempfile.TemporaryDirectory() as folder:
         root = find_root(data_root) if dataset else Path(folder)
@@ -130,24 +131,24 @@ def main(
         write_json(output / "results.json", result)
         plot(figures, output / "results.png")
     if check:
-        _check(figures)
+        check_floors(figures)
 
 
 def precisions() -> list[str]:
-    """Those that this machine is made for."""
+    """Return the precisions that this machine is made for."""
     return ["float32"] if resolve("auto", CPU) == "float32" else ["float32", "bf16"]
 
 
 def training(ours: Contestant, textbook: Contestant, effort: Effort) -> Iterable[Figure]:
-    """Iterations of Vanilla and DATG, with each learner, number of shots and precision."""
+    """Measure iterations of Vanilla and DATG, with each learner, number of shots and precision."""
     for learner, strategy, shots in product(("protonet", "maml"), ("vanilla", "datg"), effort.shots):
         values = {"learner": {"name": learner}, "strategy": {"name": strategy}, "task": {"shots": shots}}
         textbook.ask("prepare", "textbook", values)
         for precision in precisions():
             ours.ask("prepare", precision, {**values, "training": {"precision": precision}})
-        theirs, own = textbook.ask("train", "textbook", 1)[1], ours.ask("train", "float32", 1)[1]
-        if abs(own - theirs) > 1e-3 * abs(theirs):
-            raise Disagreement(f"{learner} {strategy} {shots}-shot: loss {own} here, {theirs} in the textbook")
+        theirs, our_loss = textbook.ask("train", "textbook", 1)[1], ours.ask("train", "float32", 1)[1]
+        if abs(our_loss - theirs) > 1e-3 * abs(theirs):
+            raise Disagreement(f"{learner} {strategy} {shots}-shot: loss {our_loss} here, {theirs} in the textbook")
         seconds = take_turns(ours, textbook, effort)
         for precision in precisions():
             multiply_adds = ours.ask("multiply_adds", precision)
@@ -161,7 +162,7 @@ def training(ours: Contestant, textbook: Contestant, effort: Effort) -> Iterable
 
 
 def take_turns(ours: Contestant, textbook: Contestant, effort: Effort) -> dict[str, list[float]]:
-    """Seconds an iteration of each side, by round; the same iterations, so the same draws."""
+    """Return the seconds an iteration of each side, by round; the same iterations, so the same draws."""
     sides = {"textbook": textbook, **dict.fromkeys(precisions(), ours)}
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for name, side in sides.items():
@@ -172,21 +173,21 @@ def take_turns(ours: Contestant, textbook: Contestant, effort: Effort) -> dict[s
     return seconds
 
 
-def compared(name: str, own: list[float], theirs: list[float]) -> Figure:
-    """A figure from seconds by round."""
-    ratios = [their / our for our, their in zip(own, theirs, strict=True)]
+def compared(name: str, ours: list[float], theirs: list[float]) -> Figure:
+    """Return a figure from seconds by round."""
+    ratios = [their / our for our, their in zip(ours, theirs, strict=True)]
     return Figure(
         name=name,
         ratio=round(statistics.median(ratios), 2),
         low=round(min(ratios), 2),
         high=round(max(ratios), 2),
-        milliseconds=round(1000 * statistics.median(own), 3),
+        milliseconds=round(1000 * statistics.median(ours), 3),
         textbook_milliseconds=round(1000 * statistics.median(theirs), 1),
     )
 
 
 def evaluation(ours: Contestant, textbook: Contestant, effort: Effort) -> Iterable[Figure]:
-    """Test tasks of novel classes, with the weights of a short training; what tasks share is spread over TEST_TASKS."""
+    """Measure test tasks of novel classes, with the weights of a short training; what tasks share is spread over TEST_TASKS."""
     for learner, shots in product(("protonet", "maml"), effort.shots):
         values = {"learner": {"name": learner}, "task": {"shots": shots}}
         ours.ask("prepare", "weights", {**values, "strategy": {"name": "vanilla"}})
@@ -199,40 +200,40 @@ def evaluation(ours: Contestant, textbook: Contestant, effort: Effort) -> Iterab
         ours.ask("load", values, weights, precisions()[-1])
         tasks = TEST_TASKS if learner == "protonet" else effort.maml_tasks
         ours.ask("evaluate", tasks)
-        own, theirs = [], []
+        our_seconds, theirs = [], []
         for turn in range(effort.rounds):
             whole = ours.ask("evaluate", tasks)[0]
             alone = ours.ask("evaluate_tasks_alone", tasks)
-            own.append(alone / tasks + max(0.0, whole - alone) / TEST_TASKS)
+            our_seconds.append(alone / tasks + max(0.0, whole - alone) / TEST_TASKS)
             first = turn * effort.textbook_tasks
             theirs.append(textbook.ask("evaluate", effort.textbook_tasks, first)[0] / effort.textbook_tasks)
-        yield compared(f"evaluation {learner} {shots}-shot", own, theirs)
+        yield compared(f"evaluation {learner} {shots}-shot", our_seconds, theirs)
 
 
 def _compare_accuracies(ours: Contestant, textbook: Contestant, name: str, tasks: int) -> None:
-    own, theirs = (np.array(side.ask("evaluate", tasks)[1]) for side in (ours, textbook))
+    our_accuracies, theirs = (np.array(side.ask("evaluate", tasks)[1]) for side in (ours, textbook))
     # A query on a border may fall to the other side by rounding.
-    if np.abs(own - theirs).mean() > 0.01:
-        raise Disagreement(f"evaluation of {name}: accuracies {own} here, {theirs} in the textbook")
+    if np.abs(our_accuracies - theirs).mean() > 0.01:
+        raise Disagreement(f"evaluation of {name}: accuracies {our_accuracies} here, {theirs} in the textbook")
 
 
 def draw_shares(ours: Contestant, effort: Effort) -> dict[str, float]:
-    """The time that drawing and gathering a meta-batch takes, over that of a step of Vanilla."""
+    """Return the time that drawing and gathering a meta-batch takes, over that of a step of Vanilla."""
     shares = {}
     for shots in effort.shots:
         ours.ask("prepare", "draw", {"task": {"shots": shots}, "strategy": {"name": "vanilla"}})
         ours.ask("train", "draw", effort.warm_up)
-        found = []
+        of_step = []
         for _ in range(effort.rounds):
             step = ours.ask("train", "draw", effort.iterations)[0]
-            found.append(ours.ask("draw", "draw", 5) / step)
-        shares[f"{shots}-shot"] = round(statistics.median(found), 4)
+            of_step.append(ours.ask("draw", "draw", 5) / step)
+        shares[f"{shots}-shot"] = round(statistics.median(of_step), 4)
         ours.ask("forget", "draw")
     return shares
 
 
 def strategies(ours: Contestant, effort: Effort) -> Iterable[Figure]:
-    """Every strategy, as a multiple of Vanilla with the same learner."""
+    """Measure every strategy, as a multiple of Vanilla with the same learner."""
     for learner, shots in product(("protonet", "maml"), effort.shots):
         names = [name for name, kind in STRATEGIES.items() if learner not in kind.refused_learners]
         seconds: dict[str, list[float]] = {name: [] for name in names}
@@ -247,8 +248,8 @@ def strategies(ours: Contestant, effort: Effort) -> Iterable[Figure]:
         for name in names:
             ours.ask("forget", name)
             figure = compared(f"strategy {learner} {name} {shots}-shot", seconds["vanilla"], seconds[name])
-            own = round(1000 * statistics.median(seconds[name]), 1)
-            yield replace(figure, milliseconds=own, textbook_milliseconds=None)
+            milliseconds = round(1000 * statistics.median(seconds[name]), 1)
+            yield replace(figure, milliseconds=milliseconds, textbook_milliseconds=None)
 
 
 def _row(figure: Figure) -> dict[str, Any]:
@@ -262,11 +263,11 @@ def _row(figure: Figure) -> dict[str, Any]:
     }
 
 
-def _check(figures: list[Figure]) -> None:
-    """Raises ConfigError for ratios below their floor."""
-    found = {figure.name: figure.ratio for figure in figures}
+def check_floors(figures: list[Figure]) -> None:
+    """Raise ConfigError for ratios below their floor."""
+    ratios = {figure.name: figure.ratio for figure in figures}
     low = [
-        f"{name}: {found[name]} < {floor}" for name, floor in FLOORS.items() if name in found and found[name] < floor
+        f"{name}: {ratios[name]} < {floor}" for name, floor in FLOORS.items() if name in ratios and ratios[name] < floor
     ]
     if low:
         raise ConfigError(
@@ -275,7 +276,7 @@ def _check(figures: list[Figure]) -> None:
 
 
 def plot(figures: list[Figure], path: Path) -> None:
-    """Ratios to the textbook as bars on a logarithmic axis, with their floors."""
+    """Draw ratios to the textbook as bars on a logarithmic axis, with their floors."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Drawing
 
@@ -289,9 +290,9 @@ def plot(figures: list[Figure], path: Path) -> None:
     axes.invert_yaxis()
     axes.set_xscale("log")
     axes.set_xlabel("times as fast as the textbook (median and range of rounds)")
-    for place, figure in zip(places, shown, strict=True):
+    for height, figure in zip(places, shown, strict=True):
         if figure.name in FLOORS:
-            axes.plot([FLOORS[figure.name]] * 2, [place - 0.45, place + 0.45], color="#c44e52")
+            axes.plot([FLOORS[figure.name]] * 2, [height - 0.45, height + 0.45], color="#c44e52")
     FigureCanvasAgg(drawing)
     drawing.savefig(path, dpi=120)
 

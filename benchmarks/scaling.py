@@ -8,7 +8,9 @@ between two reports of a trial, the seconds of a final evaluation, and the netwo
 node (constants below). The driver is one queue that all GPUs share (mean value analysis of a closed network), so
 
     wall = start + broadcast + evaluations / GPUs
-           + sum over waves of (reports of the wave / throughput(its GPUs, interval, driver)).
+           + sum over waves of (reports of the wave / throughput(its GPUs, interval, driver, writing)).
+
+Reports are written behind the driver's back, one after the other: that bounds how many there can be, and nobody waits for it.
 
 It is an upper bound: no trial is pruned.
 
@@ -23,9 +25,10 @@ import math
 import statistics
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Annotated
@@ -33,16 +36,16 @@ from unittest import mock
 
 import typer
 
-from benchmarks.driver_speed import next_progress, scripted_settings
-from datg.command_line import DataRoot, run_command
+from benchmarks.driver_speed import next_progress, save_progress, scripted_settings, timed_writes
+from datg.cli.console import console, print_rows
+from datg.cli.main import run_command
+from datg.cli.options import DataRoot
 from datg.data.catalog import Dataset, open_dataset
 from datg.data.catalog import data_root as find_root
-from datg.display import console, print_rows
-from datg.files import write_text
-from datg.search.driver import SearchDriver
-from datg.search.folder import SearchFolder
-from datg.search.study import open_study, sqlite_url
-from datg.trial import PROGRESS, progress_lines
+from datg.search.state.folder import SearchFolder
+from datg.search.study.driver import SearchDriver
+from datg.search.study.stored import open_study, sqlite_url
+from datg.trial.folder import ValidationReport
 
 START = 10.0  # seconds from the command to the first step: README
 EVALUATION = 3.0  # seconds of a final evaluation
@@ -54,43 +57,52 @@ TABLE = 107_000_000  # bytes: DermNet's 5,093 pictures of 84 x 84
 
 @dataclass
 class Observed:
-    """What a run took.
+    """The times that a run took.
 
     Attributes:
         wall: seconds from the first step to the end of the last trial.
         reports: how many there were.
         report: seconds of the driver for each.
         exchange: seconds to end a trial and suggest the next, for each trial.
+        write: seconds to write a report, behind the driver's back.
     """
 
     wall: float = 0.0
     reports: int = 0
     report: list[float] = field(default_factory=list)
     exchange: list[float] = field(default_factory=list)
+    write: list[float] = field(default_factory=list)
 
     @property
     def driver(self) -> float:
-        """Seconds of the driver a report, ends and suggestions included."""
+        """Return seconds of the driver a report, ends and suggestions included."""
         return (sum(self.report) + sum(self.exchange)) / max(1, self.reports)
 
     def driver_of(self, reports: int, trials: int) -> float:
-        """The same of trials that report ``reports`` times, from ``trials`` trials that were observed."""
+        """Return the same of trials that report ``reports`` times, from ``trials`` trials that were observed."""
         return statistics.mean(self.report) + sum(self.exchange) / trials / reports
 
 
-def throughput(gpus: int, interval: float, driver: float) -> float:
-    """Reports a second of trials on ``gpus`` GPUs: ``interval`` seconds apart, and ``driver`` seconds of the one driver each."""
+def throughput(gpus: int, interval: float, driver: float, writing: float = 0.0) -> float:
+    """Return the reports a second of trials on ``gpus`` GPUs.
+
+    Args:
+        gpus: trials at once.
+        interval: seconds between two reports of a trial.
+        driver: seconds that the one driver needs for each.
+        writing: seconds that each takes to be written, behind.
+    """
     queue = 0.0
     rate = 0.0
     for customers in range(1, gpus + 1):
         response = driver * (1 + queue)
         rate = customers / (interval + response)
         queue = rate * response
-    return rate
+    return min(rate, 1 / writing) if writing else rate
 
 
-def predict(*, gpus: int, trials: int, steps: float, interval: float, driver: float) -> float:
-    """Seconds from the first step to the end of the last trial: trials of one length come in waves, the last one smaller.
+def predict(*, gpus: int, trials: int, steps: float, interval: float, driver: float, writing: float = 0.0) -> float:
+    """Return the seconds from the first step to the end of the last trial: trials come in waves, the last one smaller.
 
     Args:
         gpus: trials at once.
@@ -98,20 +110,27 @@ def predict(*, gpus: int, trials: int, steps: float, interval: float, driver: fl
         steps: reports of a trial on the average.
         interval: seconds between two reports of a trial.
         driver: seconds for a report, with its part of ends and suggestions.
+        writing: seconds to write a report, behind.
     """
     waves = [gpus] * (trials // gpus) + [trials % gpus] * (trials % gpus > 0)
-    return sum(steps * wave / throughput(wave, interval, driver) for wave in waves)
+    return sum(steps * wave / throughput(wave, interval, driver, writing) for wave in waves)
 
 
 def broadcast(nodes: int, size: int) -> float:
-    """Seconds until ``size`` bytes are on every node: each that has them sends them on to one that has not."""
+    """Return the seconds until ``size`` bytes are on every node: each that has them sends them on to one that has not."""
     return math.ceil(math.log2(nodes)) * size / NETWORK
 
 
 def simulate(driver: SearchDriver, *, gpus: int, steps: int, interval: float) -> Observed:
-    """Scripted trials on invented GPUs, in virtual time."""
-    found, order = Observed(), count()
-    free = 0.0  # when the driver has time again
+    """Run scripted trials on invented GPUs, in virtual time."""
+    with timed_writes() as writes:
+        return _simulate(driver, Observed(write=writes), gpus=gpus, steps=steps, interval=interval)
+
+
+def _simulate(driver: SearchDriver, observed: Observed, *, gpus: int, steps: int, interval: float) -> Observed:
+    order = count()
+    free = written = 0.0  # when the driver has time again, and when all reports so far are written
+    histories: defaultdict[int, list[ValidationReport]] = defaultdict(list)
     events: list[tuple[float, int, int, int]] = []  # when, a tie-breaker, trial, its step
 
     def served(at: float, began: float, spent: list[float]) -> float:
@@ -124,88 +143,92 @@ def simulate(driver: SearchDriver, *, gpus: int, steps: int, interval: float) ->
         began = time.perf_counter()
         number = driver.next_trial()
         if number is not None:
-            heapq.heappush(events, (served(at, began, found.exchange) + interval, next(order), number, 1))
+            heapq.heappush(events, (served(at, began, observed.exchange) + interval, next(order), number, 1))
 
     for _ in range(gpus):
         suggest(0.0)
     while events:
         at, _, number, step = heapq.heappop(events)
         progress = next_progress(driver.folder, number, step, steps)
-        write_text(driver.folder.trial(number) / PROGRESS, progress_lines([asdict(progress)]))
+        histories[number].append(progress)
+        save_progress(driver.folder, number, histories[number])
         began = time.perf_counter()
-        ends = driver.report(number, progress) or step == steps
-        answered = served(at, began, found.report)
-        found.reports += 1
-        found.wall = max(found.wall, answered)
+        ends = driver.report(number) or step == steps
+        answered = served(at, began, observed.report)
+        driver.flush()
+        written = max(written, answered) + observed.write[-1]
+        observed.reports += 1
+        observed.wall = max(observed.wall, answered)
         if not ends:
             heapq.heappush(events, (answered + interval, next(order), number, step + 1))
             continue
+        observed.exchange.append(max(0.0, written - answered))  # an end waits until all before it is written
+        free = max(free, written)
         began = time.perf_counter()
         driver.finish(number, "finished")
-        suggest(served(at, began, found.exchange))
-    return found
+        suggest(served(at, began, observed.exchange))
+    return observed
 
 
 @contextmanager
-def made(dataset: Dataset, place: Path, *, trials: int, steps: int) -> Iterator[SearchDriver]:
-    """The driver of a new search whose trials are to be scripted."""
-    settings = scripted_settings(dataset, place, trials, steps)
+def made(dataset: Dataset, root: Path, *, trials: int, steps: int) -> Iterator[SearchDriver]:
+    """Yield the driver of a new search whose trials are to be scripted."""
+    settings = scripted_settings(dataset, root, trials, steps)
     with tempfile.TemporaryDirectory(dir=".") as temporary:
         folder = SearchFolder(Path(temporary).absolute())
-        study = open_study(
-            sqlite_url(folder.study), settings.study, create=True, pruner=settings.pruner, steps=settings.steps
-        )
-        yield SearchDriver(folder, settings, study)
+        driver = SearchDriver(folder, settings, open_study(sqlite_url(folder.study), settings.study, create=True))
+        yield driver
+        driver.close()
 
 
 def with_ray(driver: SearchDriver, dataset: Dataset, *, gpus: int, steps: int, interval: float) -> Observed:
-    """The same in processes of Ray's, which sleep for ``interval`` between two reports."""
+    """Run the same in processes of Ray's, which sleep for ``interval`` between two reports."""
     import ray
 
     from benchmarks.sleeping_trial import trial_of
-    from datg.search import ray_backend
-    from datg.search.disk import DiskWatch
-    from datg.search.grant import grant
-    from datg.search.request import Resources
-    from datg.stop import StopRequest
+    from datg.runtime.signals import StopRequest
+    from datg.search.ray import run as ray_run
+    from datg.search.ray.cluster import shut_down
+    from datg.search.ray.resources import Resources, allocate
 
-    found = Observed()
+    observed = Observed()
     report, next_trial, finish = driver.report, driver.next_trial, driver.finish
     first = last = 0.0
 
     def timed(method, spent):  # type: ignore[no-untyped-def]
-        def call(*arguments):  # type: ignore[no-untyped-def]
+        def call(*arguments, **options):  # type: ignore[no-untyped-def]
             nonlocal last
             began = time.perf_counter()
             try:
-                return method(*arguments)
+                return method(*arguments, **options)
             finally:
                 last = time.perf_counter()
                 spent.append(last - began)
 
         return call
 
-    def first_report(number, progress):  # type: ignore[no-untyped-def]
+    def first_report(number):  # type: ignore[no-untyped-def]
         nonlocal first
         first = first or time.perf_counter() - interval
-        found.reports += 1
-        return report(number, progress)
+        observed.reports += 1
+        return report(number)
 
-    def end(*arguments):  # type: ignore[no-untyped-def]
-        with mock.patch.object(driver, "report", report):  # an end hears the last report again, which is no report more
-            finish(*arguments)
+    def end(*arguments, **options):  # type: ignore[no-untyped-def]
+        with mock.patch.object(driver, "report", report):  # an end takes what is new, which is no report more
+            finish(*arguments, **options)
 
     ray.init(num_cpus=gpus, num_gpus=gpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    patches = {"next_trial": timed(next_trial, found.exchange), "finish": timed(end, found.exchange)}
-    scripted = mock.patch.object(ray_backend, "train", trial_of(steps, interval))
+    patches = {"next_trial": timed(next_trial, observed.exchange), "finish": timed(end, observed.exchange)}
+    scripted = mock.patch.object(ray_run, "train", trial_of(steps, interval))
     try:
-        with mock.patch.multiple(driver, report=timed(first_report, found.report), **patches), scripted:
-            granted = grant([{"CPU": float(gpus), "GPU": float(gpus)}], Resources(gpus_per_trial=1.0))
-            ray_backend.run_search(driver, dataset, granted, StopRequest(), DiskWatch(None), lambda line: None)
+        calls = mock.patch.multiple(driver, report=timed(first_report, observed.report), **patches)
+        with calls, scripted, timed_writes() as observed.write:
+            allocation = allocate([{"CPU": float(gpus), "GPU": float(gpus)}], Resources(gpus_per_trial=1.0))
+            ray_run.run_trials(driver, dataset, allocation, StopRequest(), lambda line: None)
     finally:
-        ray_backend.shut_down()
-    found.wall = last - first
-    return found
+        shut_down()
+    observed.wall = last - first
+    return observed
 
 
 def main(
@@ -214,31 +237,33 @@ def main(
     ray: Annotated[int, typer.Option(min=0, help="Invented GPUs of a run with Ray itself.")] = 0,
     data_root: DataRoot = None,
 ) -> None:
-    """Compares model and simulation, then extrapolates."""
-    place = find_root(data_root)
-    dataset = open_dataset("glyphs", place)
-    rows, costs = [], []
+    """Compare model and simulation, then extrapolate."""
+    root = find_root(data_root)
+    dataset = open_dataset("glyphs", root)
+    rows, costs, writing = [], [], []
     for gpus, interval in ((64, 0.5), (64, 8.0), (256, 2.0), (256, 8.0)):
-        with made(dataset, place, trials=trials, steps=steps) as driver:
-            found = simulate(driver, gpus=gpus, steps=steps, interval=interval)
-        costs.append(found.driver_of(REPORTS, trials))
-        rows.append(_row("simulated", found, gpus=gpus, trials=trials, interval=interval))
+        with made(dataset, root, trials=trials, steps=steps) as driver:
+            observed = simulate(driver, gpus=gpus, steps=steps, interval=interval)
+        writing.append(statistics.median(observed.write))
+        costs.append(observed.driver_of(REPORTS, trials))
+        rows.append(_row("simulated", observed, gpus=gpus, trials=trials, interval=interval))
     for interval in (0.5, 2.0) if ray else ():
-        with made(dataset, place, trials=4 * ray, steps=steps) as driver:
-            found = with_ray(driver, dataset, gpus=ray, steps=steps, interval=interval)
-        rows.append(_row("Ray", found, gpus=ray, trials=4 * ray, interval=interval))
+        with made(dataset, root, trials=4 * ray, steps=steps) as driver:
+            observed = with_ray(driver, dataset, gpus=ray, steps=steps, interval=interval)
+        rows.append(_row("Ray", observed, gpus=ray, trials=4 * ray, interval=interval))
     print_rows(rows, console())
-    cost = statistics.median(costs)
-    asked = [_large_search(minutes, cost) for minutes in (1, 4, 30)]
+    cost, write = statistics.median(costs), statistics.median(writing)
+    asked = [_large_search(minutes, cost, write) for minutes in (1, 4, 30)]
     print_rows(asked, console())
-    print(json.dumps({"driver, ms a report": round(1000 * cost, 1), "checks": rows, "1,000 trials on 256 GPUs": asked}))
+    driver_costs = {"driver, ms a report": round(1000 * cost, 1), "writing, ms a report": round(1000 * write, 1)}
+    print(json.dumps({**driver_costs, "checks": rows, "1,000 trials on 256 GPUs": asked}))
 
 
-def _large_search(minutes: float, driver: float) -> dict[str, object]:
-    """What 1,000 trials of so many ``minutes`` on 256 GPUs take, with ``driver`` seconds a report."""
+def _large_search(minutes: float, driver: float, writing: float) -> dict[str, object]:
+    """Return what 1,000 trials of so many ``minutes`` on 256 GPUs take, with ``driver`` and ``writing`` seconds a report."""
     gpus, trials = 256, 1000
     interval = 60 * minutes / REPORTS
-    training = predict(gpus=gpus, trials=trials, steps=REPORTS, interval=interval, driver=driver)
+    training = predict(gpus=gpus, trials=trials, steps=REPORTS, interval=interval, driver=driver, writing=writing)
     sending = broadcast(gpus // NODE, TABLE)
     wall = START + sending + training + trials * EVALUATION / gpus
     waiting = 1 - trials * REPORTS * interval / gpus / wall
@@ -246,23 +271,31 @@ def _large_search(minutes: float, driver: float) -> dict[str, object]:
         "minutes a trial": minutes,
         "1,000 trials on 256 GPUs, min": round(wall / 60, 1),
         "start and broadcast, s": round(START + sending, 1),
-        "driver busy": f"{throughput(gpus, interval, driver) * driver:.0%}",
+        "driver busy": f"{throughput(gpus, interval, driver, writing) * driver:.0%}",
         "GPUs without work": f"{waiting:.0%}",
-        "GPUs that one driver keeps busy": round(interval / driver) + 1,
+        "GPUs that one driver keeps busy": round(interval / max(driver, writing)) + 1,
     }
 
 
-def _row(how: str, found: Observed, *, gpus: int, trials: int, interval: float) -> dict[str, object]:
-    model = predict(gpus=gpus, trials=trials, steps=found.reports / trials, interval=interval, driver=found.driver)
+def _row(how: str, observed: Observed, *, gpus: int, trials: int, interval: float) -> dict[str, object]:
+    model = predict(
+        gpus=gpus,
+        trials=trials,
+        steps=observed.reports / trials,
+        interval=interval,
+        driver=observed.driver,
+        writing=statistics.median(observed.write),
+    )
     return {
         "run": how,
         "GPUs": gpus,
         "seconds between reports": interval,
-        "reports": found.reports,
-        "driver, ms a report": round(1000 * found.driver, 1),
-        "wall, s": round(found.wall, 1),
+        "reports": observed.reports,
+        "driver, ms a report": round(1000 * observed.driver, 1),
+        "writing, ms a report": round(1000 * statistics.median(observed.write), 1),
+        "wall, s": round(observed.wall, 1),
         "model, s": round(model, 1),
-        "model / wall": round(model / found.wall, 2),
+        "model / wall": round(model / observed.wall, 2),
     }
 
 

@@ -17,10 +17,11 @@ import ray
 import typer
 
 from benchmarks.random_pictures import BASE, NOVEL, SIZE, VALIDATION, write_pictures
-from datg.command_line import run_command
+from datg.cli.main import run_command
 from datg.data.catalog import Dataset, open_dataset
-from datg.trial import TrialData, run_trial
-from datg.trial_config import TrialConfig
+from datg.trial.config import TrialConfig
+from datg.trial.data import TrialData
+from datg.trial.run import run_trial
 
 CLASSES = BASE + VALIDATION + NOVEL
 
@@ -28,21 +29,21 @@ CLASSES = BASE + VALIDATION + NOVEL
 def shared_memory(
     examples: Annotated[int, typer.Option(min=3000, help="Pictures in the large table.")] = 20_000,
 ) -> None:
-    """Prints one JSON line."""
+    """Print one JSON line."""
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
-        found = {}
+        sizes = {}
         for name, number in (("large", examples), ("small", examples // 10)):
             write_pictures(Path(folder) / name, number // CLASSES)
-            found[name] = max(run_two(Path(folder), name))
+            sizes[name] = max(run_two(Path(folder), name))
         table = examples * 3 * SIZE * SIZE
-    megabytes = {f"own memory on the {name} table, MB": round(size / 2**20, 1) for name, size in found.items()}
-    difference = round((found["large"] - found["small"]) / 2**20, 1)
+    megabytes = {f"own memory on the {name} table, MB": round(size / 2**20, 1) for name, size in sizes.items()}
+    difference = round((sizes["large"] - sizes["small"]) / 2**20, 1)
     print(json.dumps({"table, MB": round(table / 2**20), **megabytes, "difference, MB": difference}))
 
 
 def run_two(root: Path, name: str) -> list[int]:
-    """The own memory, in bytes, of two workers that have run the same trial on the table in Ray's object store."""
+    """Return the own memory, in bytes, of two workers that have run the same trial on the table in Ray's object store."""
     data = ray.put(open_dataset(name, root))
     workers = [Worker.remote() for _ in range(2)]  # type: ignore[attr-defined]
     ray.get([worker.run.remote(data) for worker in workers])
@@ -54,10 +55,10 @@ class Worker:
     """A process that runs a short trial and stays, as a search's workers do."""
 
     def run(self, dataset: Dataset) -> None:
-        """Trains and validates."""
+        """Train and validate."""
         self.dataset = dataset
         dataset.table.examples.max()  # touch every page, as a long trial does
-        config = TrialConfig.of(
+        config = TrialConfig.from_dict(
             {
                 "dataset": dataset.name,
                 "strategy": {"name": "vanilla"},
@@ -65,7 +66,7 @@ class Worker:
                 "evaluation": {"validation_tasks": 20},
             }
         )
-        run_trial(config, TrialData.of(dataset), report=lambda progress: None)
+        run_trial(config, TrialData.from_dataset(dataset), report=lambda progress: None)
 
     def own_memory(self) -> int:
         """See :func:`own_memory`; freed activations, noise of hundreds of MB, are given back first."""
@@ -74,7 +75,7 @@ class Worker:
 
 
 def own_memory() -> int:
-    """Private pages of this process in bytes (Linux)."""
+    """Return the private pages of this process in bytes (Linux)."""
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Private_"))
 

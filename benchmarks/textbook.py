@@ -5,20 +5,21 @@ in a test. The form is that of huaxiuyao/MLTI (ProtoNet); MAML is written in the
 mathematics are this package's own, and so are the draws, so that losses and accuracies can be compared.
 """
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from datg.data.episodes import DeviceTable, TaskSampler
 from datg.generation.mixup import draw_layers, draw_pairings
-from datg.generation.mmd import SCALES
+from datg.generation.mmd import NEAR, SCALES
 from datg.learners.inner_loop import InnerLoop
 from datg.learners.learner import Learner
-from datg.seeding import derive_seed
+from datg.runtime.random_streams import derive_seed
 from datg.strategies.datg import Datg
 from datg.strategies.strategy import Batch
-from datg.tasks import Classes, TaskSampler
 
 Block = tuple[Tensor, Tensor, nn.BatchNorm2d]  # weight and bias of the convolution, normalisation
 
@@ -38,17 +39,17 @@ class Textbook:
     starts: list[int]
 
     @classmethod
-    def of(cls, learner: Learner, classes: Classes) -> "Textbook":
-        """All data as float32, as the published code loads them."""
+    def of(cls, learner: Learner, classes: DeviceTable) -> "Textbook":
+        """Load all data as float32, as the published code does."""
         spans = list(zip(classes.starts.tolist(), classes.counts.tolist(), strict=True))
         pictures = [classes.examples[start : start + count].float() / 255 for start, count in spans]
         return cls(learner, pictures, [start for start, _ in spans])
 
     def episode(self, chosen: Tensor, rows: Tensor, shots: int) -> tuple[Tensor, Tensor]:
-        """Support `(N * K, ...)` and query `(N * Q, ...)` of one task, copied class by class."""
+        """Return support `(N * K, ...)` and query `(N * Q, ...)` of one task, copied class by class."""
         ways, number = rows.shape
         shape = self.classes[0].shape[1:]
-        support, query = torch.zeros(ways * shots, *shape), torch.zeros(ways * (number - shots), *shape)
+        support, query = (self.classes[0].new_zeros(ways * size, *shape) for size in (shots, number - shots))
         for way in range(ways):
             index = int(chosen[way])
             places = rows[way] - self.starts[index]
@@ -57,29 +58,29 @@ class Textbook:
         return support, query
 
     def blocks(self) -> list[Block]:
-        """Of the backbone."""
+        """Return weights, biases and normalisation of the backbone's blocks."""
         return [(block.affine.weight, block.affine.bias, block.norm) for block in self.learner.backbone.blocks]  # type: ignore[union-attr,misc]
 
     def sets(self, support: Tensor, query: Tensor) -> list[Tensor]:
-        """What is normalised together: both for ProtoNet, each by itself for MAML."""
+        """Return what is normalised together: both for ProtoNet, each by itself for MAML."""
         return [support, query] if isinstance(self.learner, InnerLoop) else [torch.cat([support, query])]
 
     def encode(self, sets: list[Tensor], start: int, stop: int, *, running: bool = False) -> list[Tensor]:
-        """Each set from one layer to another."""
+        """Pass each set from one layer to another."""
         for block in self.blocks()[start:stop]:
             sets = [conv_block(examples, block, running=running) for examples in sets]
         return sets
 
     def loss(self, sets: list[Tensor], ways: int, shots: int) -> Tensor:
-        """Mean cross-entropy of the queries of one task, from its sets at layer L_S, summed query by query."""
+        """Return the mean cross-entropy of the queries of one task, from its sets at layer L_S, summed query by query."""
         logits = self.logits(sets, ways, shots, training=True)
         log_probabilities = functional.log_softmax(logits, dim=1)
         queries = len(logits) // ways
-        losses = [-log_probabilities[place, place // queries] for place in range(len(logits))]
+        losses = [-log_probabilities[query, query // queries] for query in range(len(logits))]
         return torch.stack(losses).mean()
 
     def logits(self, sets: list[Tensor], ways: int, shots: int, *, training: bool) -> Tensor:
-        """`(N * Q, N)` of one task, from its sets at layer L_S."""
+        """Return `(N * Q, N)` logits of one task, from its sets at layer L_S."""
         if isinstance(self.learner, InnerLoop):
             return self._adapted_logits(self.learner, sets, ways, training=training)
         embeddings = sets[0].reshape(len(sets[0]), -1)
@@ -101,7 +102,7 @@ class Textbook:
         return adapted_part(query, fast)
 
     def accuracy(self, sampler: TaskSampler, number: int, *, seed: int, purpose: str) -> float:
-        """On one numbered task, its pictures embedded for it alone."""
+        """Return the accuracy on one numbered task, its pictures embedded for it alone."""
         drawn = sampler.draw_numbered(number, 1, seed=derive_seed(seed, purpose))
         ways, shots = sampler.ways, sampler.shots
         support, query = self.episode(drawn.classes[0], drawn.rows[0], shots)
@@ -114,7 +115,7 @@ class Textbook:
 
 
 def conv_block(examples: Tensor, block: Block, *, running: bool = False) -> Tensor:
-    """Convolution, batch normalisation, ReLU, pooling, in the order of the textbooks."""
+    """Apply convolution, batch normalisation, ReLU, pooling, in the order of the textbooks."""
     weight, bias, norm = block
     hidden = functional.conv2d(examples, weight, bias, padding=1)
     mean, variance = (norm.running_mean, norm.running_var) if running else (None, None)
@@ -123,7 +124,7 @@ def conv_block(examples: Tensor, block: Block, *, running: bool = False) -> Tens
 
 
 def adapted_part(examples: Tensor, fast: list[Tensor]) -> Tensor:
-    """Last block and head of MAML under adapted parameters."""
+    """Apply the last block and head of MAML under adapted parameters."""
     weight, bias, scale, shift, head, head_bias = fast
     hidden = functional.conv2d(examples, weight, bias, padding=1)
     hidden = functional.batch_norm(hidden, None, None, scale, shift, True)
@@ -132,13 +133,13 @@ def adapted_part(examples: Tensor, fast: list[Tensor]) -> Tensor:
 
 
 def euclidean_distances(left: Tensor, right: Tensor) -> Tensor:
-    """`(n, m)` squared distances by expansion, as published."""
+    """Return `(n, m)` squared distances by expansion, as published."""
     size = len(left), len(right), left.shape[1]
     return (left[:, None].expand(size) - right[None].expand(size)).pow(2).sum(2)
 
 
 def vanilla_loss(textbook: Textbook, batch: Batch) -> Tensor:
-    """Mean loss of B real tasks."""
+    """Return the mean loss of B real tasks."""
     sampler, layer = batch.sampler, textbook.learner.last_shared
     drawn = sampler.draw(batch.size, generator=batch.streams.tasks)
     losses = []
@@ -150,7 +151,7 @@ def vanilla_loss(textbook: Textbook, batch: Batch) -> Tensor:
 
 
 def datg_loss(textbook: Textbook, batch: Batch, strategy: Datg) -> Tensor:
-    """Mean loss of B generated tasks plus the weighted MMD, for the defaults of mixer, kernel and layer of the MMD."""
+    """Return the mean loss of B generated tasks plus the weighted MMD, for the defaults of mixer, kernel and layer of the MMD."""
     assert batch.clusters is not None and strategy.p_mix == 1
     assert (strategy.mixer, strategy.mmd_kernel, strategy.mmd_layer) == ("linear", "gaussian", "embedding")
     sampler, rng, streams = batch.sampler, batch.streams.mixing, batch.streams
@@ -172,31 +173,35 @@ def datg_loss(textbook: Textbook, batch: Batch, strategy: Datg) -> Tensor:
         mixed = textbook.encode(mixed, layers[task], learner.last_shared)
         losses.append(textbook.loss(mixed, sampler.ways, batch.shots))
         generated.append(textbook.encode(mixed, learner.last_shared, depth))
-        real_first.append(textbook.encode(first, layers[task], depth))
-        real_second.append(textbook.encode(second, layers[task], depth))
+        with nullcontext() if strategy.mmd_gradient == "both" else torch.no_grad():
+            real_first.append(textbook.encode(first, layers[task], depth))
+            real_second.append(textbook.encode(second, layers[task], depth))
     points = [torch.cat(sets).flatten(1) for sets in generated + real_first + real_second]
+    if strategy.mmd_gradient == "generated":
+        points[batch.size :] = [real.detach() for real in points[batch.size :]]
     discrepancies = mean_discrepancies(points[: batch.size], points[batch.size :], strategy.mmd_bandwidth)
     return torch.stack(losses).mean() + strategy.mmd_weight * discrepancies.mean()
 
 
 def mean_discrepancies(generated: list[Tensor], real: list[Tensor], bandwidth: float) -> Tensor:
-    """Eq. 4 task by task: `(B,)`, each the mean over real tasks."""
-    with torch.no_grad():
-        scale = bandwidth * torch.pdist(torch.cat(generated + real)).square().median()
+    """Return Eq. 4 task by task: `(B,)`, each the mean over real tasks."""
+    distances = torch.pdist(torch.cat(generated + real)).square()
+    median = distances.median()
+    scale = bandwidth * distances[(distances - median).abs() <= NEAR * median].mean()
 
     def mean_kernel(left: Tensor, right: Tensor) -> Tensor:
         distances = left.square().sum(1)[:, None] + right.square().sum(1)[None] - 2 * left @ right.T
         return torch.stack([torch.exp(-distances.clamp(min=0) / (c * scale)) for c in SCALES]).mean()
 
-    found = []
+    discrepancies = []
     for points in generated:
         terms = [
             mean_kernel(points, points) + mean_kernel(other, other) - 2 * mean_kernel(points, other) for other in real
         ]
-        found.append(torch.stack(terms).mean())
-    return torch.stack(found)
+        discrepancies.append(torch.stack(terms).mean())
+    return torch.stack(discrepancies)
 
 
 def loss_of(textbook: Textbook, batch: Batch, strategy: object) -> Tensor:
-    """The loss of a meta-batch under DATG or Vanilla."""
+    """Return the loss of a meta-batch under DATG or Vanilla."""
     return datg_loss(textbook, batch, strategy) if isinstance(strategy, Datg) else vanilla_loss(textbook, batch)

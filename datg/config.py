@@ -12,7 +12,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
 from datg.errors import ConfigError, unknown_name
-from datg.files import parse_yaml
+from datg.storage.files import parse_yaml
 
 Option = TypeVar("Option")
 USER_SOURCES = ("--set", "flag")
@@ -22,7 +22,7 @@ class Layers:
     """Values under dotted keys, later layers replacing earlier ones."""
 
     def __init__(self, presets: Mapping[str, Mapping[str, Any]] | None = None, preset_key: str = "") -> None:
-        """Starts empty.
+        """Start empty.
 
         Args:
             presets: flat mappings of dotted keys; a layer that sets ``preset_key`` to one of their names puts the whole
@@ -34,7 +34,7 @@ class Layers:
         self.sources: dict[str, str] = {}
 
     def add(self, layer: Mapping[str, Any], source: str) -> None:
-        """Puts ``layer`` (nested or dotted keys) on top."""
+        """Put ``layer`` (nested or dotted keys) on top."""
         flat = flatten(layer)
         preset = flat.get(self._preset_key)
         if isinstance(preset, str) and preset in self._presets:
@@ -57,12 +57,12 @@ class Layers:
             self.sources[key] = source
 
     def nested(self) -> dict[str, Any]:
-        """All values as nested mappings."""
+        """Return all values as nested mappings."""
         return nest(self.values)
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings to dotted keys."""
+    """Return nested mappings to dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in nested.items():
         if isinstance(value, Mapping) and value:
@@ -73,7 +73,7 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted keys to nested mappings.
+    """Return dotted keys to nested mappings.
 
     Raises:
         ConfigError: a key is both a value and a section.
@@ -81,19 +81,19 @@ def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
     nested: dict[str, Any] = {}
     for key, value in flat.items():
         *sections, last = key.split(".")
-        place = nested
+        section_values = nested
         for section in sections:
-            place = place.setdefault(section, {})
-            if not isinstance(place, dict):
+            section_values = section_values.setdefault(section, {})
+            if not isinstance(section_values, dict):
                 raise ConfigError(f"`{key}` cannot be set: `{section}` is a value and not a section.")
-        if isinstance(place.get(last), dict):
+        if isinstance(section_values.get(last), dict):
             raise ConfigError(f"`{key}` is a section and not a value; set one of its keys, such as `{key}.name`.")
-        place[last] = value
+        section_values[last] = value
     return nested
 
 
 def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
-    """``key=value`` strings, values in YAML, to dotted keys.
+    """Turn ``key=value`` strings, values in YAML, into dotted keys.
 
     Raises:
         ConfigError: a string has no ``=`` or no key, or its value is not YAML.
@@ -108,7 +108,7 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
 
 
 def build_named(table: Mapping[str, type[Option]], section: str, value: Any) -> Option:
-    """Builds ``{"name": ..., **options}`` from a table of dataclasses, for use as a pydantic validator.
+    """Build ``{"name": ..., **options}`` from a table of dataclasses, for use as a pydantic validator.
 
     Raises:
         PydanticCustomError: with one sentence a mistake.
@@ -117,40 +117,41 @@ def build_named(table: Mapping[str, type[Option]], section: str, value: Any) -> 
         built: Option = value
         return built
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
-        _refuse([f"`{section}.name` must be one of {', '.join(sorted(table))}."])
+        refuse([f"`{section}.name` must be one of {', '.join(sorted(table))}."])
     options = dict(value)
     name = options.pop("name")
     if name not in table:
-        _refuse([f"`{section}.name` is wrong: " + unknown_name(section, name, table)])
+        refuse([f"`{section}.name` is wrong: " + unknown_name(section, name, table)])
     try:
         return TypeAdapter(table[name]).validate_python(options)
     except ValidationError as error:
-        _refuse(sentences(error, table[name], f"{section}."))
+        refuse(sentences(error, table[name], f"{section}."))
 
 
-def _refuse(messages: list[str]) -> NoReturn:
+def refuse(messages: list[str]) -> NoReturn:
+    """Raise ``messages`` from inside a pydantic validator; :func:`sentences` gives them back."""
     raise PydanticCustomError("sentences", "{text}", {"text": "\n".join(messages)})
 
 
 def sentences(error: ValidationError, model: type[Any], prefix: str = "") -> list[str]:
-    """What pydantic found, one sentence a mistake, with dotted keys and the nearest known key."""
-    found = []
+    """Return what pydantic found, one sentence a mistake, with dotted keys and the nearest known key."""
+    messages = []
     for item in error.errors():
         key = prefix + ".".join(str(part) for part in item["loc"])
         if item["type"] == "sentences":
-            found += item["msg"].split("\n")
+            messages += item["msg"].split("\n")
         elif item["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-            found.append(unknown_name("key", key, known_keys(model, prefix)))
+            messages.append(unknown_name("key", key, known_keys(model, prefix)))
         elif item["type"] == "missing":
-            found.append(f"`{key}` is missing.")
+            messages.append(f"`{key}` is missing.")
         else:
             rule = item["msg"].replace("Input should be", "must be", 1).replace("Value error, ", "", 1)
-            found.append(f"`{key}` {rule}, got {item['input']!r}.")
-    return found
+            messages.append(f"`{key}` {rule}, got {item['input']!r}.")
+    return messages
 
 
 def known_keys(model: Any, prefix: str = "") -> list[str]:
-    """The dotted keys of a pydantic model or a dataclass."""
+    """Return the dotted keys of a pydantic model or a dataclass."""
     if isinstance(model, type) and issubclass(model, BaseModel):
         annotations = {name: info.annotation for name, info in model.model_fields.items()}
     elif is_dataclass(model):
@@ -165,7 +166,7 @@ def known_keys(model: Any, prefix: str = "") -> list[str]:
 
 
 def _bare(annotation: Any) -> Any:
-    """The first real type of an optional one."""
+    """Return the first real type of an optional one."""
     if get_origin(annotation) in (Union, types.UnionType):
         return next(part for part in get_args(annotation) if part is not type(None))
     return annotation

@@ -31,22 +31,27 @@ class TrialDiverged(DatgError):
     """Training produced a NaN or infinite loss; the configuration is to blame."""
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
-    """The sentence for a name that is not in a table, with the nearest known name.
+def unknown_name(kind: str, name: str, choices: Iterable[str]) -> str:
+    """Return the sentence for a name that is not in a table, with the nearest known name.
 
     Args:
         kind: what the name stands for, e.g. ``"strategy"``.
         name: what the user wrote.
-        known: the names of the table.
+        choices: the names of the table.
     """
-    known = sorted(known)
-    nearest = difflib.get_close_matches(name, known, n=1)
-    if nearest and len(known) > LISTED:
+    choices = sorted(choices)
+    nearest = difflib.get_close_matches(name, choices, n=1)
+    if nearest and len(choices) > LISTED:
         return f"`{name}` is not a known {kind}; did you mean `{nearest[0]}`?"
     hint = f"did you mean `{nearest[0]}`? " if nearest else ""
-    return f"`{name}` is not a known {kind}; {hint}Known: {', '.join(known)}."
+    return f"`{name}` is not a known {kind}; {hint}Known: {', '.join(choices)}."
+
+
+def has_password(url: str) -> bool:
+    """Return whether ``url`` holds a password, before its host or among its options."""
+    return re.search(r"//[^/@\s]*:[^/@\s]*@|password=", url) is not None
 
 
 def without_password(text: str) -> str:
-    """``text`` without the user and password of any address in it."""
+    """Return ``text`` without the user and password of any address in it."""
     return re.sub(r"password=[^&\s]*", "password=...", re.sub(r"//[^/@\s]*@", "//", text))

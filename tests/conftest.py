@@ -1,4 +1,5 @@
 import os
+from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,16 +12,29 @@ from datg.backbones.conv4 import Conv4, Conv4Options
 from datg.backbones.fc2 import Fc2, Fc2Options
 from datg.data.catalog import Dataset, open_dataset
 from datg.data.class_table import ClassTable
+from datg.data.episodes import DeviceTable, TaskSampler
 from datg.learners import LEARNERS
 from datg.learners.learner import NamedLearner
-from datg.seeding import Streams, generator
+from datg.runtime.random_streams import RandomStreams, generator
 from datg.strategies.strategy import Batch
-from datg.tasks import Classes, TaskSampler
-from tests.data.importers.raw_forms import stock
+from tests.data.importing.raw_forms import stock
 
 
 def pytest_configure(config: pytest.Config) -> None:
     torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks as slow what of a matrix of parameters is not in its sample: there each value stands at least once."""
+    seen: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    for item in items:
+        if item.get_closest_marker("matrix") is None:
+            continue
+        own = {(name, repr(value)) for name, value in item.callspec.params.items()}
+        known = seen[item.nodeid.partition("[")[0]]
+        if own <= known:
+            item.add_marker("slow")
+        known |= own
 
 
 @pytest.fixture(scope="session")
@@ -77,11 +91,11 @@ def batch_of(
     clusters: int = 0,
 ) -> Batch:
     """What a strategy draws from; with ``clusters`` the classes are cut into runs of equal length."""
-    sampler = TaskSampler(Classes.of(table), ways=ways, shots=shots, queries=queries)
+    sampler = TaskSampler(DeviceTable.from_table(table), ways=ways, shots=shots, queries=queries)
     groups = None
     if clusters:
         groups = torch.arange(clusters)[:, None] == torch.arange(len(table)) * clusters // len(table)
-    return Batch(sampler, size, Streams.of(seed), groups)
+    return Batch(sampler, size, RandomStreams.from_seed(seed), groups)
 
 
 def learner_of(

@@ -10,26 +10,31 @@ import torch
 from pydantic import ConfigDict
 from torch import Tensor, nn
 
-from datg.backbones.batch_norm import BatchNorm, Runs, batch_norm
-from datg.precision import Precision, autocast
-from datg.seeding import Noise
+from datg.backbones.batch_norm import RUNNING, BatchNorm, NormMode, batch_norm, by_runs
+from datg.runtime.precision import Precision, autocast
+from datg.runtime.random_streams import Noise
 
 Affine = nn.Conv2d | nn.Linear
 
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneOptions(ABC):
-    """The hyperparameters of a backbone: a frozen dataclass, checked by its annotations."""
+    """The hyperparameters of a backbone: a frozen dataclass, checked by its annotations.
 
+    Attributes:
+        name: of the backbone, in its table and in configurations.
+    """
+
+    name: ClassVar[str]
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     @property
     @abstractmethod
     def channels(self) -> int:
-        """Channels, or units, of every hidden layer."""
+        """Return channels, or units, of every hidden layer."""
 
 
-class Begun(NamedTuple):
+class PreNormActivations(NamedTuple):
     """What the first block makes of examples one by one, whatever they will be normalised with.
 
     Attributes:
@@ -42,12 +47,12 @@ class Begun(NamedTuple):
     mean: Tensor
     variance: Tensor
 
-    def rows(self, index: Tensor) -> "Begun":
-        """Of some examples."""
-        return Begun(*(part[index] for part in self))
+    def rows(self, index: Tensor) -> "PreNormActivations":
+        """Return those of the examples at ``index`` `(m,)`."""
+        return PreNormActivations(*(part[index] for part in self))
 
     def statistics(self, runs: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        """Mean and variance of each run, `(len(runs), channels)`: variances add within and between examples."""
+        """Return mean and variance of each run, `(len(runs), channels)`: variances add within and between examples."""
         means = [part.mean(0) for part in self.mean.split(runs)]
         variances = [
             within.mean(0) + between.var(0, correction=0)
@@ -69,45 +74,45 @@ class Block(nn.Module, ABC):
     norm: BatchNorm
     compiled: bool = False
 
-    def forward(self, inputs: Tensor, runs: Runs) -> Tensor:
-        """Applies the block to `(n, *shape)` examples, normalised by ``runs`` (:data:`Runs`)."""
-        return self.activate(self.affine(inputs), runs)
+    def forward(self, inputs: Tensor, mode: NormMode) -> Tensor:
+        """Apply the block to `(n, *shape)` examples, normalised by ``mode``."""
+        return self.activate(self.affine(inputs), mode)
 
-    def normalise(self, preactivations: Tensor, runs: Runs) -> list[Tensor]:
+    def normalise(self, preactivations: Tensor, mode: NormMode) -> list[Tensor]:
         """See :func:`batch_norm`."""
-        return batch_norm(preactivations, self.norm, runs, compiled=self.compiled)
+        return batch_norm(preactivations, self.norm, mode, compiled=self.compiled)
 
     @abstractmethod
-    def activate(self, preactivations: Tensor, runs: Runs) -> Tensor:
-        """What follows the affine map; ``runs`` as in :meth:`forward`."""
+    def activate(self, preactivations: Tensor, mode: NormMode) -> Tensor:
+        """Apply what follows the affine map to its `(n, channels, ...)` output, normalised by ``mode``."""
 
     @abstractmethod
-    def begin(self, inputs: Tensor) -> Begun:
-        """What is known of `(n, *shape)` examples before it is known what they are normalised with; for evaluation."""
+    def precompute(self, inputs: Tensor) -> PreNormActivations:
+        """Compute, once per `(n, *shape)` example, the part of the block that does not depend on the normalisation batch."""
 
-    def finish(self, begun: Begun, runs: tuple[int, ...]) -> Tensor:
-        """What :meth:`forward` would make of them in evaluation."""
-        mean, variance = begun.statistics(runs)
+    def apply_norm(self, precomputed: PreNormActivations, runs: tuple[int, ...]) -> Tensor:
+        """Return `(n, *shape)` as :meth:`forward` would make it of them in evaluation; ``runs`` are lengths that add up to n."""
+        mean, variance = precomputed.statistics(runs)
         scale = self.norm.weight * torch.rsqrt(variance + self.norm.eps)
         shift = self.norm.bias - mean * scale
         lengths = torch.tensor(runs, device=mean.device)
-        shape = (-1, mean.shape[1], *[1] * (begun.values.ndim - 2))
+        shape = (-1, mean.shape[1], *[1] * (precomputed.values.ndim - 2))
         scale, shift = (
-            part.repeat_interleave(lengths, 0).view(shape).to(begun.values.dtype) for part in (scale, shift)
+            part.repeat_interleave(lengths, 0).view(shape).to(precomputed.values.dtype) for part in (scale, shift)
         )
-        return torch.addcmul(shift, begun.values, scale).relu_()
+        return torch.addcmul(shift, precomputed.values, scale).relu_()
 
 
 class Dropout(Noise):
     """Sets a share of the values to zero in training, and scales the rest up."""
 
     def __init__(self, share: float) -> None:
-        """``share`` is in [0, 1)."""
+        """Drop a ``share`` in [0, 1) of the values."""
         super().__init__()
         self.share = share
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Same shape; the inputs themselves in evaluation."""
+        """Return same shape; the inputs themselves in evaluation."""
         if not self.training or self.share == 0:
             return inputs
         return inputs * (self.uniform(inputs) >= self.share) / (1 - self.share)
@@ -129,7 +134,7 @@ class Backbone(nn.Module, ABC):
     precision: Precision = "float32"
 
     def compile_blocks(self) -> None:
-        """From now on the blocks normalise by kernels that `torch.compile` makes, half a minute at the first use."""
+        """Have the blocks normalise by kernels that `torch.compile` makes, half a minute at the first use."""
         for block in self.blocks:
             block.compiled = True  # type: ignore[assignment]
 
@@ -137,18 +142,18 @@ class Backbone(nn.Module, ABC):
     def __init__(
         self, shape: tuple[int, ...], options: Any, *, running_statistics: bool, generator: torch.Generator
     ) -> None:
-        """Builds the blocks for examples of ``shape``; the normalisation keeps running statistics or not."""
+        """Build the blocks for examples of ``shape``; the normalisation keeps running statistics or not."""
         super().__init__()
 
     @staticmethod
     @abstractmethod
     def check_shape(shape: tuple[int, ...]) -> None:
-        """Raises ConfigError if examples of ``shape`` cannot be fed to this backbone."""
+        """Raise ConfigError if examples of ``shape`` cannot be fed to this backbone."""
 
     @property
     @abstractmethod
     def embedding_size(self) -> int:
-        """The length of a flattened output of the last block."""
+        """Return the length of a flattened output of the last block."""
 
     def forward(
         self,
@@ -159,7 +164,7 @@ class Backbone(nn.Module, ABC):
         sets: tuple[int, ...] | None = None,
         running: bool = False,
     ) -> Tensor:
-        """Passes examples from layer ``start`` to layer ``stop`` (the last one by default).
+        """Pass examples from layer ``start`` to layer ``stop`` (the last one by default).
 
         Args:
             examples: `(B, N, M, *shape)` at layer ``start``.
@@ -173,52 +178,53 @@ class Backbone(nn.Module, ABC):
         """
         return pass_blocks(self.blocks[start:stop], examples, sets=sets, running=running, precision=self.precision)
 
-    def begin(self, examples: Tensor) -> Begun:
-        """What the first block makes of `(n, *shape)` examples one by one, for :meth:`finish`."""
+    def precompute(self, examples: Tensor) -> PreNormActivations:
+        """Return what the first block makes of `(n, *shape)` examples one by one, for :meth:`apply_norm`."""
         first: Block = self.blocks[0]  # type: ignore[assignment]
         with autocast(self.precision, examples.device):
-            return first.begin(with_channels_last(examples))
+            return first.precompute(with_channels_last(examples))
 
-    def finish(self, begun: Begun, rows: Tensor, stop: int, *, sets: tuple[int, ...]) -> Tensor:
-        """As :meth:`forward` in evaluation from the input to layer ``stop``, of the `(B, N, M)` rows of ``begun``."""
+    def apply_norm(self, precomputed: PreNormActivations, rows: Tensor, stop: int, *, sets: tuple[int, ...]) -> Tensor:
+        """Pass the `(B, N, M)` rows of ``precomputed`` to layer ``stop``, as :meth:`forward` does in evaluation."""
         tasks, ways, _ = rows.shape
         first: Block = self.blocks[0]  # type: ignore[assignment]
-        flat = first.finish(begun.rows(flatten_tasks(rows)), runs_of(rows, sets))
+        flat = first.apply_norm(precomputed.rows(flatten_tasks(rows)), runs_of(rows, sets))
         return self(unflatten_tasks(flat, tasks, ways), 1, stop, sets=sets)
 
 
 def pass_blocks(
-    blocks: Iterable[Callable[[Tensor, Runs], Tensor]],
+    blocks: Iterable[Callable[[Tensor, NormMode], Tensor]],
     examples: Tensor,
     *,
     sets: tuple[int, ...] | None = None,
     running: bool = False,
     precision: Precision = "float32",
 ) -> Tensor:
-    """Passes `(B, N, M, *shape)` examples through blocks; see :meth:`Backbone.forward`."""
+    """Pass `(B, N, M, *shape)` examples through blocks; see :meth:`Backbone.forward`."""
     tasks, ways = examples.shape[:2]
-    runs = None if running else runs_of(examples, sets)
+    mode = RUNNING if running else by_runs(*runs_of(examples, sets))
     flat = with_channels_last(flatten_tasks(examples))
     with autocast(precision, flat.device):
         for block in blocks:
-            flat = block(flat, runs)
+            flat = block(flat, mode)
     return unflatten_tasks(flat, tasks, ways)
 
 
 def with_channels_last(examples: Tensor) -> Tensor:
-    """The same values; pictures have their channels last in memory, with which convolutions are fastest."""
+    """Return `(n, *shape)` examples as they are; pictures get channels-last memory, with which convolutions are fastest."""
     return examples.contiguous(memory_format=torch.channels_last) if examples.ndim == 4 else examples
 
 
 def runs_of(examples: Tensor, sets: tuple[int, ...] | None) -> tuple[int, ...]:
-    """The normalisation batches of flattened `(B, N, M, ...)` examples; ``sets`` as in :meth:`Backbone.forward`."""
+    """Return the normalisation batches of flattened `(B, N, M, ...)` examples; ``sets`` as in :meth:`Backbone.forward`."""
     tasks, ways, number = examples.shape[:3]
     return tuple(ways * size for size in sets or (number,)) * tasks
 
 
 def flatten_tasks(examples: Tensor) -> Tensor:
-    """`(B, N, M, *shape)` to `(B * M * N, *shape)`: the m-th examples of all classes stand together, so that the support set of a
-    task is one run, and its query set another.
+    """Flatten `(B, N, M, *shape)` to `(B * M * N, *shape)`: the m-th examples of all classes stand together.
+
+    So the support set of a task is one run, and its query set another.
 
     No copy where the memory is in this order already, as of all that passed a backbone or was gathered as tasks.
     """
@@ -226,12 +232,12 @@ def flatten_tasks(examples: Tensor) -> Tensor:
 
 
 def unflatten_tasks(flat: Tensor, tasks: int, ways: int) -> Tensor:
-    """What :func:`flatten_tasks` was given."""
+    """Turn `(B * M * N, *shape)` back into the `(B, N, M, *shape)` that :func:`flatten_tasks` was given."""
     return flat.unflatten(0, (tasks, -1, ways)).transpose(1, 2)
 
 
 def initialise(layer: Affine, *, generator: torch.Generator) -> None:
-    """PyTorch's own default initialisation (uniform within 1 / sqrt(fan-in)), from a given generator."""
+    """Initialise as PyTorch does by default, uniform within 1 / sqrt(fan-in), from a given generator."""
     bound = 1 / math.sqrt(layer.weight[0].numel())
     with torch.no_grad():
         layer.weight.uniform_(-bound, bound, generator=generator)

@@ -11,8 +11,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from datg.backbones.backbone import Backbone, BackboneOptions, Begun, Block, initialise
-from datg.backbones.batch_norm import ALONE, Runs
+from datg.backbones.backbone import Backbone, BackboneOptions, Block, PreNormActivations, initialise
+from datg.backbones.batch_norm import WHOLE, NormMode
 from datg.errors import ConfigError
 
 SMALLEST_SIDE = 16  # four poolings leave one pixel
@@ -26,11 +26,13 @@ class Conv4Options(BackboneOptions):
         filters: channels of every block.
     """
 
+    name: ClassVar[str] = "conv4"
+
     filters: Annotated[int, Field(ge=1)] = 32
 
     @property
     def channels(self) -> int:
-        """The filters."""
+        """Return the filters."""
         return self.filters
 
 
@@ -43,24 +45,24 @@ class ConvBlock(Block):
         self.norm = nn.BatchNorm2d(filters, track_running_stats=running_statistics)
         initialise(self.affine, generator=generator)
 
-    def activate(self, preactivations: Tensor, runs: Runs) -> Tensor:
+    def activate(self, preactivations: Tensor, mode: NormMode) -> Tensor:
         """See :meth:`Block.activate`."""
-        pool = _plain_max_pool if runs == ALONE else functional.max_pool2d
+        pool = _plain_max_pool if mode == WHOLE else functional.max_pool2d
         # ReLU and max-pooling commute; pooled first there is less to do.
-        pooled = [functional.relu(pool(x, 2)) for x in self.normalise(preactivations, runs)]
+        pooled = [functional.relu(pool(x, 2)) for x in self.normalise(preactivations, mode)]
         return pooled[0] if len(pooled) == 1 else torch.cat(pooled)
 
-    def begin(self, inputs: Tensor) -> Begun:
-        """See :meth:`Block.begin`: pooled already, as what follows is monotone in each channel, falling where its weight is."""
+    def precompute(self, inputs: Tensor) -> PreNormActivations:
+        """Pool already, as what follows is monotone in each channel, falling where its weight is."""
         preactivations = self.affine(inputs)
         variance, mean = torch.var_mean(preactivations.float(), (2, 3), correction=0)
         falling = (self.norm.weight < 0).view(-1, 1, 1)
         values = functional.max_pool2d(torch.where(falling, -preactivations, preactivations), 2)
-        return Begun(torch.where(falling, -values, values), mean, variance)
+        return PreNormActivations(torch.where(falling, -values, values), mean, variance)
 
 
 def _plain_max_pool(inputs: Tensor, size: int) -> Tensor:
-    """Max-pooling by twos, as max(a, b) = a + relu(b - a), for MAML's inner loop.
+    """Pool `(..., height, width)` by twos, as max(a, b) = a + relu(b - a), for MAML's inner loop.
 
     There pictures are few pixels wide and have their channels first, with which the library's kernel takes seven times as long.
     """
@@ -82,7 +84,7 @@ class Conv4(Backbone):
     def __init__(
         self, shape: tuple[int, ...], options: Conv4Options, *, running_statistics: bool, generator: torch.Generator
     ) -> None:
-        """Builds the blocks for examples of ``shape`` `(channels, height, width)`."""
+        """Build the blocks for examples of ``shape`` `(channels, height, width)`."""
         super().__init__(shape, options, running_statistics=running_statistics, generator=generator)
         self.check_shape(shape)
         channels, height, width = shape
@@ -95,7 +97,7 @@ class Conv4(Backbone):
 
     @staticmethod
     def check_shape(shape: tuple[int, ...]) -> None:
-        """Raises ConfigError unless ``shape`` is `(channels, height, width)` of at least 16 x 16."""
+        """Raise ConfigError unless ``shape`` is `(channels, height, width)` of at least 16 x 16."""
         if len(shape) != 3 or min(shape[1:]) < SMALLEST_SIDE:
             raise ConfigError(
                 f"backbone conv4 needs pictures of at least {SMALLEST_SIDE} x {SMALLEST_SIDE}, got examples of shape {shape}."
@@ -103,5 +105,5 @@ class Conv4(Backbone):
 
     @property
     def embedding_size(self) -> int:
-        """Filters x the pixels that four poolings leave."""
+        """Return filters x the pixels that four poolings leave."""
         return self._embedding_size

@@ -12,8 +12,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from datg.backbones.backbone import Backbone, BackboneOptions, Begun, Block, Dropout, initialise
-from datg.backbones.batch_norm import Runs
+from datg.backbones.backbone import Backbone, BackboneOptions, Block, Dropout, PreNormActivations, initialise
+from datg.backbones.batch_norm import NormMode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,12 +25,14 @@ class Fc2Options(BackboneOptions):
         dropout: share of them that is set to zero in training.
     """
 
+    name: ClassVar[str] = "fc2"
+
     width: Annotated[int, Field(ge=1)] = 64
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
 
     @property
     def channels(self) -> int:
-        """The width."""
+        """Return the width."""
         return self.width
 
 
@@ -38,7 +40,7 @@ class FlatLinear(nn.Linear):
     """A linear map of flattened examples."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """`(n, *shape)` to `(n, out_features)`."""
+        """Return `(n, *shape)` to `(n, out_features)`."""
         return super().forward(input.flatten(1))
 
 
@@ -54,17 +56,19 @@ class LinearBlock(Block):
         self.dropout = Dropout(dropout)
         initialise(self.affine, generator=generator)
 
-    def activate(self, preactivations: Tensor, runs: Runs) -> Tensor:
+    def activate(self, preactivations: Tensor, mode: NormMode) -> Tensor:
         """See :meth:`Block.activate`."""
-        normalised = self.normalise(preactivations, runs)
+        normalised = self.normalise(preactivations, mode)
         activated = functional.relu(normalised[0] if len(normalised) == 1 else torch.cat(normalised))
         dropped: Tensor = self.dropout(activated)
         return dropped
 
-    def begin(self, inputs: Tensor) -> Begun:
-        """See :meth:`Block.begin`."""
+    def precompute(self, inputs: Tensor) -> PreNormActivations:
+        """See :meth:`Block.precompute`."""
         preactivations = self.affine(inputs)
-        return Begun(preactivations, preactivations.float(), torch.zeros_like(preactivations, dtype=torch.float32))
+        return PreNormActivations(
+            preactivations, preactivations.float(), torch.zeros_like(preactivations, dtype=torch.float32)
+        )
 
 
 class Fc2(Backbone):
@@ -76,7 +80,7 @@ class Fc2(Backbone):
     def __init__(
         self, shape: tuple[int, ...], options: Fc2Options, *, running_statistics: bool, generator: torch.Generator
     ) -> None:
-        """Builds the blocks for examples of ``shape``, for instance `(genes,)`."""
+        """Build the blocks for examples of ``shape``, for instance `(genes,)`."""
         super().__init__(shape, options, running_statistics=running_statistics, generator=generator)
         width = options.width
         self.blocks = nn.ModuleList(
@@ -93,9 +97,9 @@ class Fc2(Backbone):
 
     @staticmethod
     def check_shape(shape: tuple[int, ...]) -> None:
-        """Every shape will do."""
+        """Accept every shape."""
 
     @property
     def embedding_size(self) -> int:
-        """The width."""
+        """Return the width."""
         return self._width

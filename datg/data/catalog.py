@@ -6,12 +6,12 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from datg.data import glyphs
 from datg.data.class_table import ClassTable, open_table
-from datg.data.glyphs import write_glyphs
 from datg.data.splits import ALL_BASE_EXAMPLES, HELD_OUT, Split
 from datg.errors import ConfigError, DataError
 
-BUILT_IN = {"glyphs": write_glyphs}
+BUILT_IN = {"glyphs": glyphs}  # each with what draws it (`write`), and by which options
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,6 @@ class Dataset:
     """A class table with its split.
 
     Attributes:
-        name: of the data set.
-        table: all its classes.
         split: which of them are base, validation and novel.
         tested_on: another data set whose novel classes are tested on instead of the own ones (cross-domain).
     """
@@ -31,23 +29,23 @@ class Dataset:
     tested_on: "Dataset | None" = None
 
     def owner(self, part: str) -> "Dataset":
-        """The data set whose classes make up ``part``."""
+        """Return the data set whose classes make up ``part``."""
         return self.tested_on if part == "novel" and self.tested_on is not None else self
 
     def part(self, name: str) -> ClassTable:
-        """The classes of part ``name``: base, validation or novel."""
+        """Return the classes of part ``name``: base, validation or novel."""
         owner = self.owner(name)
         return owner.table.select(owner.split.part(name))
 
     def with_held_out(self) -> "Dataset":
-        """The data set with its held-out examples given back to their base classes, for a last training on everything.
+        """Return the data set with its held-out examples given back to their base classes, for a last training on everything.
 
         Validation keeps them, too: from now on it tells nothing.
 
         Raises:
             DataError: no examples are held out.
         """
-        place = {name: index for index, name in enumerate(self.table.names)}
+        position = {name: index for index, name in enumerate(self.table.names)}
         counts = self.table.counts.copy()
         if {name + HELD_OUT for name in self.split.base} != set(self.split.validation):
             raise DataError(
@@ -55,19 +53,19 @@ class Dataset:
                 "name one that was imported with --protocol hold-out, for instance with --set dataset=NAME."
             )
         for name in self.split.base:
-            assert place[name + HELD_OUT] == place[name] + 1, "a class of held-out examples follows its class"
-            counts[place[name]] += counts[place[name] + 1]
+            assert position[name + HELD_OUT] == position[name] + 1, "a class of held-out examples follows its class"
+            counts[position[name]] += counts[position[name] + 1]
         split = self.split.model_copy(update={"protocol": self.split.protocol + ALL_BASE_EXAMPLES})
         return replace(self, table=replace(self.table, counts=counts), split=split)
 
 
 def data_root(path: Path | None = None) -> Path:
-    """Where data sets live: ``path``, else ``$DATG_DATA``, else ``./data``; always absolute."""
+    """Return where data sets live: ``path``, else ``$DATG_DATA``, else ``./data``; always absolute."""
     return Path(path or os.environ.get("DATG_DATA") or "data").absolute()
 
 
 def open_dataset(name: str, root: Path) -> Dataset:
-    """Opens the data set ``name`` below ``root``; a built-in one is made first if need be.
+    """Open the data set ``name`` below ``root``; a built-in one is made first if need be.
 
     Raises:
         DataError: it is not there (the message lists the known ones and how to import) or damaged.
@@ -82,15 +80,20 @@ def open_dataset(name: str, root: Path) -> Dataset:
             ) from error
         with FileLock(folder / ".lock"):
             if not (folder / "table.json").exists():
-                BUILT_IN[name](folder)
+                BUILT_IN[name].write(folder)
     elif not (folder / "table.json").exists():
         imported = sorted(path.parent.name for path in root.glob("*/table.json"))
-        known = ", ".join(dict.fromkeys([*BUILT_IN, *imported]))
+        names = ", ".join(dict.fromkeys([*BUILT_IN, *imported]))
         raise DataError(
-            f"data set `{name}` is not in {root}; known: {known}. "
+            f"data set `{name}` is not in {root}; known: {names}. "
             f"Import it: python launchers/import_data.py {name} RAW_FILES"
         )
     table = open_table(folder)
+    if name in BUILT_IN and table.description.get("options") != BUILT_IN[name].OPTIONS:
+        raise DataError(
+            f"{folder} was drawn by another version of this package; searches that were begun with it need that version. Move it "
+            f"away, and it is drawn anew: mv {folder} {folder}-old"
+        )
     try:
         split = Split.model_validate(table.description["split"])
     except (KeyError, ValueError) as error:
@@ -99,7 +102,7 @@ def open_dataset(name: str, root: Path) -> Dataset:
 
 
 def with_test_dataset(dataset: Dataset, name: str | None, root: Path) -> Dataset:
-    """``dataset``, tested on the novel classes of data set ``name``; None and its own name change nothing.
+    """Return ``dataset``, tested on the novel classes of data set ``name``; None and its own name change nothing.
 
     Raises:
         DataError: that data set is not there.
@@ -109,17 +112,18 @@ def with_test_dataset(dataset: Dataset, name: str | None, root: Path) -> Dataset
     if name in (None, dataset.name):
         return dataset
     other = open_dataset(str(name), root)
-    own, found = dataset.table, other.table
-    if (own.shape, own.examples.dtype) != (found.shape, found.examples.dtype):
+    table, other_table = dataset.table, other.table
+    if (table.shape, table.examples.dtype) != (other_table.shape, other_table.examples.dtype):
         raise ConfigError(
-            f"`evaluation.test_dataset` must have examples like those of {dataset.name}, {own.examples.dtype} {list(own.shape)}, "
-            f"but {name} has {found.examples.dtype} {list(found.shape)}; import it with the same --image-size."
+            f"`evaluation.test_dataset` must have examples like those of {dataset.name}, "
+            f"{table.examples.dtype} {list(table.shape)}, "
+            f"but {name} has {other_table.examples.dtype} {list(other_table.shape)}; import it with the same --image-size."
         )
     novel = other.part("novel")
     for part in ("base", "validation"):
         seen = dataset.part(part)
-        known = set().union(*(seen.digests_of_class(index) for index in range(len(seen))))
-        shared = [name for index, name in enumerate(novel.names) if novel.digests_of_class(index) & known]
+        digests = set().union(*(seen.digests_of_class(index) for index in range(len(seen))))
+        shared = [name for index, name in enumerate(novel.names) if novel.digests_of_class(index) & digests]
         if shared:
             raise ConfigError(
                 f"`evaluation.test_dataset` must be new to a network trained on {dataset.name}, but novel classes of {name} hold "

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from datg.errors import DataError
-from datg.files import replacing, write_json
+from datg.storage.files import replacing, write_json
 
 DESCRIPTION = "table.json"
 
@@ -49,37 +49,37 @@ class ClassTable:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of one example."""
+        """Return the shape of one example."""
         return tuple(self.examples.shape[1:])
 
     @property
     def sizes(self) -> dict[str, int]:
-        """How many examples each class has."""
+        """Return how many examples each class has."""
         return dict(zip(self.names, self.counts.tolist(), strict=True))
 
     def __len__(self) -> int:
-        """The number of classes."""
+        """Return the number of classes."""
         return len(self.names)
 
     def digests_of_class(self, index: int) -> set[bytes]:
-        """SHA-256 of the raw form of every example of a class."""
+        """Return the SHA-256 of the raw form of every example of a class."""
         if self.digests is None:
             return set()
         return {digest.tobytes() for digest in self.digests[self.rows_of_class(index)]}
 
     def rows_of_class(self, index: int, most: int | None = None) -> npt.NDArray[np.int64]:
-        """The rows of a class; with ``most`` at most that many, evenly spread over it."""
+        """Return the `(n,)` rows of a class; with ``most`` at most that many, evenly spread over it."""
         count = int(self.counts[index])
         places = np.arange(count) if most is None or most >= count else np.linspace(0, count - 1, most).astype(np.int64)
         return self.starts[index] + places
 
     def size_histogram(self) -> list[tuple[int, int, int]]:
-        """Class sizes in doubling bins: smallest, largest, number of classes; empty bins are left out."""
+        """Return class sizes in doubling bins: smallest, largest, number of classes; empty bins are left out."""
         bins = np.floor(np.log2(self.counts)).astype(int)
         return [(2 ** int(b), 2 ** (int(b) + 1) - 1, int((bins == b).sum())) for b in np.unique(bins)]
 
     def select(self, names: list[str]) -> "ClassTable":
-        """The classes called ``names``, in that order, on the same examples.
+        """Return the classes called ``names``, in that order, on the same examples.
 
         Raises:
             DataError: a name is not in the table.
@@ -93,7 +93,7 @@ class ClassTable:
 
 
 def open_table(folder: Path) -> ClassTable:
-    """Maps the class table in ``folder``; costs no memory until examples are touched.
+    """Map the class table in ``folder``; costs no memory until examples are touched.
 
     Raises:
         DataError: the folder holds no table, or its files do not fit each other.
@@ -135,7 +135,7 @@ class TableWriter:
     """
 
     def __init__(self, folder: Path, *, shape: tuple[int, ...], dtype: str) -> None:
-        """Prepares to write examples of ``shape`` and ``dtype`` into ``folder``."""
+        """Prepare to write examples of ``shape`` and ``dtype`` into ``folder``."""
         self.folder, self.shape, self.dtype = folder, shape, np.dtype(dtype)
         self._example_bytes = int(np.prod(shape)) * self.dtype.itemsize
         self._classes: dict[str, int] = {}
@@ -160,7 +160,7 @@ class TableWriter:
             self.folder.rmdir()
 
     def add(self, example: npt.NDArray[Any], *, class_name: str, source: str, sha256: bytes) -> None:
-        """Appends one example; the examples of a class must come one after another."""
+        """Append one example `(*shape)`; the examples of a class must come one after another."""
         assert example.shape == self.shape and example.dtype == self.dtype, (example.shape, example.dtype)
         assert class_name not in self._classes or class_name == next(reversed(self._classes)), class_name
         self._raw.write(np.ascontiguousarray(example).tobytes())
@@ -169,14 +169,14 @@ class TableWriter:
         self._hashes.append(sha256)
 
     def discard_last_class(self) -> None:
-        """Takes the class added last out again (it turned out to be too small)."""
+        """Take the class added last out again (it turned out to be too small)."""
         _, count = self._classes.popitem()
         del self._sources[-count:], self._hashes[-count:]
         self._raw.seek(-count * self._example_bytes, os.SEEK_CUR)
         self._raw.truncate()
 
     def finish(self, description: dict[str, Any]) -> ClassTable:
-        """Writes the Arrow file, then ``table.json`` with ``description`` added, and opens the table."""
+        """Write the Arrow file, then ``table.json`` with ``description`` added, and open the table."""
         self._raw.flush()
         header = [list(self.shape), str(self.dtype), self._classes]
         digest = hashlib.sha256(json.dumps(header, ensure_ascii=False).encode())

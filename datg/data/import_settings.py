@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from datg.config import sentences
 from datg.errors import ConfigError, DataError
-from datg.files import read_yaml
+from datg.storage.files import read_yaml
 
 PARTS = ("base", "validation", "novel")
 Part = Literal["base", "validation", "novel"]
@@ -63,7 +63,7 @@ class ImportSettings(BaseModel):
     class_list: Path | None = None
 
     def lists(self) -> dict[str, list[str]]:
-        """What the split file, or else ``groups``, lists as base, validation and novel.
+        """Return what the split file, or else ``groups``, lists as base, validation and novel.
 
         Raises:
             DataError: there is neither, or the file holds something else.
@@ -80,8 +80,8 @@ class ImportSettings(BaseModel):
         return {part: [str(name) for name in lists[part]] for part in PARTS}
 
     @classmethod
-    def of(cls, values: dict[str, Any], *, source: str) -> "ImportSettings":
-        """Checks ``values``.
+    def from_dict(cls, values: dict[str, Any], *, source: str) -> "ImportSettings":
+        """Check ``values``.
 
         Raises:
             ConfigError: with every mistake, each naming its key and ``source``.
@@ -89,5 +89,5 @@ class ImportSettings(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            found = sentences(error, cls)
-            raise ConfigError("\n".join(f"{source}: {sentence}" for sentence in found)) from None
+            messages = sentences(error, cls)
+            raise ConfigError("\n".join(f"{source}: {sentence}" for sentence in messages)) from None

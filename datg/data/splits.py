@@ -44,21 +44,20 @@ class Split(BaseModel):
     remarks: list[str] = []
 
     def parts(self) -> dict[str, list[str]]:
-        """The classes of every part."""
+        """Return the classes of every part."""
         return {name: self.part(name) for name in PARTS}
 
     def part(self, name: str) -> list[str]:
-        """The classes of part ``name``: base, validation or novel."""
+        """Return the classes of part ``name``: base, validation or novel."""
         classes: list[str] = getattr(self, name)
         return classes
 
 
 @dataclass(frozen=True)
-class Found:
+class AvailableClasses:
     """The classes that a protocol chooses from.
 
     Attributes:
-        counts: examples of each class.
         parts: base, validation or novel by class, where the raw form or a division says so.
         in_file_order: whether classes are numbered by their place in a file and not named.
     """
@@ -68,7 +67,7 @@ class Found:
     in_file_order: bool = False
 
     def named_parts(self, protocol: str) -> dict[str, list[str]]:
-        """The classes of each part, by name.
+        """Return the classes of each part, by name.
 
         Raises:
             DataError: a part has none.
@@ -84,7 +83,7 @@ class Found:
 
 
 def check_split(split: Split, counts: Mapping[str, int]) -> None:
-    """Checks that the parts are disjoint, hold no class twice and exist.
+    """Check that the parts are disjoint, hold no class twice and exist.
 
     Raises:
         DataError: naming every offender.
@@ -99,7 +98,7 @@ def check_split(split: Split, counts: Mapping[str, int]) -> None:
 
 
 def check_tasks(parts: Mapping[str, Mapping[str, int]], *, ways: int, shots: int, queries: int) -> None:
-    """Checks that every part has ``ways`` classes of at least ``shots + queries`` examples.
+    """Check that every part has ``ways`` classes of at least ``shots + queries`` examples.
 
     Args:
         parts: for base, validation or novel, the number of examples of each class.

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from datg.generation.boxes import areas, box_masks, cutmix_boxes, erasing_boxes
 from datg.generation.mixup import draw_cycles, draw_pairings, mix
-from datg.seeding import sent
+from datg.runtime.random_streams import to_device_async
 
 ERASING_SHARE = 0.5  # of the examples
 ERASED_AREA = (0.02, 0.4)
@@ -35,22 +35,22 @@ class Augmented:
     Attributes:
         examples: `(n, N, K + Q, *shape)`.
         shots: K.
-        others: `(n, N * Q)` the second label of each query.
-        shares: `(n, 1)` the weight of the first label, 1 where there is only one.
+        second_labels: `(n, N * Q)` the second label of each query.
+        mixing_ratios: `(n, 1)` the weight of the first label, 1 where there is only one.
     """
 
     examples: Tensor
     shots: int
-    others: Tensor
-    shares: Tensor
+    second_labels: Tensor
+    mixing_ratios: Tensor
 
     @property
     def queries(self) -> Tensor:
-        """`(n, N * Q, *shape)`."""
+        """Return `(n, N * Q, *shape)`."""
         return self.examples[:, :, self.shots :].flatten(1, 2)
 
     def with_queries(self, queries: Tensor) -> Tensor:
-        """The examples with other `(n, N * Q, *shape)` queries."""
+        """Return the examples with other `(n, N * Q, *shape)` queries."""
         support = self.examples[:, :, : self.shots]
         return torch.cat([support, queries.unflatten(1, (support.shape[1], -1))], dim=2)
 
@@ -71,13 +71,13 @@ class Source:
 
 
 def augment(examples: Tensor, shots: int, entries: Sequence[str], source: Source) -> Augmented:
-    """Augments each of n tasks by its own entry of a pool: names of augmentations joined by ``+``.
+    """Augment each of n tasks by its own entry of a pool: names of augmentations joined by ``+``.
 
     Whole classes are changed before single examples are.
     """
     tasks, ways, number = examples.shape[:3]
-    own = torch.arange(ways, device=examples.device).repeat_interleave(number - shots).repeat(tasks, 1)
-    state = Augmented(examples, shots, own, torch.ones(tasks, 1, device=examples.device))
+    labels = torch.arange(ways, device=examples.device).repeat_interleave(number - shots).repeat(tasks, 1)
+    state = Augmented(examples, shots, labels, torch.ones(tasks, 1, device=examples.device))
     for name, augmentation in AUGMENTATIONS.items():
         chosen = np.array([name in entry.split("+") for entry in entries])
         if chosen.any():
@@ -92,7 +92,7 @@ def _identity(state: Augmented, chosen: Chosen, source: Source) -> Augmented:
 def _rotate_classes(state: Augmented, chosen: Chosen, source: Source) -> Augmented:
     tasks, ways = state.examples.shape[:2]
     turns = source.rng.choice(TURNS, size=(tasks, ways)) * chosen[:, None]
-    wanted = sent(turns, state.examples.device)[..., None, None, None, None]
+    wanted = to_device_async(turns, state.examples.device)[..., None, None, None, None]
     examples = state.examples
     for quarter in (1, 2, 3):
         examples = torch.where(wanted == quarter, torch.rot90(state.examples, quarter, (-2, -1)), examples)
@@ -102,14 +102,14 @@ def _rotate_classes(state: Augmented, chosen: Chosen, source: Source) -> Augment
 def _mix_classes(state: Augmented, chosen: Chosen, source: Source) -> Augmented:
     examples = state.examples
     tasks, ways = examples.shape[:2]
-    partners = sent(draw_cycles(tasks, ways, source.rng), examples.device)
+    partners = to_device_async(draw_cycles(tasks, ways, source.rng), examples.device)
     other = examples[torch.arange(tasks, device=examples.device)[:, None], partners]
-    shares = np.where(chosen, source.rng.uniform(0.5, 1.0, size=tasks), 1.0)
-    return replace(state, examples=mix(examples, other, _like(shares, examples)))
+    mixing_ratios = np.where(chosen, source.rng.uniform(0.5, 1.0, size=tasks), 1.0)
+    return replace(state, examples=mix(examples, other, _like(mixing_ratios, examples)))
 
 
 def _erase(state: Augmented, chosen: Chosen, source: Source, part: slice) -> Augmented:
-    """Sets a box of some examples to zero, among the examples of ``part`` of each class."""
+    """Set a box of some examples to zero, among the examples of ``part`` of each class."""
     *_, height, width = state.examples.shape
     number = state.examples.shape[:3]
     low, high = np.log(ERASED_ASPECT)
@@ -124,41 +124,41 @@ def _erase(state: Augmented, chosen: Chosen, source: Source, part: slice) -> Aug
 
 
 def _mask(state: Augmented, chosen: Chosen, source: Source, part: slice) -> Augmented:
-    """Sets a share of the values of each example to zero, among the examples of ``part`` of each class."""
+    """Set a share of the values of each example to zero, among the examples of ``part`` of each class."""
     examples = state.examples
     drawn = torch.rand(examples.shape, generator=source.noise, device=examples.device)
     inside = torch.zeros(examples.shape[2], dtype=torch.bool, device=examples.device)
     inside[part] = True
-    wanted = sent(chosen, examples.device)[:, None, None] & inside
+    wanted = to_device_async(chosen, examples.device)[:, None, None] & inside
     wanted = wanted.view(*wanted.shape, *[1] * (examples.ndim - 3))
     return replace(state, examples=examples.masked_fill(wanted & (drawn < MASKED_SHARE), 0.0))
 
 
 def _mix_queries(state: Augmented, chosen: Chosen, source: Source, *, boxes: bool) -> Augmented:
-    """Mixes each query with another one of its task and keeps both labels: by CutMix or linearly."""
+    """Mix each query with another one of its task and keep both labels: by CutMix or linearly."""
     queries = state.queries
     tasks, number = queries.shape[:2]
-    partners = sent(draw_pairings(tasks, number, source.rng), queries.device)
+    partners = to_device_async(draw_pairings(tasks, number, source.rng), queries.device)
     other = queries[torch.arange(tasks, device=queries.device)[:, None], partners]
-    shares = np.where(chosen, source.rng.beta(source.alpha, source.alpha, size=tasks), 1.0)
+    mixing_ratios = np.where(chosen, source.rng.beta(source.alpha, source.alpha, size=tasks), 1.0)
     if boxes:
         *_, height, width = queries.shape
-        found = cutmix_boxes(1 - shares, height, width, source.rng)
-        shares = 1 - areas(found, height, width)
-        mixed = torch.where(box_masks(found, height, width, queries.device)[:, None, None], other, queries)
+        cut = cutmix_boxes(1 - mixing_ratios, height, width, source.rng)
+        mixing_ratios = 1 - areas(cut, height, width)
+        mixed = torch.where(box_masks(cut, height, width, queries.device)[:, None, None], other, queries)
     else:
-        mixed = mix(queries, other, _like(shares, queries))
-    wanted = sent(chosen, queries.device)[:, None]
+        mixed = mix(queries, other, _like(mixing_ratios, queries))
+    wanted = to_device_async(chosen, queries.device)[:, None]
     return replace(
         state,
         examples=state.with_queries(mixed),
-        others=torch.where(wanted, partners // (number // state.examples.shape[1]), state.others),
-        shares=torch.where(wanted, _like(shares, queries)[:, None], state.shares),
+        second_labels=torch.where(wanted, partners // (number // state.examples.shape[1]), state.second_labels),
+        mixing_ratios=torch.where(wanted, _like(mixing_ratios, queries)[:, None], state.mixing_ratios),
     )
 
 
 def _like(values: npt.NDArray[np.float64], tensor: Tensor) -> Tensor:
-    return sent(values.astype(np.float32), tensor.device)
+    return to_device_async(values.astype(np.float32), tensor.device)
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from torch import Tensor
 
 
 def group_bounds(channels: int, groups: int) -> list[int]:
-    """Where groups of channels begin and the last one ends: ceil(channels * i / groups) for i = 0 .. groups."""
+    """Return where groups of channels begin and the last one ends: ceil(channels * i / groups) for i = 0 .. groups."""
     return [math.ceil(channels * index / groups) for index in range(groups + 1)]
 
 
 def shuffle_channels(examples: Tensor, partners: Tensor, chosen: Tensor, groups: int) -> Tensor:
-    """Replaces a group of channels of every class by that of its partner class, example m by example m.
+    """Replace a group of channels of every class by that of its partner class, example m by example m.
 
     Args:
         examples: `(B, N, M, channels, ...)` at a hidden layer.

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from datg.data.class_table import ClassTable
 from datg.errors import ConfigError
-from datg.files import read_yaml
+from datg.storage.files import read_yaml
 
 Floats = npt.NDArray[np.float64]
 THUMBNAIL = 4
@@ -47,18 +47,18 @@ class Clusters:
 
     @property
     def number(self) -> int:
-        """K."""
+        """Return K."""
         return int(self.assignment.max()) + 1
 
-    def memberships(self) -> npt.NDArray[np.bool_]:
-        """`(k, C)`: which class tasks of each cluster may hold."""
+    def cluster_masks(self) -> npt.NDArray[np.bool_]:
+        """Return `(k, C)`: which class tasks of each cluster may hold."""
         members = np.arange(self.number)[:, None] == self.assignment
         for cluster, classes in enumerate(self.borrowed):
             members[cluster, list(classes)] = True
         return members
 
     def describe(self) -> dict[str, Any]:
-        """What ``clusters.json`` says."""
+        """Return what ``clusters.json`` says."""
         members = [
             {
                 name: round(float(d), 4)
@@ -74,12 +74,12 @@ class Clusters:
 
 
 def most_clusters(classes: int, ways: int) -> int:
-    """The largest k for which k clusters of at least ``ways`` classes exist."""
+    """Return the largest k for which k clusters of at least ``ways`` classes exist."""
     return classes // ways
 
 
 def check_number(clusters: int, classes: int, ways: int) -> None:
-    """Raises ConfigError unless ``classes`` base classes make ``clusters`` clusters of at least ``ways`` classes."""
+    """Raise ConfigError unless ``classes`` base classes make ``clusters`` clusters of at least ``ways`` classes."""
     if most_clusters(classes, ways) < 2:
         raise ConfigError(
             f"`strategy.clusters` must be at least 2, but {classes} base classes make no two clusters of {ways} classes; lower "
@@ -102,7 +102,7 @@ def cluster_classes(
     seed: int,
     smallest: int | None = None,
 ) -> Clusters:
-    """Partitions classes by their `(C, d)` features into ``clusters`` clusters of at least ``smallest`` classes each.
+    """Partition classes by their `(C, d)` features into ``clusters`` clusters of at least ``smallest`` classes each.
 
     Args:
         names: of the C classes.
@@ -127,7 +127,7 @@ def cluster_classes(
 
 
 def _borrow(costs: Floats, assignment: npt.NDArray[np.int64], ways: int) -> tuple[tuple[int, ...], ...]:
-    """For each cluster the nearest classes of others, as many as it lacks; ``costs`` `(C, k)`."""
+    """Return for each cluster the nearest classes of others, as many as it lacks; ``costs`` `(C, k)`."""
     borrowed = []
     for cluster, cost in enumerate(costs.T):
         lacking = max(ways - int((assignment == cluster).sum()), 0)
@@ -137,7 +137,7 @@ def _borrow(costs: Floats, assignment: npt.NDArray[np.int64], ways: int) -> tupl
 
 
 def random_clusters(names: tuple[str, ...], *, clusters: int, ways: int, seed: int) -> Clusters:
-    """A balanced partition by chance: the control of a comparison of features.
+    """Return a balanced partition by chance: the control of a comparison of features.
 
     Raises:
         ConfigError: there are fewer than clusters * ways classes.
@@ -148,7 +148,7 @@ def random_clusters(names: tuple[str, ...], *, clusters: int, ways: int, seed: i
 
 
 def read_clusters(path: Path, names: tuple[str, ...], *, clusters: int, ways: int) -> Clusters:
-    """The user's own partition: YAML or JSON with ``clusters``, a list of lists of class names.
+    """Return the user's own partition: YAML or JSON with ``clusters``, a list of lists of class names.
 
     The ``clusters.json`` of a trial is such a file, too.
 
@@ -166,7 +166,7 @@ def read_clusters(path: Path, names: tuple[str, ...], *, clusters: int, ways: in
         "are missing": sorted(set(names) - set(listed)),
         "stand twice": doubled,
     }
-    problems = [f"{path}: {', '.join(found)} {what}." for what, found in wrong.items() if found]
+    problems = [f"{path}: {', '.join(classes)} {what}." for what, classes in wrong.items() if classes]
     problems += [
         f"{path}: cluster {index} has {len(group)} classes, but a task has {ways} ways."
         for index, group in enumerate(members)
@@ -183,7 +183,7 @@ def read_clusters(path: Path, names: tuple[str, ...], *, clusters: int, ways: in
 
 
 def raw_features(table: ClassTable) -> Floats:
-    """`(C, d)` class means of the inputs: pictures as 4 x 4 colour thumbnails, cells as they are."""
+    """Return `(C, d)` class means of the inputs: pictures as 4 x 4 colour thumbnails, cells as they are."""
     means = []
     for start, count in zip(table.starts, table.counts, strict=True):
         mean = table.examples[start : start + count].mean(0, dtype=np.float64)
@@ -192,7 +192,7 @@ def raw_features(table: ClassTable) -> Floats:
 
 
 def _thumbnail(picture: Floats) -> Floats:
-    """Averages `(channels, height, width)` over a 4 x 4 grid of nearly equal cells."""
+    """Average `(channels, height, width)` over a 4 x 4 grid of nearly equal cells."""
     for axis in (1, 2):
         cells = np.array_split(picture, THUMBNAIL, axis=axis)
         picture = np.stack([cell.mean(axis=axis) for cell in cells], axis=axis)
@@ -200,7 +200,7 @@ def _thumbnail(picture: Floats) -> Floats:
 
 
 def standardise(features: Floats) -> Floats:
-    """Zero mean and unit deviation of each dimension over the classes; constant dimensions become zero."""
+    """Scale `(C, d)` features to zero mean and unit deviation of each dimension over the classes; constant ones become zero."""
     deviation = features.std(0)
     return (features - features.mean(0)) / np.where(deviation > 0, deviation, 1.0)
 
@@ -208,7 +208,7 @@ def standardise(features: Floats) -> Floats:
 def constrained_kmeans(
     features: Floats, *, clusters: int, smallest: int, seed: int
 ) -> tuple[npt.NDArray[np.int64], int]:
-    """k-means whose clusters hold at least ``smallest`` points each.
+    """Run a k-means whose clusters hold at least ``smallest`` points each.
 
     Returns:
         The assignment `(C,)`, and how many points are not in the cluster of their nearest centroid.
@@ -233,7 +233,7 @@ def constrained_kmeans(
 
 
 def cheapest_assignment(costs: Floats, smallest: int) -> npt.NDArray[np.int64]:
-    """Assigns each of C points to one of k clusters, at least ``smallest`` a cluster, at the least total cost.
+    """Assign each of C points to one of k clusters, at least ``smallest`` a cluster, at the least total cost.
 
     Args:
         costs: `(C, k)`.

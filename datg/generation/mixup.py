@@ -6,8 +6,7 @@ with one layer l, one lambda and one pairing of classes for the support and the 
 its share, and its classes give the labels. Letters: B tasks, N ways, M = K + Q examples a class.
 
 Up to its mixing layer every task passes by itself, with the normalisation batches that the learner always uses: for ProtoNet
-support and query are one batch before and after mixing, without which lambda = 1 would not be the task T_i. Every task that
-passes, T_j too, moves the running statistics of a ProtoNet.
+support and query are one batch before and after mixing, without which lambda = 1 would not be the task T_i.
 """
 
 from collections.abc import Callable
@@ -55,7 +54,7 @@ class Mixture:
 
     @property
     def real(self) -> Tensor:
-        """`(2B, N, M, *shape)`, all T_i and T_j at this layer."""
+        """Return `(2B, N, M, *shape)`, all T_i and T_j at this layer."""
         return join(*self.originals)
 
 
@@ -75,17 +74,17 @@ class MixedTasks:
 
 
 def draw_layers(tasks: int, low: int, high: int, rng: np.random.Generator) -> tuple[int, ...]:
-    """A layer of low..high, uniform, for each of ``tasks`` tasks, in ascending order."""
+    """Return a layer of low..high, uniform, for each of ``tasks`` tasks, in ascending order."""
     return tuple(int(layer) for layer in np.sort(rng.integers(low, high + 1, size=tasks)))
 
 
 def draw_pairings(tasks: int, ways: int, rng: np.random.Generator) -> Integers:
-    """`(tasks, ways)`: which class of the second task meets class r of the first, a random bijection each."""
+    """Return `(tasks, ways)`: which class of the second task meets class r of the first, a random bijection each."""
     return rng.permuted(np.tile(np.arange(ways), (tasks, 1)), axis=1)
 
 
 def draw_cycles(tasks: int, ways: int, rng: np.random.Generator) -> Integers:
-    """`(tasks, ways)`: a partner class for each class, never itself: one random cycle through all of them each."""
+    """Return `(tasks, ways)`: a partner class for each class, never itself: one random cycle through all of them each."""
     order = draw_pairings(tasks, ways, rng)
     cycles = np.empty_like(order)
     np.put_along_axis(cycles, order, np.roll(order, -1, axis=1), axis=1)
@@ -93,7 +92,7 @@ def draw_cycles(tasks: int, ways: int, rng: np.random.Generator) -> Integers:
 
 
 def task_partners(tasks: Integers, pairing: Integers, number: int) -> Tensor:
-    """Partners for a :class:`MixPlan`: example m of class r meets example m of class ``pairing[:, r]`` of another task.
+    """Return partners for a :class:`MixPlan`: example m of class r meets example m of class ``pairing[:, r]`` of another task.
 
     Args:
         tasks: `(B,)` the other task of each.
@@ -105,14 +104,14 @@ def task_partners(tasks: Integers, pairing: Integers, number: int) -> Tensor:
     return torch.from_numpy(classes[..., None] * number + np.arange(number))
 
 
-def mix(own: Tensor, other: Tensor, weights: Tensor) -> Tensor:
-    """Eq. 3: ``weights`` times ``own`` plus the rest of ``other``; axes that the weights lack are at their end."""
-    weights = weights.view(*weights.shape, *[1] * (own.ndim - weights.ndim))
-    return torch.lerp(other, own, weights.to(own.dtype))
+def mix(first: Tensor, other: Tensor, weights: Tensor) -> Tensor:
+    """Mix two `(B, ...)` tensors by Eq. 3: ``weights`` of ``first``, the rest of ``other``; weights may lack the last axes."""
+    weights = weights.view(*weights.shape, *[1] * (first.ndim - weights.ndim))
+    return torch.lerp(other, first, weights.to(first.dtype))
 
 
 def join(*parts: Tensor) -> Tensor:
-    """One batch of tasks out of several `(b, N, M, *shape)`."""
+    """Return one batch of tasks out of several `(b, N, M, *shape)`."""
     parts = tuple(part for part in parts if len(part))
     if len(parts) == 1:
         return parts[0]
@@ -122,9 +121,16 @@ def join(*parts: Tensor) -> Tensor:
 
 
 def mix_tasks(
-    learner: Learner, first: Tensor, second: Tensor | None, shots: int, plan: MixPlan, *, keep_real: bool = False
+    learner: Learner,
+    first: Tensor,
+    second: Tensor | None,
+    shots: int,
+    plan: MixPlan,
+    *,
+    keep_real: bool = False,
+    real_gradient: bool = True,
 ) -> MixedTasks:
-    """Passes tasks through the shared layers and mixes each at its own layer.
+    """Pass tasks through the shared layers and mix each at its own layer.
 
     Tasks that are mixed at the same layer pass together; those of different layers meet at L_S only, so that nothing is copied
     on the way.
@@ -136,32 +142,42 @@ def mix_tasks(
         shots: K.
         plan: layers, weights and partners.
         keep_real: also pass T_i and T_j themselves up to layer L_S (for the MMD); needs ``second``.
+        real_gradient: whether those have a gradient; without it they pass the layers above their mixing layer without backward.
     """
     last = learner.last_shared
+
+    def encode_real(part: Tensor, start: int, stop: int) -> Tensor:
+        if real_gradient:
+            return learner.encode(part, shots, start, stop)
+        with torch.no_grad():
+            return learner.encode(part.detach(), shots, start, stop)
+
     sizes = [number for layer in range(last + 1) if (number := plan.layers.count(layer))]
     firsts = list(first.split(sizes))
     seconds = [] if second is None else list(second.split(sizes))
     starts = np.cumsum([0, *sizes])
     generated, mixtures, reached = [], [], 0
-    for place, layer in enumerate(sorted(set(plan.layers))):
-        needed = 0 if keep_real or second is None else place  # what is mixed already may be needed no more
+    for group, layer in enumerate(sorted(set(plan.layers))):
+        to_mix = 0 if second is None else group  # of partners in the same batch, all are needed to the end
         for parts in (firsts, seconds):
-            parts[needed:] = [learner.encode(part, shots, reached, layer) for part in parts[needed:]]
+            if keep_real:
+                parts[:to_mix] = [encode_real(part, reached, layer) for part in parts[:to_mix]]
+            parts[to_mix:] = [learner.encode(part, shots, reached, layer) for part in parts[to_mix:]]
         reached = layer
-        tasks = slice(starts[place], starts[place + 1])
+        tasks = slice(starts[group], starts[group + 1])
         if second is None:
             assert plan.partners is not None
             other = join(*firsts).flatten(0, 2)[plan.partners[tasks]]
         else:
-            other = seconds[place]
-        mixed = mix(firsts[place], other, plan.weights[tasks])
+            other = seconds[group]
+        mixed = mix(firsts[group], other, plan.weights[tasks])
         generated.append(learner.encode(mixed, shots, layer, last))
         if keep_real:
-            mixtures.append(Mixture(mixed, (*firsts, *seconds)))
+            mixtures.append(Mixture(mixed, tuple(encode_real(part, layer, layer) for part in (*firsts, *seconds))))
     if not keep_real:
         return MixedTasks(join(*generated))
     assert second is not None
-    real = join(*(learner.encode(part, shots, reached, last) for part in (*firsts, *seconds)))
+    real = join(*(encode_real(part, reached, last) for part in (*firsts, *seconds)))
     return MixedTasks(join(*generated), real, tuple(mixtures))
 
 
@@ -172,7 +188,7 @@ def encode_changed(
     layers: tuple[int, ...],
     change: Callable[[Tensor, slice], Tensor],
 ) -> Tensor:
-    """Passes tasks to layer L_S; each is changed at its own layer by itself.
+    """Pass tasks to layer L_S; each is changed at its own layer by itself.
 
     Args:
         learner: encodes examples under the meta-parameters.

@@ -11,13 +11,15 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from datg.learners.protonet import squared_distances
+from datg.learners.distances import squared_distances
 
 SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
+NEAR = 0.05  # of the median: such distances stand for it
+ROUNDING = 8.0  # times the precision of the largest squared norm: a squared distance below that may be 0
 
 
 def linear_discrepancy(generated: Tensor, real: Tensor) -> Tensor:
-    """MMD_cr of each generated task, `(B,)`, with phi the identity: squared distances of mean points.
+    """Return MMD_cr of each generated task, `(B,)`, with phi the identity: squared distances of mean points.
 
     Args:
         generated: `(B, n, d)`.
@@ -27,19 +29,19 @@ def linear_discrepancy(generated: Tensor, real: Tensor) -> Tensor:
 
 
 def mean_discrepancy(generated: Tensor, real: Tensor, *, bandwidth: float) -> Tensor:
-    """MMD_cr of each generated task, `(B,)`, with the mean of five Gaussian kernels.
+    """Return MMD_cr of each generated task, `(B,)`, with the mean of five Gaussian kernels.
 
     The kernels are exp(-d^2 / (c * bandwidth * s)) for c in SCALES, where s is the median of the squared distances between
-    distinct pooled points. s is a constant to the gradient, so shrinking all features cannot lower the loss.
+    distinct pooled points (`_typical_distance`). s grows with the features, so MMD(c X) = MMD(X) for every c > 0. It is
+    differentiated with everything else: with s held constant the gradient along c would not be 0, and descent would shrink all
+    features (or, at narrow kernels, blow them up) although that changes nothing.
 
     Args:
         generated: `(B, n, d)`.
         real: `(M, n, d)`.
         bandwidth: multiple of the median heuristic, above 0.
     """
-    pooled = torch.cat([generated, real]).flatten(0, 1)
-    with torch.no_grad():
-        scale = bandwidth * _median_between_distinct(squared_distances(pooled, pooled))
+    scale = bandwidth * _typical_distance(torch.cat([generated, real]).flatten(0, 1))
 
     def kernel(distances: Tensor) -> Tensor:
         return torch.stack([torch.exp(-distances / (c * scale)) for c in SCALES]).mean(0)
@@ -50,14 +52,30 @@ def mean_discrepancy(generated: Tensor, real: Tensor, *, bandwidth: float) -> Te
     return (own_generated[:, None] + own_real - 2 * crossed).mean(1)
 
 
-def _median_between_distinct(distances: Tensor) -> Tensor:
-    """The median of the entries above the diagonal of a symmetric `(n, n)` matrix; 1 where that is 0 (equal points)."""
-    median = distances.flatten()[_above_diagonal(len(distances), distances.device)].median()
-    return torch.where(median > 0, median, torch.ones_like(median))
+def _typical_distance(points: Tensor) -> Tensor:
+    """Return the median of the squared distances between `(n, d)` points, as the mean of those within NEAR of it.
+
+    The mean differs from the median by less than NEAR, and its gradient reaches every pair of that distance. The median's own
+    reaches one pair, another one after any rounding: in bfloat16 that turns the gradient of the whole loss.
+
+    Where most points coincide (a network whose units are dead) it is the mean of the distances that are not 0, so that such
+    points are still told from the others; where all do, 1: every distance is 0 then, and so is the MMD.
+    """
+    with torch.no_grad():
+        distances = squared_distances(points, points)  # of every pair twice
+        median = distances.flatten()[_pairs(len(points), points.device)].median()
+        rounding = ROUNDING * torch.finfo(points.dtype).eps * points.square().sum(1).max()
+        told_apart = distances > rounding
+        weights = torch.where(median > rounding, (distances - median).abs() <= NEAR * median, told_apart).to(
+            points.dtype
+        )
+    # The sum of weights * distances, of which only `(n, d)` tensors are kept for the gradient.
+    total = 2 * (weights.sum(1) @ points.square().sum(1) - (points * (weights @ points)).sum())
+    return torch.where(told_apart.any(), total / weights.sum().clamp(min=1), torch.ones_like(total))
 
 
 @lru_cache(maxsize=4)
-def _above_diagonal(number: int, device: torch.device) -> Tensor:
-    """Where the entries above the diagonal of a flattened `(number, number)` matrix stand."""
+def _pairs(number: int, device: torch.device) -> Tensor:
+    """Return where every pair of ``number`` points stands in a flattened square, `(number * (number - 1) / 2,)`."""
     rows, columns = torch.triu_indices(number, number, 1, device=device)
     return rows * number + columns

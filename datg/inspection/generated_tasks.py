@@ -7,11 +7,11 @@ import numpy.typing as npt
 import torch
 
 from datg.data.class_table import ClassTable
+from datg.data.episodes import DeviceTable, TaskSampler
 from datg.generation.clustering import Clusters
 from datg.generation.mixup import draw_pairings, mix
-from datg.seeding import Streams
+from datg.runtime.random_streams import RandomStreams
 from datg.strategies.datg import Datg
-from datg.tasks import Classes, TaskSampler
 
 Array = npt.NDArray[Any]
 
@@ -23,7 +23,6 @@ class GeneratedTask:
     Attributes:
         first: `(N, *shape)` of T_i; pictures are in [0, 1].
         second: `(N, *shape)` of T_j, in the order of the pairing.
-        mixture: `(N, *shape)`.
         share: lambda, that of T_i.
         clusters: of T_i and of T_j.
     """
@@ -36,10 +35,10 @@ class GeneratedTask:
 
 
 def generate_tasks(base: ClassTable, clusters: Clusters, *, ways: int, number: int, seed: int) -> list[GeneratedTask]:
-    """Draws ``number`` tasks as DATG does, with its own Beta distribution."""
-    method, streams = Datg(), Streams.of(seed)
-    sampler = TaskSampler(Classes.of(base), ways=ways, shots=1, queries=0)
-    members = torch.from_numpy(clusters.memberships())
+    """Draw ``number`` tasks as DATG does, with its own Beta distribution."""
+    method, streams = Datg(), RandomStreams.from_seed(seed)
+    sampler = TaskSampler(DeviceTable.from_table(base), ways=ways, shots=1, queries=0)
+    members = torch.from_numpy(clusters.cluster_masks())
     tasks = []
     for _ in range(number):
         one, other = (int(k) for k in streams.mixing.choice(clusters.number, size=2, replace=False))

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from datg.data.catalog import Dataset
 from datg.data.class_table import ClassTable
+from datg.data.episodes import DeviceTable
 from datg.data.import_settings import PARTS
 from datg.errors import DataError
-from datg.files import write_yaml
-from datg.tasks import Classes
+from datg.storage.files import write_yaml
 
 THUMBNAIL = 8
 VOTES = 20
@@ -33,7 +33,6 @@ class Identity:
 
     Attributes:
         name: of the class in the named copy that most pictures voted for.
-        votes: for it.
         of: all votes.
     """
 
@@ -43,52 +42,54 @@ class Identity:
 
     @property
     def sure(self) -> bool:
-        """Whether more than half of the pictures agree."""
+        """Return whether more than half of the pictures agree."""
         return self.votes > SURE * self.of
 
 
 def identify(numbered: ClassTable, named: ClassTable) -> dict[str, Identity]:
-    """Finds each class of ``numbered`` in ``named``.
+    """Find each class of ``numbered`` in ``named``.
 
     Raises:
         DataError: the examples are no pictures.
     """
     if len(numbered.shape) != 3 or len(named.shape) != 3:
         raise DataError("only classes of pictures can be identified by another copy.")
-    known = thumbnails(named, np.concatenate([named.rows_of_class(class_) for class_ in range(len(named))]))
+    named_thumbnails = thumbnails(named, np.concatenate([named.rows_of_class(class_) for class_ in range(len(named))]))
     owners = np.repeat(np.arange(len(named)), named.counts)
-    found = {}
+    identities = {}
     for class_, name in enumerate(numbered.names):
         chosen = numbered.rows_of_class(class_, VOTES)
-        nearest = torch.cdist(thumbnails(numbered, chosen), known).argmin(1).numpy()
+        nearest = torch.cdist(thumbnails(numbered, chosen), named_thumbnails).argmin(1).numpy()
         winner, votes = Counter(owners[nearest].tolist()).most_common(1)[0]
-        found[name] = Identity(named.names[winner], votes, len(chosen))
-    return found
+        identities[name] = Identity(named.names[winner], votes, len(chosen))
+    return identities
 
 
 def thumbnails(table: ClassTable, rows: np.ndarray) -> Tensor:
-    """`(len(rows), 192)` thumbnails of the pictures at ``rows``."""
-    classes, parts = Classes.of(table), []
+    """Return `(len(rows), 192)` thumbnails of the pictures at ``rows``."""
+    classes, parts = DeviceTable.from_table(table), []
     for start in range(0, len(rows), AT_ONCE):
         pictures = classes.gather(torch.from_numpy(rows[start : start + AT_ONCE]))
         parts.append(torch.nn.functional.adaptive_avg_pool2d(pictures, THUMBNAIL).flatten(1))
     return torch.cat(parts)
 
 
-def write_identities(numbered: Dataset, named: Dataset, found: dict[str, Identity], path: Path) -> list[str]:
-    """Writes names, votes and the split of ``numbered`` in the names of ``named``; returns what is not sure.
+def write_identities(numbered: Dataset, named: Dataset, identities: dict[str, Identity], path: Path) -> list[str]:
+    """Write names, votes and the split of ``numbered`` in the names of ``named``; return what is not sure.
 
     The file serves as --split-file of an import of the named copy; if a class is unsure or two are the same, it holds no split.
     """
-    taken = Counter(identity.name for identity in found.values())
+    taken = Counter(identity.name for identity in identities.values())
     doubts = [
         f"{name}: {identity.name} with {identity.votes} of {identity.of} votes"
         + (f", like {taken[identity.name] - 1} other classes" if taken[identity.name] > 1 else "")
-        for name, identity in found.items()
+        for name, identity in identities.items()
         if not identity.sure or taken[identity.name] > 1
     ]
-    content: dict[str, Any] = {} if doubts else {p: [found[c].name for c in numbered.split.part(p)] for p in PARTS}
-    lines = [f"#   {name}: {identity.name} ({identity.votes} of {identity.of})\n" for name, identity in found.items()]
+    content: dict[str, Any] = {} if doubts else {p: [identities[c].name for c in numbered.split.part(p)] for p in PARTS}
+    lines = [
+        f"#   {name}: {identity.name} ({identity.votes} of {identity.of})\n" for name, identity in identities.items()
+    ]
     head = HEADER.format(name=named.name, path=path.name) if content else ""
     write_yaml(
         path, content, header=head + f"# Classes of {numbered.name} in {named.name}, with votes:\n" + "".join(lines)

@@ -8,13 +8,12 @@ from datg.data.catalog import Dataset
 from datg.data.class_table import ClassTable
 from datg.data.import_settings import PARTS
 from datg.errors import ConfigError
-from datg.files import write_json
 from datg.generation.clustering import Clusters, cluster_classes, raw_features
 from datg.inspection.generated_tasks import generate_tasks
 from datg.inspection.pictures import contact_sheets, projection, task_sheet
-from datg.seeding import derive_seed
-
-CLUSTERS = "clusters.json"
+from datg.runtime.random_streams import derive_seed
+from datg.storage.files import write_json
+from datg.trial.folder import CLUSTERS
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,6 @@ class Inspection:
     Attributes:
         sizes: by part, examples of each class.
         clusters: of the base classes by their raw features, as ``datg`` clusters them with evaluation.seed 0.
-        files: written.
         remarks: on the split.
     """
 
@@ -34,20 +32,20 @@ class Inspection:
     remarks: list[str]
 
     def lines(self) -> list[str]:
-        """For a terminal."""
+        """Return what a terminal shows."""
         lines = []
         for part, sizes in self.sizes.items():
             lines.append(f"{part}: {len(sizes)} classes, {sum(sizes.values())} examples")
             lines += [f"  {count:6} {name}" for name, count in sizes.items()]
         lines.append(f"{self.clusters.number} clusters of the base classes:")
-        for own, indices in zip(self.clusters.describe()["clusters"], self.clusters.borrowed, strict=True):
+        for members, indices in zip(self.clusters.describe()["clusters"], self.clusters.borrowed, strict=True):
             borrowed = ", ".join(self.clusters.names[index] for index in indices)
-            lines.append(f"  {', '.join(own)}" + (f" (borrows {borrowed})" if borrowed else ""))
+            lines.append(f"  {', '.join(members)}" + (f" (borrows {borrowed})" if borrowed else ""))
         lines += [f"note: {remark}" for remark in self.remarks]
         return [*lines, *map(str, self.files)]
 
     def values(self) -> dict[str, Any]:
-        """For a program."""
+        """Return what a program reads."""
         return {
             "sizes": self.sizes,
             **self.clusters.describe(),
@@ -59,7 +57,7 @@ class Inspection:
 def inspect(
     dataset: Dataset, out: Path, *, ways: int, clusters: int, examples: int, tasks: int, seed: int
 ) -> Inspection:
-    """Counts, clusters and draws.
+    """Return counts, clusters and draws.
 
     Args:
         dataset: imported or built in.

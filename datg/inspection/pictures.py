@@ -9,8 +9,8 @@ import numpy.typing as npt
 from sklearn.decomposition import PCA
 
 from datg.data.class_table import ClassTable
-from datg.files import replacing
 from datg.inspection.generated_tasks import GeneratedTask
+from datg.storage.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,7 +24,7 @@ DPI = 100
 
 
 def contact_sheets(table: ClassTable, folder: Path, name: str, *, examples: int) -> list[Path]:
-    """Draws a row of ``examples`` pictures for each class, evenly spread over it, into ``<name>.png`` or numbered parts."""
+    """Draw a row of ``examples`` pictures for each class, evenly spread over it, into ``<name>.png`` or numbered parts."""
     paths = []
     pages = [range(start, min(start + ROWS_OF_A_SHEET, len(table))) for start in range(0, len(table), ROWS_OF_A_SHEET)]
     for number, page in enumerate(pages, 1):
@@ -37,7 +37,7 @@ def contact_sheets(table: ClassTable, folder: Path, name: str, *, examples: int)
 
 
 def task_sheet(tasks: Sequence[GeneratedTask], path: Path) -> None:
-    """Draws for every task three rows: T_i, T_j in the order of the pairing, and their mixture at the input."""
+    """Draw for every task three rows: T_i, T_j in the order of the pairing, and their mixture at the input."""
     rows, labels = [], []
     for number, task in enumerate(tasks, 1):
         rows += [[_picture(example) for example in examples] for examples in (task.first, task.second, task.mixture)]
@@ -50,7 +50,7 @@ def task_sheet(tasks: Sequence[GeneratedTask], path: Path) -> None:
 
 
 def projection(parts: dict[str, ClassTable], tasks: Sequence[GeneratedTask], path: Path) -> None:
-    """Draws rows of numbers on the first two principal components of the base classes, one panel a part.
+    """Draw rows of numbers on the first two principal components of the base classes, one panel a part.
 
     Crosses in the base panel are examples of generated tasks.
     """
@@ -63,8 +63,8 @@ def projection(parts: dict[str, ClassTable], tasks: Sequence[GeneratedTask], pat
         examples, classes = shown[part]
         points = axes_of.transform(examples)
         for class_ in range(len(table)):
-            own = points[classes == class_]
-            axes.scatter(*own.T, s=6, label=table.names[class_] if len(table) <= 20 else None)
+            class_points = points[classes == class_]
+            axes.scatter(*class_points.T, s=6, label=table.names[class_] if len(table) <= 20 else None)
         if part == "base" and tasks:
             mixed = axes_of.transform(np.concatenate([task.mixture for task in tasks]))
             axes.scatter(*mixed.T, s=40, c="black", marker="x", label="generated")
@@ -76,12 +76,12 @@ def projection(parts: dict[str, ClassTable], tasks: Sequence[GeneratedTask], pat
 
 def _sample(table: ClassTable) -> tuple[Array, Array]:
     rows = [table.rows_of_class(class_, CELLS_OF_A_CLASS) for class_ in range(len(table))]
-    classes = np.repeat(np.arange(len(table)), [len(own) for own in rows])
+    classes = np.repeat(np.arange(len(table)), [len(class_rows) for class_rows in rows])
     return table.examples[np.concatenate(rows)], classes
 
 
 def _picture(example: Array) -> Array:
-    """`(3, height, width)` uint8, or floats in [0, 1], as `(height, width, 3)` uint8, enlarged by a whole factor if small."""
+    """Turn `(3, height, width)` uint8, or floats in [0, 1], into `(height, width, 3)` uint8; enlarge small ones."""
     values = example if example.dtype == np.uint8 else (example.clip(0, 1) * 255).round().astype(np.uint8)
     factor = -(-SMALLEST_SIDE // min(values.shape[1:]))
     return values.transpose(1, 2, 0).repeat(factor, axis=0).repeat(factor, axis=1)

@@ -12,6 +12,8 @@ from datg.learners.maml import MamlOptions
 class AnilOptions(MamlOptions):
     """The inner loop, as of MAML."""
 
+    name: ClassVar[str] = "anil"
+
 
 class Anil(InnerLoop):
     """All blocks are shared, the head is adapted."""
@@ -20,10 +22,10 @@ class Anil(InnerLoop):
 
     @staticmethod
     def shared_layers(depth: int) -> int:
-        """Every layer: L_S = L."""
+        """Share every layer: L_S = L."""
         return depth
 
     @property
     def first_order(self) -> bool:
-        """As the options say."""
+        """Return what the options say."""
         return bool(self.inner.first_order)

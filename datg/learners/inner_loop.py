@@ -20,14 +20,16 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn.functional import cross_entropy
 
-from datg.backbones.backbone import Backbone, initialise, with_channels_last
-from datg.backbones.batch_norm import ALONE, Runs
+from datg.backbones.backbone import Backbone, PreNormActivations, initialise, with_channels_last
+from datg.backbones.batch_norm import WHOLE, NormMode, by_runs
+from datg.data.episodes import DeviceTable
 from datg.learners.learner import LearnerOptions, MakeBackbone, NamedLearner
-from datg.learners.prediction import Predictor, by_adapting
-from datg.precision import widened
-from datg.tasks import Classes
+from datg.learners.prediction import Predictor, examples_at_once, own_rows, row_places
+from datg.runtime.precision import to_float32
 
 Parameters = dict[str, Tensor]
+MOST_PRECOMPUTED_BYTES = 2 << 30
+EXAMPLES_ADAPTED_AT_ONCE = 5_000  # 62 tasks of 5 ways with 16 examples each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +37,6 @@ class InnerLoopOptions(LearnerOptions):
     """The inner loop.
 
     Attributes:
-        inner_lr: step size.
         inner_steps: steps in training.
         inner_steps_test: steps in evaluation.
     """
@@ -46,15 +47,10 @@ class InnerLoopOptions(LearnerOptions):
 
 
 class InnerLoop(NamedLearner, ABC):
-    """A backbone and a linear head, of which the blocks above L_S and the head are adapted to each task.
-
-    Attributes:
-        head: the classifier.
-        inner: options of the inner loop.
-    """
+    """A backbone and a linear head, of which the blocks above L_S and the head are adapted to each task."""
 
     def __init__(self, backbone: Backbone, options: Any, *, ways: int, generator: torch.Generator) -> None:
-        """Adds a classifier of ``ways`` outputs to ``backbone``, which keeps no running statistics."""
+        """Add a classifier of ``ways`` outputs to ``backbone``, which keeps no running statistics."""
         super().__init__()
         self.backbone = backbone
         self.head = nn.utils.skip_init(nn.Linear, backbone.embedding_size, ways)
@@ -69,60 +65,60 @@ class InnerLoop(NamedLearner, ABC):
 
     @property
     def embeds_once(self) -> bool:
-        """Never: batch statistics differ from task to task."""
+        """Return False: batch statistics differ from task to task."""
         return False
 
     @property
     def first_order(self) -> bool:
-        """Whether inner gradients are constants to the outer one."""
+        """Return whether inner gradients are constants to the outer one."""
         return False
 
     def set_sizes(self, shots: int, queries: int) -> tuple[int, ...]:
-        """Support and query each by itself."""
+        """Normalise support and query each by itself."""
         return shots, queries
 
     def classify(self, examples: Tensor, shots: int) -> Tensor:
-        """Adapts to each support set, then classifies its queries."""
+        """Return query logits `(B, N * Q, N)` of learners adapted to each support set."""
         return self._query_logits(examples, shots, self.inner.inner_steps)
 
     def predict(self, examples: Tensor, shots: int) -> Tensor:
-        """As :meth:`classify`, from the input and with the number of steps of a test."""
+        """Return query logits `(B, N * Q, N)` as in a test, from `(B, N, K + Q, *shape)` examples."""
         return self.predict_encoded(self.encode(examples, shots, 0, self.last_shared), shots)
 
-    def predictor(self, classes: Classes, shots: int) -> Predictor:
+    def predictor(self, classes: DeviceTable, shots: int) -> Predictor:
         """See :meth:`Learner.predictor`."""
-        return by_adapting(self, classes, shots)
+        return _predictor_by_adapting(self, classes, shots) or super().predictor(classes, shots)
 
     def predict_encoded(self, examples: Tensor, shots: int) -> Tensor:
-        """As :meth:`predict`, from examples at layer L_S."""
+        """Return query logits `(B, N * Q, N)` as :meth:`predict` does, from examples at layer L_S."""
         return self._query_logits(examples, shots, self.inner.inner_steps_test)
 
     def unadapted_logits(self, examples: Tensor) -> Tensor:
-        """Logits `(B, n, N)` of `(B, n, *shape)` examples at layer L_S under the meta-parameters, each n one batch."""
-        features = widened(self.backbone(examples[:, None], self.last_shared)[:, 0].flatten(2))
+        """Return logits `(B, n, N)` of `(B, n, *shape)` examples at layer L_S under the meta-parameters, each n one batch."""
+        features = to_float32(self.backbone(examples[:, None], self.last_shared)[:, 0].flatten(2))
         logits: Tensor = self.head(features)
         return logits
 
-    def forward(self, examples: Tensor, runs: Runs = ALONE) -> Tensor:
-        """Logits `(n, N)` of one set of `(n, *shape)` examples at layer L_S: the part that is adapted."""
+    def forward(self, examples: Tensor, mode: NormMode = WHOLE) -> Tensor:
+        """Return logits `(n, N)` of one set of `(n, *shape)` examples at layer L_S: the part that is adapted."""
         for block in self.backbone.blocks[self.last_shared :]:
-            examples = block(examples, runs)
+            examples = block(examples, mode)
         logits: Tensor = self.head(examples.flatten(1))
         return logits
 
-    def logits(self, parameters: Parameters, examples: Tensor, runs: Runs = ALONE) -> Tensor:
-        """As :meth:`forward`, with adapted ``parameters`` in the place of the meta-parameters."""
-        logits: Tensor = functional_call(self, parameters, (examples, runs))
+    def logits(self, parameters: Parameters, examples: Tensor, mode: NormMode = WHOLE) -> Tensor:
+        """Return logits `(n, N)` as :meth:`forward` does, with adapted ``parameters`` in the place of the meta-parameters."""
+        logits: Tensor = functional_call(self, parameters, (examples, mode))
         return logits
 
     def adapted_parameters(self) -> Parameters:
-        """The meta-parameters from which the inner loop starts, by name."""
+        """Return the meta-parameters from which the inner loop starts, by name."""
         indices = range(self.last_shared, self.backbone.depth)
         prefixes = ("head.", *(f"backbone.blocks.{index}." for index in indices))
         return {name: value for name, value in self.named_parameters() if name.startswith(prefixes)}
 
     def adapt(self, loss: Callable[..., Tensor], draw: Callable[[], tuple[Tensor, ...]], steps: int) -> Parameters:
-        """The inner loop of all tasks at once.
+        """Return the inner loop of all tasks at once.
 
         Args:
             loss: of one task, called as ``loss(parameters, *inputs)``.
@@ -144,7 +140,7 @@ class InnerLoop(NamedLearner, ABC):
         return parameters
 
     def adapt_to(self, support: Tensor, steps: int) -> Parameters:
-        """Adapts to `(B, N, K, *shape)` support sets at layer L_S by their cross-entropy."""
+        """Adapt to `(B, N, K, *shape)` support sets at layer L_S by their cross-entropy."""
         labels = torch.arange(support.shape[1], device=support.device).repeat_interleave(support.shape[2])
         examples = support.flatten(1, 2)
 
@@ -154,26 +150,55 @@ class InnerLoop(NamedLearner, ABC):
         return self.adapt(loss, lambda: (examples,), steps)
 
     def logits_of_queries(self, parameters: Parameters, query: Tensor) -> Tensor:
-        """Logits `(B, N * Q, N)` of `(B, N, Q, *shape)` queries at layer L_S, each task with its own parameters."""
+        """Return logits `(B, N * Q, N)` of `(B, N, Q, *shape)` queries at layer L_S, each task with its own parameters."""
         return logits_of_each(self.logits, parameters, query)
 
     def _query_logits(self, examples: Tensor, shots: int, steps: int) -> Tensor:
-        support, query = self.sets(widened(examples), shots)
+        support, query = self.sets(to_float32(examples), shots)
         return self.logits_of_queries(self.adapt_to(support, steps), query)
 
 
+def _predictor_by_adapting(learner: InnerLoop, classes: DeviceTable, shots: int) -> Predictor | None:
+    """Precompute the first shared layer once, pass the others in small blocks of tasks, adapt many tasks at once."""
+    precomputed = _precompute_all(learner, classes)
+    if precomputed is None:
+        return None
+    places, at_once = row_places(classes), examples_at_once(classes)
+
+    def logits(rows: Tensor) -> Tensor:
+        sets = learner.set_sizes(shots, rows.shape[2] - shots)
+        parts = places[rows].split(max(1, at_once // rows[0].numel()))
+        encoded = [learner.backbone.apply_norm(precomputed, part, learner.last_shared, sets=sets) for part in parts]
+        return learner.predict_encoded(torch.cat([to_float32(part) for part in encoded]), shots)
+
+    return Predictor(logits, max(at_once, EXAMPLES_ADAPTED_AT_ONCE))
+
+
+def _precompute_all(learner: InnerLoop, classes: DeviceTable) -> PreNormActivations | None:
+    """Return what the first block makes of every example by itself; None where no layer is shared, or memory would not do."""
+    if learner.last_shared == 0:
+        return None
+    rows, at_once = own_rows(classes), examples_at_once(classes)
+    parts = []
+    for part in rows.split(at_once):
+        parts.append(learner.backbone.precompute(classes.gather(part)))
+        if parts[0].values[0].nbytes * len(rows) > MOST_PRECOMPUTED_BYTES:
+            return None
+    return PreNormActivations(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+
+
 def logits_of_each(
-    logits: Callable[[Parameters, Tensor, Runs], Tensor], parameters: Parameters, query: Tensor
+    logits: Callable[[Parameters, Tensor, NormMode], Tensor], parameters: Parameters, query: Tensor
 ) -> Tensor:
-    """Logits `(B, N * Q, N)` of `(B, N, Q, *shape)` queries under the adapted parameters of their tasks, each `(B, ...)`.
+    """Return logits `(B, N * Q, N)` of `(B, N, Q, *shape)` queries under the adapted parameters of their tasks, each `(B, ...)`.
 
     One task after the other: under vmap their convolutions would be groups of one, which on CPUs takes five times as long. Only
     first derivatives go through here, so that the library's normalisation and pooling are right.
     """
     unbound = zip(*(value.unbind() for value in parameters.values()), strict=True)
-    found = []
+    outputs = []
     for values, task in zip(unbound, query, strict=True):
         examples = with_channels_last(task.transpose(0, 1).flatten(0, 1))  # a view of what passed a backbone
-        found.append(logits(dict(zip(parameters, values, strict=True)), examples, (len(examples),)))
+        outputs.append(logits(dict(zip(parameters, values, strict=True)), examples, by_runs(len(examples))))
     ways, number = query.shape[1:3]
-    return torch.stack(found).unflatten(1, (number, ways)).transpose(1, 2).flatten(1, 2)
+    return torch.stack(outputs).unflatten(1, (number, ways)).transpose(1, 2).flatten(1, 2)

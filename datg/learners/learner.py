@@ -18,18 +18,23 @@ from pydantic import ConfigDict
 from torch import Tensor, nn
 
 from datg.backbones.backbone import Backbone
-from datg.learners.prediction import Predictor, by_passing
-from datg.precision import widened
-from datg.seeding import Noise
-from datg.tasks import Classes
+from datg.data.episodes import DeviceTable
+from datg.learners.prediction import Predictor, examples_at_once
+from datg.runtime.precision import to_float32
+from datg.runtime.random_streams import Noise
 
 MakeBackbone = Callable[..., Backbone]
 
 
 @dataclass(frozen=True, kw_only=True)
 class LearnerOptions:
-    """The hyperparameters of a learner: a frozen dataclass, checked by its annotations."""
+    """The hyperparameters of a learner: a frozen dataclass, checked by its annotations.
 
+    Attributes:
+        name: of the learner, in its table and in configurations.
+    """
+
+    name: ClassVar[str]
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
 
@@ -41,49 +46,52 @@ class Learner(nn.Module, ABC):
     @property
     @abstractmethod
     def last_shared(self) -> int:
-        """L_S: the last layer that all tasks share, and that strategies may change."""
+        """Return L_S: the last layer that all tasks share, and that strategies may change."""
 
     @property
     @abstractmethod
     def embeds_once(self) -> bool:
-        """Whether in evaluation an example's embedding is the same in every task (running statistics)."""
+        """Return whether in evaluation an example's embedding is the same in every task (running statistics)."""
 
     @abstractmethod
     def set_sizes(self, shots: int, queries: int) -> tuple[int, ...]:
-        """How the K + Q examples of a class are cut into normalisation batches."""
+        """Return how the K + Q examples of a class are cut into normalisation batches."""
 
     def sets(self, examples: Tensor, shots: int) -> tuple[Tensor, ...]:
-        """Cuts `(B, N, K + Q, *shape)` examples along their third axis into normalisation batches."""
+        """Cut `(B, N, K + Q, *shape)` examples along their third axis into normalisation batches."""
         return examples.split(self.set_sizes(shots, examples.shape[2] - shots), dim=2)
 
     def encode(self, examples: Tensor, shots: int, start: int, stop: int) -> Tensor:
-        """Passes examples from layer ``start`` to ``stop`` under the meta-parameters, with batch statistics."""
+        """Pass `(B, N, K + Q, *shape)` from layer ``start`` to ``stop`` under the meta-parameters, with batch statistics."""
         if start == stop:
             return examples
         encoded: Tensor = self.backbone(examples, start, stop, sets=self.set_sizes(shots, examples.shape[2] - shots))
         return encoded
 
     def embed(self, examples: Tensor, shots: int) -> Tensor:
-        """The output of the last block under the meta-parameters, `(B, N * (K + Q), d)`, from examples at layer L_S."""
-        return widened(self.encode(examples, shots, self.last_shared, self.backbone.depth).flatten(3).flatten(1, 2))
+        """Return the output of the last block under the meta-parameters, `(B, N * (K + Q), d)`, from examples at layer L_S."""
+        return to_float32(self.encode(examples, shots, self.last_shared, self.backbone.depth).flatten(3).flatten(1, 2))
 
     @abstractmethod
     def classify(self, examples: Tensor, shots: int) -> Tensor:
-        """Query logits `(B, N * Q, N)` from examples at layer L_S; queries stand class by class."""
+        """Return query logits `(B, N * Q, N)` from examples at layer L_S; queries stand class by class."""
 
     @abstractmethod
     def predict(self, examples: Tensor, shots: int) -> Tensor:
-        """Query logits `(B, N * Q, N)` as in a test, from `(B, N, K + Q, *shape)` examples.
+        """Return query logits `(B, N * Q, N)` as in a test, from `(B, N, K + Q, *shape)` examples.
 
         Where :attr:`embeds_once`, the examples are embeddings `(B, N, K + Q, d)` already.
         """
 
-    def predictor(self, classes: Classes, shots: int) -> Predictor:
-        """Classifies queries of many tasks of ``classes`` as :meth:`predict` does; the learner must not change meanwhile."""
-        return by_passing(self, classes, shots)
+    def predictor(self, classes: DeviceTable, shots: int) -> Predictor:
+        """Classify queries of many tasks of ``classes`` as :meth:`predict` does; the learner must not change meanwhile."""
+        return Predictor(lambda rows: self.predict(classes.gather_tasks(rows), shots), examples_at_once(classes))
+
+    def set_purpose(self, purpose: str) -> None:
+        """Say what is evaluated next, ``validation`` or ``test``: averages over draws may take fewer in the first."""
 
     def draw_from(self, generator: torch.Generator | None) -> None:
-        """Says where dropout and other noise in the network come from."""
+        """Say where dropout and other noise in the network come from."""
         for module in self.modules():
             if isinstance(module, Noise):
                 module.generator = generator
@@ -101,7 +109,7 @@ class NamedLearner(Learner, ABC):
     @classmethod
     @abstractmethod
     def build(cls, backbone: MakeBackbone, options: Any, *, generator: torch.Generator, ways: int) -> Self:
-        """Builds the backbone with the batch normalisation that this learner needs, and the learner on top.
+        """Build the backbone with the batch normalisation that this learner needs, and the learner on top.
 
         Args:
             backbone: a backbone with its shape and options, called with ``running_statistics`` and ``generator``.
@@ -113,48 +121,9 @@ class NamedLearner(Learner, ABC):
     @staticmethod
     @abstractmethod
     def shared_layers(depth: int) -> int:
-        """L_S for a backbone of ``depth`` blocks."""
+        """Return L_S for a backbone of ``depth`` blocks."""
 
     @property
     def last_shared(self) -> int:
         """See :attr:`Learner.last_shared`."""
         return self.shared_layers(self.backbone.depth)
-
-
-class Extension(Learner, ABC):
-    """A learner with parameters of a strategy around it; what a subclass does not change is the learner's own.
-
-    Attributes:
-        learner: the one inside.
-    """
-
-    def __init__(self, learner: Learner) -> None:
-        super().__init__()
-        self.learner = learner
-
-    @property
-    def backbone(self) -> Backbone:  # type: ignore[override]
-        """Of the learner inside."""
-        return self.learner.backbone
-
-    @property
-    def last_shared(self) -> int:
-        """See :attr:`Learner.last_shared`."""
-        return self.learner.last_shared
-
-    @property
-    def embeds_once(self) -> bool:
-        """See :attr:`Learner.embeds_once`."""
-        return self.learner.embeds_once
-
-    def set_sizes(self, shots: int, queries: int) -> tuple[int, ...]:
-        """See :meth:`Learner.set_sizes`."""
-        return self.learner.set_sizes(shots, queries)
-
-    def classify(self, examples: Tensor, shots: int) -> Tensor:
-        """See :meth:`Learner.classify`."""
-        return self.learner.classify(examples, shots)
-
-    def predict(self, examples: Tensor, shots: int) -> Tensor:
-        """See :meth:`Learner.predict`."""
-        return self.learner.predict(examples, shots)

@@ -18,6 +18,8 @@ class MamlOptions(InnerLoopOptions):
         first_order: treat inner gradients as constants (FOMAML).
     """
 
+    name: ClassVar[str] = "maml"
+
     first_order: bool = False
 
 
@@ -28,10 +30,10 @@ class Maml(InnerLoop):
 
     @staticmethod
     def shared_layers(depth: int) -> int:
-        """All but the last: L_S = L - 1."""
+        """Return all but the last: L_S = L - 1."""
         return depth - 1
 
     @property
     def first_order(self) -> bool:
-        """As the options say."""
+        """Return what the options say."""
         return bool(self.inner.first_order)

@@ -17,12 +17,14 @@ from torch import Tensor
 
 from datg.learners.inner_loop import InnerLoop, InnerLoopOptions
 from datg.learners.learner import LearnerOptions
-from datg.precision import widened
+from datg.runtime.precision import to_float32
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReptileOptions(InnerLoopOptions):
     """The inner loop; its gradients are always constants to the outer step."""
+
+    name: ClassVar[str] = "reptile"
 
 
 class Reptile(InnerLoop):
@@ -32,12 +34,12 @@ class Reptile(InnerLoop):
 
     @staticmethod
     def shared_layers(depth: int) -> int:
-        """None but the input: L_S = 0."""
+        """Share nothing but the input: L_S = 0."""
         return 0
 
     def classify(self, examples: Tensor, shots: int) -> Tensor:
-        """Adapts to each support set, then classifies its queries; see the module for the gradient."""
-        support, query = self.sets(widened(examples), shots)
+        """Return query logits `(B, N * Q, N)` after adaptation to each support set; see the module for the gradient."""
+        support, query = self.sets(to_float32(examples), shots)
         with torch.no_grad():
             reached = self.adapt_to(support, self.inner.inner_steps)
         parameters = {}

@@ -7,15 +7,17 @@ from pathlib import Path
 
 import torch
 
-from datg.checkpoint import load_checkpoint
-from datg.claim import CLAIM, read_claim
 from datg.data.catalog import open_dataset, with_test_dataset
 from datg.errors import ConfigError, TrialDiverged
-from datg.search.export import config_of
-from datg.search.folder import SearchFolder
 from datg.search.settings import SearchSettings
-from datg.trial import BEST, Progress, StopTrial, TrialData, provenance_of, read_progress, run_trial
-from datg.trial_config import TrialConfig
+from datg.search.state.folder import SearchFolder
+from datg.storage.checkpoint import load_checkpoint
+from datg.storage.lease import TRIAL_LEASE, read_lease
+from datg.trial.config import TrialConfig
+from datg.trial.data import TrialData, provenance_of
+from datg.trial.folder import BEST, ValidationReport, read_reports
+from datg.trial.records import read_config
+from datg.trial.run import StopTrial, run_trial
 
 UNCOMPARED = ("time", "seconds")
 
@@ -38,7 +40,7 @@ class Replay:
 def replay_trial(
     folder: SearchFolder, settings: SearchSettings, number: int, *, root: Path | None, show: Callable[[int, int], None]
 ) -> Replay:
-    """Runs trial ``number`` again from its configuration, as far as it went, and compares validations and best weights.
+    """Run trial ``number`` again from its configuration, as far as it went, and compare validations and best weights.
 
     Args:
         folder: of the search; nothing in it is changed.
@@ -50,24 +52,24 @@ def replay_trial(
     Raises:
         ConfigError: there is no such trial, it has no validation yet, or the data are others.
     """
-    place = folder.trial(number)
-    if not place.is_dir():
-        known = sorted(int(path.name) for path in place.parent.glob("*") if path.name.isdigit())
-        raise ConfigError(f"{folder.name} has no trial {number}; it has {_listed(known)}.")
-    before = read_progress(place)
+    trial_dir = folder.trial(number)
+    if not trial_dir.is_dir():
+        numbers = folder.trial_numbers()
+        raise ConfigError(f"{folder.name} has no trial {number}; it has {_listed(numbers)}.")
+    before = read_reports(trial_dir)
     if not before:
         raise ConfigError(f"trial {number} of {folder.name} has no validation to compare with.")
-    config = TrialConfig.of(config_of(place))
+    config = TrialConfig.from_dict(read_config(trial_dir))
     root = root or Path(settings.data_root)
     dataset = with_test_dataset(open_dataset(config.dataset, root), config.evaluation.test_dataset, root)
     if provenance_of(dataset)["fingerprint"] != settings.provenance["fingerprint"]:
         raise ConfigError(
             f"{config.dataset} holds other data now than {folder.name} was run on; import the old data again."
         )
-    remarks, device = _surroundings(place)
+    remarks, device = _match_worker(trial_dir)
     last = before[-1].iteration
 
-    def report(progress: Progress) -> None:
+    def report(progress: ValidationReport) -> None:
         show(progress.iteration, last)
         if progress.iteration >= last:
             raise StopTrial
@@ -75,11 +77,11 @@ def replay_trial(
     with tempfile.TemporaryDirectory() as temporary:
         again = Path(temporary)
         try:
-            run_trial(config, TrialData.of(dataset), report=report, folder=again, device=device)
+            run_trial(config, TrialData.from_dataset(dataset), report=report, folder=again, device=device)
             differences = []
         except TrialDiverged as error:
             differences = [str(error)]
-        differences += _differences(before, read_progress(again)) + _weights(place / BEST, again / BEST)
+        differences += _differences(before, read_reports(again)) + _weights(trial_dir / BEST, again / BEST)
     return Replay(len(before), differences, remarks)
 
 
@@ -87,12 +89,12 @@ def _listed(numbers: list[int]) -> str:
     return f"{numbers[0]} to {numbers[-1]}" if numbers else "none yet"
 
 
-def _surroundings(place: Path) -> tuple[list[str], str]:
-    """Sets this process up as the trial's worker was; what cannot be equal, and the device."""
-    worker = read_claim(place / CLAIM)
-    if worker is None or not worker.works:
+def _match_worker(trial_dir: Path) -> tuple[list[str], str]:
+    """Set this process up as the trial's worker was; what cannot be equal, and the device."""
+    worker = read_lease(trial_dir / TRIAL_LEASE)
+    if worker is None or not worker.is_active:
         return [
-            f"{place} does not tell how many threads the trial had; differences in the last bits may come from that"
+            f"{trial_dir} does not tell how many threads the trial had; differences in the last bits may come from that"
         ], "cpu"
     torch.set_num_threads(worker.threads)
     remarks = []
@@ -106,7 +108,7 @@ def _surroundings(place: Path) -> tuple[list[str], str]:
     return remarks, device
 
 
-def _differences(before: list[Progress], again: list[Progress]) -> list[str]:
+def _differences(before: list[ValidationReport], again: list[ValidationReport]) -> list[str]:
     lines = []
     for old, new in zip(before, again, strict=False):
         for name, value in vars(old).items():
@@ -119,7 +121,7 @@ def _differences(before: list[Progress], again: list[Progress]) -> list[str]:
 
 def _weights(before: Path, again: Path) -> list[str]:
     if not before.exists():
-        return []  # dropped for want of room
+        return [f"{before} is missing"]
     if not again.exists():
         return ["no weights came out"]
     old, new = load_checkpoint(before)[0], load_checkpoint(again)[0]

@@ -6,7 +6,7 @@ known only with the data and the learner (``max_clusters``, ``shared_layers``) o
 (``strategy.mix_low``), so that nothing infeasible is ever suggested.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -16,8 +16,7 @@ from datg.config import flatten
 from datg.errors import ConfigError, unknown_name
 from datg.generation.clustering import check_number, most_clusters
 from datg.strategies import STRATEGIES
-from datg.strategies.clustered_mixup import ClusteredMixup
-from datg.trial_config import TrialConfig
+from datg.trial.config import TrialConfig
 
 # What must be equal for the tasks, the steps and the scores of trials to be comparable.
 UNSEARCHED = (
@@ -48,18 +47,18 @@ class Range:
     kind: str
     values: tuple[Any, ...]
 
-    def resolved(self, known: Mapping[str, Any]) -> tuple[Any, ...]:
-        """The values with names replaced."""
+    def resolved(self, bounds: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Return the values with names replaced."""
         if self.kind == "choice":
             return self.values
-        return tuple(known[value] if isinstance(value, str) else value for value in self.values)
+        return tuple(bounds[value] if isinstance(value, str) else value for value in self.values)
 
 
 Space = list[Range]
 
 
 def parse_space(raw: Any) -> Space:
-    """Checks the ``space`` of a search's YAML, or the ranges of a strategy.
+    """Check the ``space`` of a search's YAML, or the ranges of a strategy.
 
     Raises:
         ConfigError: a range is malformed; the message names the key.
@@ -82,7 +81,7 @@ def parse_space(raw: Any) -> Space:
 
 
 def _number(bound: Any) -> Any:
-    """YAML reads 1e-4, without a dot, as text."""
+    """Turn text into the number it means: YAML reads 1e-4, without a dot, as text."""
     try:
         return float(bound) if isinstance(bound, str) else bound
     except ValueError:
@@ -90,62 +89,63 @@ def _number(bound: Any) -> Any:
 
 
 def restrict(space: Space, strategy: str) -> Space:
-    """The part of a space that ``strategy`` has; keys of other strategies are dropped, keys of none refused."""
-    own = {f"strategy.{field.name}" for field in fields(STRATEGIES[strategy])}
+    """Return the part of a space that ``strategy`` has; keys of other strategies are dropped, keys of none refused."""
+    strategy_keys = {f"strategy.{field.name}" for field in fields(STRATEGIES[strategy])}
     every = {f"strategy.{field.name}" for kind in STRATEGIES.values() for field in fields(kind)}
     for entry in space:
         if entry.key.startswith("strategy.") and entry.key not in every:
             raise ConfigError(f"`space.{entry.key}`: " + unknown_name("key", entry.key, every))
-    return [entry for entry in space if not entry.key.startswith("strategy.") or entry.key in own]
+    return [entry for entry in space if not entry.key.startswith("strategy.") or entry.key in strategy_keys]
 
 
 def whole_space(given: Any, config: TrialConfig) -> Space:
-    """The ranges that the strategy of ``config`` names, replaced and completed by the ``given`` ones of a YAML file.
+    """Return the ranges that the strategy of ``config`` names, replaced and completed by the ``given`` ones of a YAML file.
 
     Raises:
         ConfigError: a range is malformed, or is of a key that no strategy has.
     """
-    own = {entry.key: entry for entry in parse_space(config.strategy.ranges())}
-    return list((own | {entry.key: entry for entry in restrict(parse_space(given), config.strategy_name)}).values())
+    strategy_space = {entry.key: entry for entry in parse_space(config.strategy.ranges())}
+    return list(
+        (strategy_space | {entry.key: entry for entry in restrict(parse_space(given), config.strategy_name)}).values()
+    )
 
 
 def bounds_of(config: TrialConfig, base_classes: int) -> dict[str, Any]:
-    """The named bounds: those of data and learner, and the fixed values of the configuration under their keys.
+    """Return the named bounds: those of data and learner, and the fixed values of the configuration under their keys.
 
     Raises:
         ConfigError: the strategy clusters, and there are too few classes for two clusters.
     """
-    strategy, ways = config.strategy, config.task.ways
-    smallest = strategy.smallest_cluster(ways) if isinstance(strategy, ClusteredMixup) else ways
-    if isinstance(strategy, ClusteredMixup):
-        check_number(2, base_classes, smallest)
-    clusters = most_clusters(base_classes, smallest)
+    clustering, ways = config.strategy.clustering(config.task.ways), config.task.ways
+    if clustering is not None:
+        check_number(2, base_classes, clustering.smallest)
+    clusters = most_clusters(base_classes, ways if clustering is None else clustering.smallest)
     fixed_high = getattr(config.strategy, "mix_high", None)  # a highest layer that is set bounds the lowest, too
     shared = config.shared_layers if fixed_high is None else fixed_high
-    return {**flatten(config.values()), "max_clusters": clusters, "shared_layers": shared}
+    return {**flatten(config.to_dict()), "max_clusters": clusters, "shared_layers": shared}
 
 
 def check_space(space: Space, config: TrialConfig, bounds: Bounds) -> None:
-    """Checks that every bound is a number in order and that both corners of the space are valid configurations.
+    """Check that every bound is a number in order and that both corners of the space are valid configurations.
 
     Raises:
         ConfigError: naming the key.
     """
-    known: dict[str, Any] = dict(bounds)
+    limits: dict[str, Any] = dict(bounds)
     corners: list[dict[str, Any]] = [{}, {}]  # all lowest, all highest
     for entry in space:
         if entry.kind == "choice":
             for choice in entry.values:
-                configured(config, {entry.key: choice})
+                with_params(config, {entry.key: choice})
             continue
         for value in entry.values:
-            number = known.get(value) if isinstance(value, str) else value
+            number = limits.get(value) if isinstance(value, str) else value
             if isinstance(number, bool) or not isinstance(number, int | float):
                 raise ConfigError(
                     f"`space.{entry.key}` has the bound {value!r}, which is neither a number nor max_clusters, shared_layers or "
                     "a key with a number."
                 )
-        low, high = entry.resolved(known)
+        low, high = entry.resolved(limits)
         if low > high or (entry.kind == "log" and low <= 0):
             rule = (
                 "log bounds must be above 0"
@@ -156,59 +156,60 @@ def check_space(space: Space, config: TrialConfig, bounds: Bounds) -> None:
         corners[0][entry.key], corners[1][entry.key] = low, high
         if not any(isinstance(value, str) for value in entry.values):
             corners.append({**corners[1], entry.key: low})  # this one lowest, those before it highest
-        known[entry.key] = low  # a later bound that refers to this key is tried at its lowest
+        limits[entry.key] = low  # a later bound that refers to this key is tried at its lowest
     for corner in corners:
-        configured(config, corner)
+        with_params(config, corner)
 
 
-def paper_setting(space: Space, config: TrialConfig) -> dict[str, Any]:
-    """The values of the searched keys that ``config`` has: the method's own defaults, unless they were set."""
-    found = {entry.key: _get(config.values(), entry.key) for entry in space}
-    return {key: config.shared_layers if value is None else value for key, value in found.items()}
+def default_params(space: Space, config: TrialConfig) -> dict[str, Any]:
+    """Return the values of the searched keys that ``config`` has: the method's own defaults, unless they were set."""
+    params = {entry.key: _get(config.to_dict(), entry.key) for entry in space}
+    return {key: config.shared_layers if value is None else value for key, value in params.items()}
 
 
-def fits(space: Space, setting: Mapping[str, Any], bounds: Bounds) -> bool:
-    """Whether ``setting`` lies inside the space."""
-    known: dict[str, Any] = {**bounds, **setting}
+def contains(space: Space, setting: Mapping[str, Any], bounds: Bounds) -> bool:
+    """Return whether ``setting`` lies inside the space."""
+    values_by_name: dict[str, Any] = {**bounds, **setting}
     for entry in space:
-        values, value = entry.resolved(known), setting[entry.key]
+        values, value = entry.resolved(values_by_name), setting[entry.key]
         inside = value in values if entry.kind == "choice" else values[0] <= value <= values[1]
         if not inside:
             return False
     return True
 
 
-def suggest(
-    trial: optuna.Trial, space: Space, bounds: Bounds, *, before: Callable[[str], None] = lambda key: None
-) -> dict[str, Any]:
-    """Asks ``trial`` for a value of every key; ``before`` is called with each key first."""
-    known: dict[str, Any] = dict(bounds)
+def suggest(trial: optuna.Trial, space: Space, bounds: Bounds) -> None:
+    """Ask ``trial`` for a value of every key, in order, because a bound may be an earlier value."""
+    values_by_name: dict[str, Any] = dict(bounds)
     for entry in space:
-        before(entry.key)
-        values = entry.resolved(known)
+        values = entry.resolved(values_by_name)
         if entry.kind == "choice":
-            known[entry.key] = trial.suggest_categorical(entry.key, values)
+            values_by_name[entry.key] = trial.suggest_categorical(entry.key, values)
         elif entry.kind == "int":
-            known[entry.key] = trial.suggest_int(entry.key, *values)
+            values_by_name[entry.key] = trial.suggest_int(entry.key, *values)
         else:
-            known[entry.key] = trial.suggest_float(entry.key, *values, log=entry.kind == "log")
-    return {entry.key: known[entry.key] for entry in space}
+            values_by_name[entry.key] = trial.suggest_float(entry.key, *values, log=entry.kind == "log")
 
 
-def configured(config: TrialConfig, setting: Mapping[str, Any]) -> TrialConfig:
-    """``config`` with the dotted keys of ``setting`` replaced.
+def with_params(config: TrialConfig, setting: Mapping[str, Any]) -> TrialConfig:
+    """Return ``config`` with the dotted keys of ``setting`` replaced.
 
     Raises:
         ConfigError: the result is not valid.
     """
-    values = config.values()
+    return TrialConfig.from_dict(nested_with(config, setting))
+
+
+def nested_with(config: TrialConfig, setting: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the nested values of ``config`` with the dotted keys of ``setting`` replaced, unchecked."""
+    values = config.to_dict()
     for key, value in setting.items():
         *sections, last = key.split(".")
-        place = values
+        section_values = values
         for section in sections:
-            place = place.get(section, {})
-        place[last] = value
-    return TrialConfig.of(values)
+            section_values = section_values.get(section, {})
+        section_values[last] = value
+    return values
 
 
 def _get(values: Mapping[str, Any], key: str) -> Any:

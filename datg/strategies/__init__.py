@@ -1,31 +1,28 @@
 """Strategies: rows of the paper's Table 1, each saying how training tasks are made and what is added to the loss.
 
-A new strategy is one module and one name in :data:`STRATEGIES`; the contract tests, the configuration check, the search
-spaces and the command line pick it up from there.
+A new strategy is one file with a class that has the methods of :class:`~datg.strategies.strategy.Strategy`, and one line in
+:data:`STRATEGIES`. Configuration, search spaces, the command line and the contract tests know it from there.
 """
 
-from datg.strategies.datg import Datg
-from datg.strategies.inter_cluster import InterCluster
-from datg.strategies.meta_dropout import MetaDropout
-from datg.strategies.meta_maxup import MetaMaxup
-from datg.strategies.meta_reg import MetaReg
-from datg.strategies.metamix import MetaMix
-from datg.strategies.mlti import Mlti
-from datg.strategies.random_mixup import RandomMixup
-from datg.strategies.strategy import Strategy
-from datg.strategies.taml import Taml
-from datg.strategies.vanilla import Vanilla
+from typing import TYPE_CHECKING
+
+from datg.names import NameTable
+
+if TYPE_CHECKING:
+    from datg.strategies.strategy import Strategy
 
 # In the order of Table 1; random_mixup and inter_cluster are the ablations of Table 3.
-STRATEGIES: dict[str, type[Strategy]] = {
-    "vanilla": Vanilla,
-    "meta_reg": MetaReg,
-    "taml": Taml,
-    "meta_dropout": MetaDropout,
-    "metamix": MetaMix,
-    "meta_maxup": MetaMaxup,
-    "mlti": Mlti,
-    "random_mixup": RandomMixup,
-    "inter_cluster": InterCluster,
-    "datg": Datg,
-}
+STRATEGIES: "NameTable[type[Strategy]]" = NameTable(
+    {
+        "vanilla": "datg.strategies.vanilla:Vanilla",
+        "meta_reg": "datg.strategies.meta_reg:MetaReg",
+        "taml": "datg.strategies.taml:Taml",
+        "meta_dropout": "datg.strategies.meta_dropout:MetaDropout",
+        "metamix": "datg.strategies.metamix:MetaMix",
+        "meta_maxup": "datg.strategies.meta_maxup:MetaMaxup",
+        "mlti": "datg.strategies.mlti:Mlti",
+        "random_mixup": "datg.strategies.random_mixup:RandomMixup",
+        "inter_cluster": "datg.strategies.inter_cluster:InterCluster",
+        "datg": "datg.strategies.datg:Datg",
+    }
+)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from datg.learners.learner import Learner
-from datg.strategies.strategy import Batch, Surroundings
+from datg.strategies.strategy import Batch, Clustering, StrategyContext
 from datg.strategies.task_mixup import Generated, TaskMixup
 
 
@@ -38,15 +38,15 @@ class ClusteredMixup(TaskMixup, ABC):
     small_clusters: Literal["refuse", "overlap"] = "refuse"
 
     def __post_init__(self) -> None:
-        """Makes paths absolute: a trial may run in another folder."""
+        """Make paths absolute: a trial may run in another folder."""
         for name in ("cluster_checkpoint", "cluster_file"):
             path = getattr(self, name)
             if path is not None:
                 object.__setattr__(self, name, str(Path(path).absolute()))
 
-    def problems(self, surroundings: Surroundings) -> list[str]:
-        """A file must be named where clusters are read from one, and only there."""
-        problems = super().problems(surroundings)
+    def validate(self, context: StrategyContext) -> list[str]:
+        """Require a file where clusters are read from one, and only there."""
+        problems = super().validate(context)
         if (self.cluster_features == "file") != (self.cluster_file is not None):
             problems.append(
                 "`strategy.cluster_file` must be given with `strategy.cluster_features` file, and only then."
@@ -59,18 +59,32 @@ class ClusteredMixup(TaskMixup, ABC):
             )
         return problems
 
-    def smallest_cluster(self, ways: int) -> int:
-        """How many classes a cluster needs of its own for tasks of ``ways`` classes."""
-        return 1 if self.small_clusters == "overlap" else ways
+    def clustering(self, ways: int) -> Clustering:
+        """Return how base classes are to be clustered for tasks of ``ways`` classes."""
+        return Clustering(
+            number=self.clusters,
+            features=self.cluster_features,
+            checkpoint=self.cluster_checkpoint,
+            file=self.cluster_file,
+            smallest=1 if self.small_clusters == "overlap" else ways,
+        )
+
+    @property
+    def missing_network(self) -> str | None:
+        """Return ``cluster_checkpoint`` where classes are clustered by embeddings of a network that is not there yet."""
+        lacking = self.cluster_features == "embedding" and self.cluster_checkpoint is None
+        return "cluster_checkpoint" if lacking else None
 
     def ranges(self) -> dict[str, dict[str, list[Any]]]:
-        """The number of clusters too, unless they are read from a file."""
+        """Return the number of clusters too, unless they are read from a file."""
         number: dict[str, dict[str, list[Any]]] = {"strategy.clusters": {"int": [2, "max_clusters"]}}
         return (number if self.cluster_features != "file" else {}) | super().ranges()
 
-    def generate_across(self, learner: Learner, batch: Batch, *, keep_real: bool = False) -> Generated:
-        """Mixes tasks of a cluster drawn uniformly with tasks of another, drawn uniformly among the rest."""
+    def generate_across(
+        self, learner: Learner, batch: Batch, *, keep_real: bool = False, real_gradient: bool = True
+    ) -> Generated:
+        """Mix tasks of a cluster drawn uniformly with tasks of another, drawn uniformly among the rest."""
         assert batch.clusters is not None
         one, other = batch.streams.mixing.choice(len(batch.clusters), size=2, replace=False)
-        families = batch.clusters[one], batch.clusters[other]
-        return self.generate(learner, batch, families=families, keep_real=keep_real)
+        class_masks = batch.clusters[one], batch.clusters[other]
+        return self.generate(learner, batch, class_masks=class_masks, keep_real=keep_real, real_gradient=real_gradient)

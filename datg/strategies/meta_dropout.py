@@ -22,19 +22,20 @@ from torch.func import functional_call, vmap
 from torch.nn.functional import cross_entropy, softplus
 
 from datg.backbones.backbone import Affine, pass_blocks
-from datg.backbones.batch_norm import ALONE, Runs
-from datg.checkpoint import under
+from datg.backbones.batch_norm import WHOLE, NormMode
+from datg.learners.extension import Extension
 from datg.learners.inner_loop import InnerLoop, Parameters, logits_of_each
-from datg.learners.learner import Extension, Learner
-from datg.precision import widened
-from datg.seeding import Noise
+from datg.learners.learner import Learner
+from datg.runtime.precision import to_float32
+from datg.runtime.random_streams import Noise
+from datg.storage.checkpoint import add_prefix
 from datg.strategies.strategy import (
     NO_INNER_LOOP,
     NOTHING_SHARED,
     Batch,
     Losses,
     Strategy,
-    Surroundings,
+    StrategyContext,
     query_losses,
 )
 
@@ -47,19 +48,23 @@ class MetaDropout(Strategy):
 
     Attributes:
         samples: draws of the noise in each inner step of training, over which the loss is averaged.
-        samples_test: likewise in evaluation.
+        samples_test: likewise in a final evaluation.
+        samples_validation: likewise in a validation, whose cost is in proportion.
         clip: largest absolute value of an entry of the outer gradient; None leaves it as it is.
     """
 
+    name: ClassVar[str] = "meta_dropout"
+
     samples: Annotated[int, Field(ge=1)] = 1
     samples_test: Annotated[int, Field(ge=1)] = 30
+    samples_validation: Annotated[int, Field(ge=1)] = 3
     clip: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = 3.0
 
     refused_learners: ClassVar[dict[str, str]] = {"protonet": NO_INNER_LOOP, "reptile": NOTHING_SHARED}
 
-    def problems(self, surroundings: Surroundings) -> list[str]:
-        """Without second order the noise generator would not learn."""
-        if getattr(surroundings.learner, "first_order", False):
+    def validate(self, context: StrategyContext) -> list[str]:
+        """Refuse first order, with which the noise generator would not learn."""
+        if getattr(context.learner, "first_order", False):
             return [
                 "`learner.first_order` must be false for strategy meta_dropout: its noise generator learns through the inner "
                 "gradients alone."
@@ -67,21 +72,22 @@ class MetaDropout(Strategy):
         return []
 
     def ranges(self) -> dict[str, dict[str, list[Any]]]:
-        """How many draws the inner loop averages, and the clipping."""
+        """Return how many draws the inner loop averages, and the clipping."""
         return {"strategy.samples": {"int": [1, 4]}, "strategy.clip": {"log": [0.1, 10]}}
 
     @property
     def gradient_clip(self) -> float | None:
-        """See ``clip``."""
+        """Return ``clip``."""
         return self.clip
 
     def extend(self, learner: Learner, *, generator: torch.Generator) -> Learner:
-        """Adds the noise generator."""
+        """Add the noise generator."""
         assert isinstance(learner, InnerLoop)
-        return NoisySupport(learner, samples=self.samples, samples_test=self.samples_test, generator=generator)
+        evaluated = {"validation": self.samples_validation, "test": self.samples_test}
+        return NoisySupport(learner, samples=self.samples, samples_evaluated=evaluated, generator=generator)
 
     def losses(self, learner: Learner, batch: Batch) -> Losses:
-        """Cross-entropy of B real tasks after adaptation to noisy support sets."""
+        """Return cross-entropy of B real tasks after adaptation to noisy support sets."""
         loss = query_losses(learner.classify(batch.draw(), batch.shots)).mean()
         return Losses(total=loss, cross_entropy=loss)
 
@@ -94,9 +100,11 @@ class NoisySupport(Extension):
 
     learner: InnerLoop
 
-    def __init__(self, learner: InnerLoop, *, samples: int, samples_test: int, generator: torch.Generator) -> None:
+    def __init__(
+        self, learner: InnerLoop, *, samples: int, samples_evaluated: dict[str, int], generator: torch.Generator
+    ) -> None:
         super().__init__(learner)
-        self._samples, self._samples_test = samples, samples_test
+        self._samples, self._samples_evaluated, self._purpose = samples, samples_evaluated, "test"
         affines: list[Affine] = [block.affine for block in learner.backbone.blocks]  # type: ignore[misc]
         self.generators = nn.ModuleList(_noise_generator(affine, generator) for affine in affines)
         self.logit_noise = nn.utils.skip_init(nn.Linear, learner.backbone.embedding_size, 1)
@@ -105,26 +113,30 @@ class NoisySupport(Extension):
 
     @property
     def last_shared(self) -> int:
-        """The input."""
+        """Return the input."""
         return 0
 
-    def block(self, index: int, inputs: Tensor, runs: Runs, *, noisy: bool) -> Tensor:
-        """Block ``index`` with its multiplicative noise, drawn or (not ``noisy``) at its mean path."""
+    def block(self, index: int, inputs: Tensor, mode: NormMode, *, noisy: bool) -> Tensor:
+        """Pass `(n, *shape)` through block ``index`` with its multiplicative noise, drawn or (not ``noisy``) at its mean path."""
         block = self.backbone.blocks[index]
         mean = self.generators[index](inputs)
         drawn = mean + self.noise.normal(mean) if noisy else mean
-        activated: Tensor = block.activate(block.affine(inputs) * softplus(drawn), runs)  # type: ignore[operator]
+        activated: Tensor = block.activate(block.affine(inputs) * softplus(drawn), mode)  # type: ignore[operator]
         return activated
 
-    def pass_shared(self, examples: Tensor, *, noisy: bool) -> Tensor:
-        """`(b, N, M, *shape)` sets from the input to the first adapted block, each one normalisation batch."""
-        blocks = [partial(self.block, index, noisy=noisy) for index in range(self.learner.last_shared)]
-        return widened(pass_blocks(blocks, examples, precision=self.backbone.precision))
+    def set_purpose(self, purpose: str) -> None:
+        """See :meth:`Learner.set_purpose`."""
+        self._purpose = purpose
 
-    def forward(self, examples: Tensor, runs: Runs, noisy: bool) -> Tensor:
-        """Logits `(n, N)` of one set of `(n, *shape)` examples at the first adapted block."""
+    def pass_shared(self, examples: Tensor, *, noisy: bool) -> Tensor:
+        """Return `(b, N, M, *shape)` sets from the input to the first adapted block, each one normalisation batch."""
+        blocks = [partial(self.block, index, noisy=noisy) for index in range(self.learner.last_shared)]
+        return to_float32(pass_blocks(blocks, examples, precision=self.backbone.precision))
+
+    def forward(self, examples: Tensor, mode: NormMode, noisy: bool) -> Tensor:
+        """Return logits `(n, N)` of one set of `(n, *shape)` examples at the first adapted block."""
         for index in range(self.learner.last_shared, self.backbone.depth):
-            examples = self.block(index, examples, runs, noisy=noisy)
+            examples = self.block(index, examples, mode, noisy=noisy)
         features = examples.flatten(1)
         logits: Tensor = self.learner.head(features)
         if not noisy:
@@ -132,12 +144,13 @@ class NoisySupport(Extension):
         return logits + softplus(self.logit_noise(features)) * self.noise.normal(logits)
 
     def classify(self, examples: Tensor, shots: int) -> Tensor:
-        """Adapts to noisy support sets, then classifies queries without noise, from the input."""
+        """Return query logits `(B, N * Q, N)` after adaptation to noisy support sets, from the input; queries get no noise."""
         return self._query_logits(examples, shots, self.learner.inner.inner_steps, self._samples)
 
     def predict(self, examples: Tensor, shots: int) -> Tensor:
-        """As :meth:`classify`, with the steps and the draws of a test."""
-        return self._query_logits(examples, shots, self.learner.inner.inner_steps_test, self._samples_test)
+        """Return query logits `(B, N * Q, N)` with the steps and the draws of a test."""
+        samples = self._samples_evaluated[self._purpose]
+        return self._query_logits(examples, shots, self.learner.inner.inner_steps_test, samples)
 
     def _query_logits(self, examples: Tensor, shots: int, steps: int, samples: int) -> Tensor:
         support, query = self.sets(examples, shots)
@@ -146,32 +159,32 @@ class NoisySupport(Extension):
         repeated = support.repeat_interleave(samples, dim=0)
 
         def draw() -> tuple[Tensor]:
-            """Noisy support sets at the first adapted block, `(B, samples, N * K, *shape)`."""
+            """Return noisy support sets at the first adapted block, `(B, samples, N * K, *shape)`."""
             return (self.pass_shared(repeated, noisy=True).flatten(1, 2).unflatten(0, (tasks, samples)),)
 
         def loss(parameters: Parameters, sets: Tensor) -> Tensor:
             def of_one(examples: Tensor) -> Tensor:
-                return cross_entropy(self._logits(parameters, examples, ALONE, noisy=True), labels)
+                return cross_entropy(self._logits(parameters, examples, WHOLE, noisy=True), labels)
 
             return vmap(of_one, randomness="different")(sets).mean()
 
         parameters = self.learner.adapt(loss, draw, steps)
         return logits_of_each(partial(self._logits, noisy=False), parameters, self.pass_shared(query, noisy=False))
 
-    def _logits(self, parameters: Parameters, examples: Tensor, runs: Runs, *, noisy: bool) -> Tensor:
-        logits: Tensor = functional_call(self, under("learner", parameters), (examples, runs, noisy))
+    def _logits(self, parameters: Parameters, examples: Tensor, mode: NormMode, *, noisy: bool) -> Tensor:
+        logits: Tensor = functional_call(self, add_prefix("learner", parameters), (examples, mode, noisy))
         return logits
 
 
 def _noise_generator(affine: Affine, generator: torch.Generator) -> Affine:
-    """A map of the same shape with small weights."""
+    """Return a map of the same shape with small weights."""
     twin = copy.deepcopy(affine)
     _small(twin, generator)
     return twin
 
 
 def _small(layer: Affine, generator: torch.Generator) -> None:
-    """Normal weights, those of convolutions cut off at two deviations, and no bias."""
+    """Set normal weights, those of convolutions cut off at two deviations, and no bias."""
     with torch.no_grad():
         if isinstance(layer, nn.Conv2d):
             nn.init.trunc_normal_(

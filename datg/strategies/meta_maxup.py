@@ -14,7 +14,7 @@ from pydantic import Field
 from datg.errors import unknown_name
 from datg.generation.augmentation import AUGMENTATIONS, CELL_POOL, PICTURE_POOL, QUERY_MIXERS, Source, augment
 from datg.learners.learner import Learner
-from datg.strategies.strategy import Batch, BetaParameter, Losses, Strategy, Surroundings, two_label_losses
+from datg.strategies.strategy import Batch, BetaParameter, Losses, Strategy, StrategyContext, two_label_losses
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +29,8 @@ class MetaMaxup(Strategy):
         alpha: lambda ~ Beta(alpha, alpha) of query CutMix and query Mixup.
     """
 
+    name: ClassVar[str] = "meta_maxup"
+
     copies: Annotated[int, Field(ge=1)] = 4
     pool: tuple[str, ...] | None = None
     reduce: Literal["sample", "task"] = "sample"
@@ -37,12 +39,16 @@ class MetaMaxup(Strategy):
     refused_learners: ClassVar[dict[str, str]] = {
         "reptile": "its outer step follows all copies of a task, not the worst one"
     }
+    vanilla_settings: ClassVar[tuple[dict[str, Any], ...]] = (
+        {"copies": 1, "pool": ("identity",), "reduce": "sample"},
+        {"copies": 1, "pool": ("identity",), "reduce": "task"},
+    )
 
-    def problems(self, surroundings: Surroundings) -> list[str]:
-        """Augmentations must be known, and possible for the examples."""
+    def validate(self, context: StrategyContext) -> list[str]:
+        """Refuse augmentations that are unknown, or impossible for the examples."""
         if self.pool is not None and not self.pool:
             return ["`strategy.pool` must have at least one entry."]
-        shape = surroundings.shape
+        shape = context.shape
         pool = self.pool if shape is None else self.entries(shape)
         problems = []
         for name in dict.fromkeys(name for entry in pool or () for name in entry.split("+")):
@@ -61,7 +67,7 @@ class MetaMaxup(Strategy):
         return problems
 
     def ranges(self) -> dict[str, dict[str, list[Any]]]:
-        """How many copies, how the worst is chosen, and the proportion of query mixtures."""
+        """Return how many copies, how the worst is chosen, and the proportion of query mixtures."""
         return {
             "strategy.copies": {"int": [2, 6]},
             "strategy.reduce": {"choice": ["sample", "task"]},
@@ -69,19 +75,19 @@ class MetaMaxup(Strategy):
         }
 
     def entries(self, shape: tuple[int, ...]) -> tuple[str, ...]:
-        """The pool for examples of ``shape``."""
+        """Return the pool for examples of ``shape``."""
         if self.pool is not None:
             return self.pool
         return PICTURE_POOL if len(shape) == 3 else CELL_POOL
 
     def losses(self, learner: Learner, batch: Batch) -> Losses:
-        """Cross-entropy of B tasks, the worst of their copies."""
+        """Return cross-entropy of B tasks, the worst of their copies."""
         streams, pool = batch.streams, self.entries(batch.shape)
         examples = batch.draw().repeat(self.copies, *[1] * (2 + len(batch.shape)))
         entries = [pool[index] for index in streams.mixing.integers(len(pool), size=len(examples))]
         copies = augment(examples, batch.shots, entries, Source(streams.mixing, streams.noise, self.alpha))
         encoded = learner.encode(copies.examples, batch.shots, 0, learner.last_shared)
-        losses = two_label_losses(learner.classify(encoded, batch.shots), copies.others, copies.shares)
+        losses = two_label_losses(learner.classify(encoded, batch.shots), copies.second_labels, copies.mixing_ratios)
         losses = losses.unflatten(0, (self.copies, batch.size))
         # One graph over all copies: a second pass over the worst ones would draw another dropout than the one that chose them.
         if self.reduce == "sample":

@@ -22,13 +22,14 @@ from torch.func import functional_call
 from torch.nn.functional import softplus
 
 from datg.backbones.backbone import Affine, initialise
+from datg.data.episodes import DeviceTable
+from datg.learners.extension import Extension
 from datg.learners.inner_loop import InnerLoop
-from datg.learners.learner import Extension, Learner
+from datg.learners.learner import Learner
 from datg.learners.prediction import Predictor
-from datg.precision import widened
-from datg.seeding import Noise
+from datg.runtime.precision import to_float32
+from datg.runtime.random_streams import Noise
 from datg.strategies.strategy import NO_INNER_LOOP, NOTHING_SHARED, Batch, Losses, Strategy, Weight, query_losses
-from datg.tasks import Classes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,33 +43,36 @@ class MetaReg(Strategy):
         sample_at_test: draw in evaluation, too; otherwise means are used.
     """
 
+    name: ClassVar[str] = "meta_reg"
+
     mode: Literal["weights", "activation"] = "weights"
     beta: Weight | None = None
     rho_init: Annotated[float, Field(ge=-50, le=5)] = -5.0
     sample_at_test: bool = False
 
     refused_learners: ClassVar[dict[str, str]] = {"protonet": NO_INNER_LOOP, "reptile": NOTHING_SHARED}
+    vanilla_settings: ClassVar[tuple[dict[str, Any], ...]] = ({"beta": 0.0, "rho_init": -50.0},)
 
     def __post_init__(self) -> None:
-        """Fills in the beta that goes with the mode."""
+        """Fill in the beta that goes with the mode."""
         if self.beta is None:
             object.__setattr__(self, "beta", 1e-6 if self.mode == "weights" else 1e-2)
 
     def ranges(self) -> dict[str, dict[str, list[Any]]]:
-        """The weight of the KL, and for weights the first deviation."""
+        """Return the weight of the KL, and for weights the first deviation."""
         if self.mode == "activation":
             return {"strategy.beta": {"log": [1e-4, 1.0]}}
         return {"strategy.beta": {"log": [1e-7, 1e-3]}, "strategy.rho_init": {"float": [-20.0, -2.0]}}
 
     def extend(self, learner: Learner, *, generator: torch.Generator) -> Learner:
-        """Adds the posterior's deviations, or the bottleneck."""
+        """Add the posterior's deviations, or the bottleneck."""
         assert isinstance(learner, InnerLoop)
         if self.mode == "weights":
             return WeightPosterior(learner, rho_init=self.rho_init, sample_at_test=self.sample_at_test)
         return Bottleneck(learner, sample_at_test=self.sample_at_test, generator=generator)
 
     def losses(self, learner: Learner, batch: Batch) -> Losses:
-        """Cross-entropy of B real tasks + beta * KL."""
+        """Return cross-entropy of B real tasks + beta * KL."""
         assert isinstance(learner, WeightPosterior | Bottleneck) and self.beta is not None
         examples, shots = batch.draw(), batch.shots
         if isinstance(learner, WeightPosterior):
@@ -87,7 +91,7 @@ class MetaReg(Strategy):
 
 
 def gaussian_divergence(mean: Tensor, deviation: Tensor) -> Tensor:
-    """KL(N(mean, deviation^2) || N(0, 1)) elementwise: -log sigma + (sigma^2 + mu^2 - 1) / 2."""
+    """Return KL(N(mean, deviation^2) || N(0, 1)) elementwise: -log sigma + (sigma^2 + mu^2 - 1) / 2."""
     return -deviation.log() + (deviation.square() + mean.square() - 1) / 2
 
 
@@ -106,33 +110,33 @@ class WeightPosterior(Extension):
         return [self.backbone.get_parameter(name).detach() for name in self._names]
 
     def draw(self) -> dict[str, Tensor]:
-        """One draw of the shared weights, by name: mu + sigma * eps."""
+        """Return one draw of the shared weights, by name: mu + sigma * eps."""
         drawn = {}
         for name, rho in zip(self._names, self.rho, strict=True):
             drawn[name] = self.backbone.get_parameter(name) + softplus(rho) * self.noise.normal(rho)
         return drawn
 
     def divergence(self) -> Tensor:
-        """KL(q || N(0, 1)), summed over all weights that are drawn."""
+        """Return KL(q || N(0, 1)) as a scalar, summed over all weights that are drawn."""
         means = [self.backbone.get_parameter(name) for name in self._names]
         parts = [gaussian_divergence(m, softplus(r)).sum() for m, r in zip(means, self.rho, strict=True)]
         return torch.stack(parts).sum()
 
     def encode_drawn(self, examples: Tensor, shots: int) -> Tensor:
-        """From the input to L_S, support and query each under a draw of its own."""
+        """Pass `(B, N, K + Q, *shape)` from the input to L_S, support and query each under a draw of its own."""
         parts = self.sets(examples, shots)
         stop = self.last_shared
         return torch.cat([functional_call(self.backbone, self.draw(), (part, 0, stop)) for part in parts], dim=2)
 
     def predict(self, examples: Tensor, shots: int) -> Tensor:
-        """With the means of the weights, or with draws."""
+        """Return query logits `(B, N * Q, N)` with the means of the weights, or with draws."""
         if not self._sample_at_test:
             return super().predict(examples, shots)
         assert isinstance(self.learner, InnerLoop)
         return self.learner.predict_encoded(self.encode_drawn(examples, shots), shots)
 
-    def predictor(self, classes: Classes, shots: int) -> Predictor:
-        """With the means of the weights, nothing differs from the learner inside."""
+    def predictor(self, classes: DeviceTable, shots: int) -> Predictor:
+        """Predict as the learner inside: with the means of the weights, nothing differs from the learner inside."""
         if not self._sample_at_test:
             return self.learner.predictor(classes, shots)
         return super().predictor(classes, shots)
@@ -149,13 +153,13 @@ class Bottleneck(Extension):
         self._sample_at_test = sample_at_test
 
     def parts(self, examples: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and deviation of z, from `(B, N, M, *shape)` examples at layer L_S."""
-        flat = widened(examples.flatten(0, 2))
+        """Return mean and deviation of z, from `(B, N, M, *shape)` examples at layer L_S."""
+        flat = to_float32(examples.flatten(0, 2))
         mean, deviation = self.mean(flat), softplus(self.deviation(flat))
         return mean.unflatten(0, examples.shape[:3]), deviation.unflatten(0, examples.shape[:3])
 
     def predict(self, examples: Tensor, shots: int) -> Tensor:
-        """With the mean of z, or with draws."""
+        """Return query logits `(B, N * Q, N)` with the mean of z, or with draws."""
         mean, deviation = self.parts(self.encode(examples, shots, 0, self.last_shared))
         drawn = mean + deviation * self.noise.normal(mean) if self._sample_at_test else mean
         assert isinstance(self.learner, InnerLoop)
@@ -163,7 +167,7 @@ class Bottleneck(Extension):
 
 
 def _pointwise(last: Affine, generator: torch.Generator) -> nn.Module:
-    """A map of the channels that ``last`` puts out onto as many: a 1x1 convolution, or a linear map."""
+    """Return a map of the channels that ``last`` puts out onto as many: a 1x1 convolution, or a linear map."""
     channels = len(last.weight)
     if isinstance(last, nn.Conv2d):
         layer: Affine = nn.utils.skip_init(nn.Conv2d, channels, channels, 1)

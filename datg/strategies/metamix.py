@@ -20,15 +20,16 @@ from torch import Tensor
 from datg.generation.channel_shuffle import shuffle_channels
 from datg.generation.mixup import draw_cycles, draw_layers, draw_pairings, encode_changed, mix
 from datg.learners.learner import Learner
-from datg.seeding import sent
+from datg.runtime.random_streams import to_device_async
 from datg.strategies.strategy import (
+    NO_MIXING,
     NOTHING_SHARED,
     Batch,
     BetaParameter,
+    Fraction,
     Losses,
-    Share,
     Strategy,
-    Surroundings,
+    StrategyContext,
     two_label_losses,
 )
 
@@ -46,25 +47,31 @@ class MetaMix(Strategy):
         groups: into how many groups channels are cut.
     """
 
+    name: ClassVar[str] = "metamix"
+
     alpha: BetaParameter = 2.0
     beta: BetaParameter = 2.0
     partner: Literal["support", "query"] = "support"
     shuffle: bool = True
-    shuffle_start: Share = 0.1
+    shuffle_start: Fraction = 0.1
     groups: Annotated[int, Field(ge=1)] = 6
 
     refused_learners: ClassVar[dict[str, str]] = {"reptile": NOTHING_SHARED}
+    vanilla_settings: ClassVar[tuple[dict[str, Any], ...]] = (
+        {**NO_MIXING, "shuffle": False, "partner": "support"},
+        {**NO_MIXING, "shuffle": False, "partner": "query"},
+    )
 
-    def problems(self, surroundings: Surroundings) -> list[str]:
-        """A group has at least one channel."""
-        if self.shuffle and self.groups > surroundings.channels:
+    def validate(self, context: StrategyContext) -> list[str]:
+        """Refuse groups without a channel."""
+        if self.shuffle and self.groups > context.channels:
             return [
-                f"`strategy.groups` must be at most {surroundings.channels}, the channels of a hidden layer, got {self.groups}."
+                f"`strategy.groups` must be at most {context.channels}, the channels of a hidden layer, got {self.groups}."
             ]
         return []
 
     def ranges(self) -> dict[str, dict[str, list[Any]]]:
-        """The proportion of the mixture, and whether channels are shuffled."""
+        """Return the proportion of the mixture, and whether channels are shuffled."""
         return {
             "strategy.alpha": {"log": [0.1, 10]},
             "strategy.beta": {"log": [0.1, 10]},
@@ -72,15 +79,15 @@ class MetaMix(Strategy):
         }
 
     def losses(self, learner: Learner, batch: Batch) -> Losses:
-        """Cross-entropy of B tasks with mixed queries, with both labels."""
+        """Return cross-entropy of B tasks with mixed queries, with both labels."""
         rng, device = batch.streams.mixing, batch.device
         ways, queries = batch.sampler.ways, batch.sampler.queries
         shuffled = self.shuffle and batch.progress >= self.shuffle_start and rng.random() < 0.5
         layers = draw_layers(batch.size, 1 if shuffled else 0, learner.last_shared, rng)
-        shares = sent(rng.beta(self.alpha, self.beta, size=batch.size).astype(np.float32), device)
+        mixing_ratios = to_device_async(rng.beta(self.alpha, self.beta, size=batch.size).astype(np.float32), device)
         partners, labels = self._draw_partners(batch)
-        cycles = sent(draw_cycles(batch.size, ways, rng), device)
-        groups = sent(rng.integers(self.groups, size=batch.size), device)
+        cycles = to_device_async(draw_cycles(batch.size, ways, rng), device)
+        groups = to_device_async(rng.integers(self.groups, size=batch.size), device)
 
         def change(examples: Tensor, tasks: slice) -> Tensor:
             if shuffled:
@@ -89,19 +96,19 @@ class MetaMix(Strategy):
             flat = query.flatten(1, 2)
             candidates = support.flatten(1, 2) if self.partner == "support" else flat
             other = candidates[torch.arange(len(flat), device=device)[:, None], partners[tasks]]
-            mixed = mix(flat, other, shares[tasks])
+            mixed = mix(flat, other, mixing_ratios[tasks])
             return torch.cat([support, mixed.unflatten(1, (ways, queries))], dim=2)
 
         encoded = encode_changed(learner, batch.draw(), batch.shots, layers, change)
-        losses = two_label_losses(learner.classify(encoded, batch.shots), labels, shares[:, None])
+        losses = two_label_losses(learner.classify(encoded, batch.shots), labels, mixing_ratios[:, None])
         return Losses(total=losses.mean(), cross_entropy=losses.mean())
 
     def _draw_partners(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Which support example, or query, each query is mixed with, and its label, `(B, N * Q)` each."""
+        """Return which support example, or query, each query is mixed with, and its label, `(B, N * Q)` each."""
         rng, ways, queries = batch.streams.mixing, batch.sampler.ways, batch.sampler.queries
         if self.partner == "support":
             drawn, number = rng.integers(ways * batch.shots, size=(batch.size, ways * queries)), batch.shots
         else:
             drawn, number = draw_pairings(batch.size, ways * queries, rng), queries
-        partners = sent(np.asarray(drawn), batch.device)
+        partners = to_device_async(np.asarray(drawn), batch.device)
         return partners, partners // number

@@ -9,7 +9,7 @@ Its label-sharing mode is for tasks that share a label space; here labels are dr
 """
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +19,17 @@ from torch import Tensor
 
 from datg.generation.mixup import MixPlan, draw_layers, draw_pairings, mix_tasks, task_partners
 from datg.learners.learner import Learner
-from datg.seeding import sent
-from datg.strategies.strategy import Batch, BetaParameter, Losses, Share, Strategy, Surroundings, two_label_losses
+from datg.runtime.random_streams import to_device_async
+from datg.strategies.strategy import (
+    NO_MIXING,
+    Batch,
+    BetaParameter,
+    Fraction,
+    Losses,
+    Strategy,
+    StrategyContext,
+    two_label_losses,
+)
 from datg.strategies.task_mixup import cutmix_problems, cutmix_weights, linear_weights
 
 Layer = Literal["auto", "input", "random"] | Annotated[int, Field(ge=0)]
@@ -41,16 +50,24 @@ class Mlti(Strategy):
             queries alone, with both labels; auto is same_op for pictures, query_mix for cells.
     """
 
+    name: ClassVar[str] = "mlti"
+
     alpha: BetaParameter = 2.0
     beta: BetaParameter = 2.0
     mixer: Literal["auto", "cutmix", "linear"] = "auto"
     layer: Layer = "auto"
-    cross_prob: Share = 0.5
+    cross_prob: Fraction = 0.5
     within: Literal["auto", "same_op", "query_mix"] = "auto"
 
-    def problems(self, surroundings: Surroundings) -> list[str]:
-        """CutMix is for pictures at the input and has no query_mix; layers must be shared."""
-        shape, last = surroundings.shape, surroundings.shared_layers
+    vanilla_settings: ClassVar[tuple[dict[str, Any], ...]] = (
+        NO_MIXING,
+        {**NO_MIXING, "mixer": "linear", "layer": "random"},
+        {**NO_MIXING, "cross_prob": 0.0},
+    )
+
+    def validate(self, context: StrategyContext) -> list[str]:
+        """Refuse CutMix elsewhere than on pictures at the input, or with query_mix, and layers that are not shared."""
+        shape, last = context.shape, context.shared_layers
         chosen = self if shape is None else self.resolved(shape)
         problems = cutmix_problems(shape) if chosen.mixer == "cutmix" else []
         if chosen.mixer == "cutmix" and chosen.layer not in ("auto", "input", 0):
@@ -65,7 +82,7 @@ class Mlti(Strategy):
         return problems
 
     def ranges(self) -> dict[str, dict[str, list[Any]]]:
-        """The proportion of the mixture, and how often it crosses tasks."""
+        """Return the proportion of the mixture, and how often it crosses tasks."""
         return {
             "strategy.alpha": {"log": [0.1, 10]},
             "strategy.beta": {"log": [0.1, 10]},
@@ -73,7 +90,7 @@ class Mlti(Strategy):
         }
 
     def resolved(self, shape: tuple[int, ...]) -> "Mlti":
-        """With every ``auto`` replaced by what was published for examples of ``shape``."""
+        """Return itself with every ``auto`` replaced by what was published for examples of ``shape``."""
         pictures = len(shape) == 3
         published: dict[str, Any] = (
             {"mixer": "cutmix", "layer": "input", "within": "same_op"}
@@ -85,43 +102,45 @@ class Mlti(Strategy):
         return replace(self, **{name: value for name, value in published.items() if getattr(self, name) == "auto"})
 
     def losses(self, learner: Learner, batch: Batch) -> Losses:
-        """Cross-entropy of B interpolated tasks."""
+        """Return cross-entropy of B interpolated tasks."""
         chosen, rng, ways = self.resolved(batch.shape), batch.streams.mixing, batch.sampler.ways
         if chosen.layer == "random":
             layers = draw_layers(batch.size, 0, learner.last_shared, rng)
         else:
             layers = (0 if chosen.layer == "input" else int(chosen.layer),) * batch.size
-        shares = rng.beta(self.alpha, self.beta, size=batch.size)
+        mixing_ratios = rng.beta(self.alpha, self.beta, size=batch.size)
         pairing = draw_pairings(batch.size, ways, rng)
         cross = np.ones(batch.size, dtype=bool)
         if self.cross_prob < 1:
             cross = rng.random(batch.size) < self.cross_prob
-        weights = cutmix_weights(shares, batch) if chosen.mixer == "cutmix" else linear_weights(shares, batch)
+        weights = (
+            cutmix_weights(mixing_ratios, batch) if chosen.mixer == "cutmix" else linear_weights(mixing_ratios, batch)
+        )
         examples = batch.draw()
-        own = np.arange(batch.size)
-        partners = task_partners(np.where(cross, np.roll(own, -1), own), pairing, examples.shape[2])
-        others = np.repeat(np.arange(ways), batch.sampler.queries)[None].repeat(batch.size, axis=0)
-        label_shares = np.ones(batch.size)
+        numbers = np.arange(batch.size)
+        partners = task_partners(np.where(cross, np.roll(numbers, -1), numbers), pairing, examples.shape[2])
+        second_labels = np.repeat(np.arange(ways), batch.sampler.queries)[None].repeat(batch.size, axis=0)
+        label_ratios = np.ones(batch.size)
         if chosen.within == "query_mix":
-            others[~cross] = draw_pairings(batch.size, others.shape[1], rng)[~cross]
-            within = query_partners(others, batch.shots, batch.sampler.queries)
+            second_labels[~cross] = draw_pairings(batch.size, second_labels.shape[1], rng)[~cross]
+            within = query_partners(second_labels, batch.shots, batch.sampler.queries)
             partners = torch.where(torch.from_numpy(cross)[:, None, None], partners, within)
-            others[~cross] //= batch.sampler.queries
-            label_shares = np.where(cross, 1.0, shares)
+            second_labels[~cross] //= batch.sampler.queries
+            label_ratios = np.where(cross, 1.0, mixing_ratios)
             weights = weights.repeat(1, 1, examples.shape[2])
-            weights[:, :, : batch.shots].masked_fill_(sent(~cross, batch.device)[:, None, None], 1.0)
-        plan = MixPlan(layers, weights, sent(partners, batch.device))
+            weights[:, :, : batch.shots].masked_fill_(to_device_async(~cross, batch.device)[:, None, None], 1.0)
+        plan = MixPlan(layers, weights, to_device_async(partners, batch.device))
         generated = mix_tasks(learner, examples, None, batch.shots, plan).generated
         losses = two_label_losses(
             learner.classify(generated, batch.shots),
-            sent(others, batch.device),
-            sent(label_shares.astype(np.float32), batch.device)[:, None],
+            to_device_async(second_labels, batch.device),
+            to_device_async(label_ratios.astype(np.float32), batch.device)[:, None],
         )
         return Losses(total=losses.mean(), cross_entropy=losses.mean())
 
 
 def query_partners(queries: npt.NDArray[np.int64], shots: int, number: int) -> Tensor:
-    """Partners for a plan: support examples meet themselves, query n meets query ``queries[:, n]``.
+    """Return partners for a plan: support examples meet themselves, query n meets query ``queries[:, n]``.
 
     Args:
         queries: `(B, N * Q)`.
@@ -130,7 +149,7 @@ def query_partners(queries: npt.NDArray[np.int64], shots: int, number: int) -> T
     """
     tasks, ways, examples = len(queries), queries.shape[1] // number, shots + number
     partners = np.arange(tasks * ways * examples).reshape(tasks, ways, examples)
-    place = queries // number * examples + shots + queries % number
+    position = queries // number * examples + shots + queries % number
     first = np.arange(tasks)[:, None] * ways * examples
-    partners[:, :, shots:] = (first + place).reshape(tasks, ways, number)
+    partners[:, :, shots:] = (first + position).reshape(tasks, ways, number)
     return torch.from_numpy(partners)

@@ -4,10 +4,10 @@ With ``partner`` cyclic it is MLTI with linear mixing at a random layer and no w
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from datg.learners.learner import Learner
-from datg.strategies.strategy import Batch, Losses, query_losses
+from datg.strategies.strategy import NO_MIXING, Batch, Losses, query_losses
 from datg.strategies.task_mixup import TaskMixup
 
 
@@ -19,10 +19,19 @@ class RandomMixup(TaskMixup):
         partner: whether T_j is drawn afresh or is the next task of the batch.
     """
 
+    name: ClassVar[str] = "random_mixup"
+
     partner: Literal["fresh", "cyclic"] = "fresh"
 
+    vanilla_settings: ClassVar[tuple[dict[str, Any], ...]] = (
+        NO_MIXING,
+        {**NO_MIXING, "partner": "cyclic"},
+        {"p_mix": 0.0},
+        {**NO_MIXING, "mixer": "cutmix"},
+    )
+
     def losses(self, learner: Learner, batch: Batch) -> Losses:
-        """Cross-entropy of B generated tasks."""
+        """Return cross-entropy of B generated tasks."""
         tasks = self.generate(learner, batch, cyclic=self.partner == "cyclic")
         loss = query_losses(learner.classify(tasks.mixed.generated, batch.shots)).mean()
         return Losses(total=loss, cross_entropy=loss)

@@ -10,13 +10,14 @@ from pydantic import ConfigDict, Field
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from datg.data.episodes import TaskSampler
 from datg.learners.learner import Learner, LearnerOptions
-from datg.seeding import Streams
-from datg.tasks import TaskSampler
+from datg.runtime.random_streams import RandomStreams
 
 NO_INNER_LOOP = "the method regularises what an inner loop does, and protonet has none"
 NOTHING_SHARED = "reptile adapts every layer and has no layers that all tasks share"
-Share = Annotated[float, Field(ge=0, le=1)]
+NO_MIXING: dict[str, Any] = {"alpha": 1000.0, "beta": 1e-6}  # hyperparameters with which lambda is 1
+Fraction = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 BetaParameter = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
 
@@ -27,7 +28,6 @@ class Losses:
 
     Attributes:
         total: what is minimised.
-        cross_entropy: on the queries.
         others: further parts by name, before weighting.
     """
 
@@ -36,7 +36,7 @@ class Losses:
     others: Mapping[str, Tensor] = field(default_factory=dict)
 
     def parts(self) -> dict[str, Tensor]:
-        """All parts under their public names, detached."""
+        """Return all parts, scalars, under their public names, detached."""
         named = {"loss": self.total, "ce": self.cross_entropy, **self.others}
         return {name: value.detach() for name, value in named.items()}
 
@@ -55,38 +55,37 @@ class Batch:
 
     sampler: TaskSampler
     size: int
-    streams: Streams
+    streams: RandomStreams
     clusters: Tensor | None = None
     progress: float = 0.0
 
     @property
     def shots(self) -> int:
-        """K."""
+        """Return K."""
         return self.sampler.shots
 
     @property
     def device(self) -> torch.device:
-        """Of the examples."""
+        """Return the device of the examples."""
         return self.sampler.classes.examples.device
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one example."""
+        """Return the shape of one example."""
         return tuple(self.sampler.classes.examples.shape[1:])
 
     def draw(self) -> Tensor:
-        """B tasks of all base classes, `(B, N, K + Q, *shape)`."""
+        """Return B tasks of all base classes, `(B, N, K + Q, *shape)`."""
         return self.sampler.classes.gather_tasks(self.sampler.draw(self.size, generator=self.streams.tasks).rows)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Surroundings:
+class StrategyContext:
     """What a strategy's hyperparameters must fit.
 
     Attributes:
         shared_layers: L_S of the learner.
         channels: of every hidden layer of the backbone.
-        learner: its options.
         batch: B.
         shape: of the examples, or None before there are data.
     """
@@ -99,41 +98,75 @@ class Surroundings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Clustering:
+    """How a strategy wants the base classes clustered.
+
+    Attributes:
+        number: k.
+        features: raw, embedding, init, file or random; see :class:`~datg.strategies.clustered_mixup.ClusteredMixup`.
+        checkpoint: best weights for ``embedding``; None while that network is yet to be trained.
+        file: of the clusters, for ``file``.
+        smallest: how many classes a cluster needs of its own.
+    """
+
+    number: int
+    features: str
+    checkpoint: str | None
+    file: str | None
+    smallest: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Strategy(ABC):
     """One way of making training tasks.
 
     Subclasses are frozen dataclasses: their fields are their hyperparameters, checked by their annotations.
+
+    Attributes:
+        name: of the strategy, in its table and in configurations.
     """
 
+    name: ClassVar[str]
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     # Learners that the method is not defined for, each with the reason.
     refused_learners: ClassVar[dict[str, str]] = {}
+    # Hyperparameters with which the method is Vanilla, as far as there are any.
+    vanilla_settings: ClassVar[tuple[dict[str, Any], ...]] = ()
 
-    def problems(self, surroundings: Surroundings) -> list[str]:
-        """What is wrong with these hyperparameters in their surroundings, one sentence each."""
+    def validate(self, context: StrategyContext) -> list[str]:
+        """Return what is wrong with these hyperparameters in their context, one sentence each."""
         return []
 
     def ranges(self) -> dict[str, dict[str, list[Any]]]:
-        """What is worth searching besides: configuration keys and their ranges, as in the ``space`` of a YAML file."""
+        """Return what is worth searching besides: configuration keys and their ranges, as in the ``space`` of a YAML file."""
         return {}
+
+    def clustering(self, ways: int) -> Clustering | None:
+        """Return how base classes are to be clustered for tasks of ``ways`` classes; None for methods without clusters."""
+        return None
+
+    @property
+    def missing_network(self) -> str | None:
+        """Return the field that lacks the checkpoint of a network, which is then trained first on real tasks; None if none."""
+        return None
 
     @property
     def gradient_clip(self) -> float | None:
-        """The largest absolute value of an entry of the outer gradient; None leaves it as it is."""
+        """Return the largest absolute value of an entry of the outer gradient; None leaves it as it is."""
         return None
 
     def extend(self, learner: Learner, *, generator: torch.Generator) -> Learner:
-        """The learner with what further parameters the method has, initialised from ``generator``."""
+        """Return the learner with what further parameters the method has, initialised from ``generator``."""
         return learner
 
     @abstractmethod
     def losses(self, learner: Learner, batch: Batch) -> Losses:
-        """Draws one meta-batch and returns its losses, with their graph."""
+        """Draw one meta-batch and return its losses, with their graph."""
 
 
 def query_losses(logits: Tensor, labels: Tensor | None = None) -> Tensor:
-    """Cross-entropy of each query, `(B, N * Q)`.
+    """Return cross-entropy of each query, `(B, N * Q)`.
 
     Args:
         logits: `(B, N * Q, N)`.
@@ -145,12 +178,12 @@ def query_losses(logits: Tensor, labels: Tensor | None = None) -> Tensor:
     return cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(tasks, queries)
 
 
-def two_label_losses(logits: Tensor, others: Tensor, shares: Tensor) -> Tensor:
-    """`(B, N * Q)`: ``shares`` CE(y) + (1 - ``shares``) CE(``others``).
+def two_label_losses(logits: Tensor, second_labels: Tensor, mixing_ratios: Tensor) -> Tensor:
+    """Return `(B, N * Q)`: ``mixing_ratios`` CE(y) + (1 - ``mixing_ratios``) CE(``second_labels``).
 
     Args:
         logits: `(B, N * Q, N)` of queries that stand class by class.
-        others: `(B, N * Q)` second labels.
-        shares: `(B, 1)` or `(B, N * Q)` weight of the first.
+        second_labels: `(B, N * Q)` second labels.
+        mixing_ratios: `(B, 1)` or `(B, N * Q)` weight of the first.
     """
-    return shares * query_losses(logits) + (1 - shares) * query_losses(logits, others)
+    return mixing_ratios * query_losses(logits) + (1 - mixing_ratios) * query_losses(logits, second_labels)

@@ -26,7 +26,7 @@ from datg.strategies.strategy import (
     Batch,
     Losses,
     Strategy,
-    Surroundings,
+    StrategyContext,
     Weight,
     query_losses,
 )
@@ -48,6 +48,8 @@ class Taml(Strategy):
         losses_on: which set l_i is taken on.
     """
 
+    name: ClassVar[str] = "taml"
+
     variant: Literal["entropy", "theil", "ge", "atkinson", "gini", "vl"] = "entropy"
     weight: Weight = 0.1
     entropy_max_only: bool = False
@@ -56,22 +58,25 @@ class Taml(Strategy):
     losses_on: Literal["query", "support"] = "query"
 
     refused_learners: ClassVar[dict[str, str]] = {"protonet": NO_INNER_LOOP, "reptile": NOTHING_SHARED}
+    vanilla_settings: ClassVar[tuple[dict[str, Any], ...]] = tuple(
+        {"variant": variant, "weight": 0.0} for variant in ("entropy", "theil", "ge", "atkinson", "gini", "vl")
+    )
 
-    def problems(self, surroundings: Surroundings) -> list[str]:
-        """Inequality needs two tasks."""
-        if self.variant != "entropy" and surroundings.batch < 2:
+    def validate(self, context: StrategyContext) -> list[str]:
+        """Refuse an inequality of one task."""
+        if self.variant != "entropy" and context.batch < 2:
             return [
                 f"`training.batch` must be at least 2 where `strategy.variant` is {self.variant}, which compares tasks of a "
-                f"batch, got {surroundings.batch}."
+                f"batch, got {context.batch}."
             ]
         return []
 
     def ranges(self) -> dict[str, dict[str, list[Any]]]:
-        """The weight."""
+        """Return the weight."""
         return {"strategy.weight": {"log": [0.01, 1.0] if self.variant == "entropy" else [0.1, 10.0]}}
 
     def losses(self, learner: Learner, batch: Batch) -> Losses:
-        """Cross-entropy of B real tasks + weight * entropies or inequality."""
+        """Return cross-entropy of B real tasks + weight * entropies or inequality."""
         assert isinstance(learner, InnerLoop)
         encoded = learner.encode(batch.draw(), batch.shots, 0, learner.last_shared)
         support, query = learner.sets(encoded, batch.shots)
@@ -101,19 +106,19 @@ class Taml(Strategy):
 
 
 def entropy(logits: Tensor) -> Tensor:
-    """Mean entropy, in nats, of the predictions of `(..., N)` logits."""
+    """Return mean entropy, in nats, of the predictions of `(..., N)` logits."""
     logs = log_softmax(logits, dim=-1)
     return -(logs.exp() * logs).sum(-1).mean()
 
 
 def theil(losses: Tensor) -> Tensor:
-    """Theil's index of `(B,)` positive losses: mean of (l / mean l) ln (l / mean l)."""
+    """Return theil's index of `(B,)` positive losses: mean of (l / mean l) ln (l / mean l)."""
     ratios = losses / losses.mean()
     return (ratios * ratios.log()).mean()
 
 
 def generalised_entropy(losses: Tensor, alpha: float) -> Tensor:
-    """Generalised entropy of order ``alpha``: mean of [(l / mean l)^alpha - 1] / (alpha (alpha - 1)), and its limits."""
+    """Return the generalised entropy of order ``alpha``: mean of [(l / mean l)^alpha - 1] / (alpha (alpha - 1)), or its limit."""
     if abs(alpha - 1) < NEAR_A_LIMIT:
         return theil(losses)
     ratios = losses / losses.mean()
@@ -123,17 +128,17 @@ def generalised_entropy(losses: Tensor, alpha: float) -> Tensor:
 
 
 def atkinson(losses: Tensor, eps: float) -> Tensor:
-    """Atkinson's index: 1 - (mean of l^(1 - eps))^(1 / (1 - eps)) / mean l; at eps = 1 the geometric mean stands there."""
+    """Return Atkinson's index of `(B,)` losses: 1 - (mean of l^(1 - eps))^(1 / (1 - eps)) / mean l."""
     if abs(eps - 1) < NEAR_A_LIMIT:
         return 1 - losses.log().mean().exp() / losses.mean()
     return 1 - losses.pow(1 - eps).mean().pow(1 / (1 - eps)) / losses.mean()
 
 
 def gini(losses: Tensor) -> Tensor:
-    """The Gini coefficient: sum over pairs of |l_i - l_j| / (2 B sum l)."""
+    """Return the Gini coefficient of `(B,)` losses: sum over pairs of |l_i - l_j| / (2 B sum l)."""
     return (losses[:, None] - losses[None]).abs().sum() / (2 * len(losses) * losses.sum())
 
 
 def variance_of_logs(losses: Tensor) -> Tensor:
-    """The variance of ln l."""
+    """Return the variance of ln l of `(B,)` losses."""
     return torch.var(losses.log(), correction=0)

@@ -13,11 +13,11 @@ from torch import Tensor
 from datg.generation.boxes import box_masks, cutmix_boxes
 from datg.generation.mixup import MixedTasks, MixPlan, draw_layers, draw_pairings, mix_tasks, task_partners
 from datg.learners.learner import Learner
-from datg.seeding import sent
-from datg.strategies.strategy import Batch, BetaParameter, Share, Strategy, Surroundings
+from datg.runtime.random_streams import to_device_async
+from datg.strategies.strategy import Batch, BetaParameter, Fraction, Strategy, StrategyContext
 
 Layer = Annotated[int, Field(ge=0)]
-Families = tuple[Tensor | None, Tensor | None]
+ClassMasks = tuple[Tensor | None, Tensor | None]
 
 
 @dataclass(frozen=True)
@@ -51,19 +51,19 @@ class TaskMixup(Strategy, ABC):
     mix_low: Layer = 0
     mix_high: Layer | None = None
     mixer: Literal["linear", "cutmix"] = "linear"
-    p_mix: Share = 1.0
+    p_mix: Fraction = 1.0
 
-    def problems(self, surroundings: Surroundings) -> list[str]:
-        """Layers must be ordered and shared by all tasks, and CutMix is for pictures at the input."""
+    def validate(self, context: StrategyContext) -> list[str]:
+        """Refuse layers that are not ordered or not shared by all tasks, and CutMix elsewhere than on pictures at the input."""
         if self.mixer == "cutmix":
-            problems = cutmix_problems(surroundings.shape)
+            problems = cutmix_problems(context.shape)
             if (self.mix_low, self.mix_high or 0) != (0, 0):
                 problems.append(
                     "`strategy.mixer` cutmix mixes inputs: `strategy.mix_low` and `strategy.mix_high` must be 0."
                 )
             return problems
         problems = []
-        last = surroundings.shared_layers
+        last = context.shared_layers
         if self.mix_high is not None and self.mix_high > last:
             problems.append(
                 f"`strategy.mix_high` must be at most {last}, the last layer that this learner shares between tasks, "
@@ -75,7 +75,7 @@ class TaskMixup(Strategy, ABC):
         return problems
 
     def ranges(self) -> dict[str, dict[str, list[Any]]]:
-        """The proportion, and the layers that may be mixed."""
+        """Return the proportion, and the layers that may be mixed."""
         ranges: dict[str, dict[str, list[Any]]] = {
             "strategy.alpha": {"log": [0.1, 10]},
             "strategy.beta": {"log": [0.1, 10]},
@@ -86,7 +86,7 @@ class TaskMixup(Strategy, ABC):
         return ranges
 
     def highest_layer(self, learner: Learner) -> int:
-        """The highest layer that is mixed."""
+        """Return the highest layer that is mixed."""
         if self.mix_high is not None:
             return self.mix_high
         return learner.last_shared if self.mixer == "linear" else 0
@@ -96,36 +96,40 @@ class TaskMixup(Strategy, ABC):
         learner: Learner,
         batch: Batch,
         *,
-        families: Families = (None, None),
+        class_masks: ClassMasks = (None, None),
         cyclic: bool = False,
         keep_real: bool = False,
+        real_gradient: bool = True,
     ) -> Generated:
-        """Draws B pairs of tasks and mixes them.
+        """Draw B pairs of tasks and mix them.
 
         Args:
             learner: encodes them.
             batch: where they are drawn from.
-            families: which classes, `(C,)` bool, T_i and T_j are drawn from; None means all.
+            class_masks: which classes, `(C,)` bool, T_i and T_j are drawn from; None means all.
             cyclic: T_j is the next task of the batch, and the first one for the last.
             keep_real: also return T_i and T_j at layer L_S and at the mixing layers.
+            real_gradient: whether those have a gradient.
         """
         sampler, streams, rng = batch.sampler, batch.streams, batch.streams.mixing
         layers = draw_layers(batch.size, self.mix_low, self.highest_layer(learner), rng)
-        shares = rng.beta(self.alpha, self.beta, size=batch.size)
+        mixing_ratios = rng.beta(self.alpha, self.beta, size=batch.size)
         pairing = draw_pairings(batch.size, sampler.ways, rng)
         new = np.ones(batch.size, dtype=bool)
         if self.p_mix < 1:
             new = rng.random(batch.size) < self.p_mix
-            shares = np.where(new, shares, 1.0)
-        weights = linear_weights(shares, batch) if self.mixer == "linear" else cutmix_weights(shares, batch)
-        first = sampler.draw(batch.size, generator=streams.tasks, within=families[0])
+            mixing_ratios = np.where(new, mixing_ratios, 1.0)
+        weights = (
+            linear_weights(mixing_ratios, batch) if self.mixer == "linear" else cutmix_weights(mixing_ratios, batch)
+        )
+        first = sampler.draw(batch.size, generator=streams.tasks, within=class_masks[0])
         partners = second = None
         if cyclic:
             following = np.roll(np.arange(batch.size), -1)
-            partners = sent(task_partners(following, pairing, first.rows.shape[2]), batch.device)
+            partners = to_device_async(task_partners(following, pairing, first.rows.shape[2]), batch.device)
         else:
-            drawn = sampler.draw(batch.size, generator=streams.partners, within=families[1])
-            second = sampler.classes.gather_tasks(drawn.permuted(sent(pairing, batch.device)).rows)
+            drawn = sampler.draw(batch.size, generator=streams.partners, within=class_masks[1])
+            second = sampler.classes.gather_tasks(drawn.permuted(to_device_async(pairing, batch.device)).rows)
         mixed = mix_tasks(
             learner,
             sampler.classes.gather_tasks(first.rows),
@@ -133,26 +137,27 @@ class TaskMixup(Strategy, ABC):
             batch.shots,
             MixPlan(layers, weights, partners),
             keep_real=keep_real,
+            real_gradient=real_gradient,
         )
-        return Generated(mixed, sent(new, batch.device))
+        return Generated(mixed, to_device_async(new, batch.device))
 
 
 def cutmix_problems(shape: tuple[int, ...] | None) -> list[str]:
-    """What is wrong with CutMix on examples of ``shape``."""
+    """Return what is wrong with CutMix on examples of ``shape``."""
     if shape is None or len(shape) == 3:
         return []
     return [f"`strategy.mixer` cutmix cuts boxes out of pictures, but the examples have shape {shape}; use linear."]
 
 
-def linear_weights(shares: npt.NDArray[np.float64], batch: Batch) -> Tensor:
-    """The share of T_i in each task, `(B, 1, 1)`, from `(B,)`."""
-    return sent(shares.astype(np.float32), batch.device)[:, None, None]
+def linear_weights(mixing_ratios: npt.NDArray[np.float64], batch: Batch) -> Tensor:
+    """Return the share of T_i in each task, `(B, 1, 1)`, from `(B,)`."""
+    return to_device_async(mixing_ratios.astype(np.float32), batch.device)[:, None, None]
 
 
-def cutmix_weights(shares: npt.NDArray[np.float64], batch: Batch) -> Tensor:
-    """1 where T_i stays and 0 in a box of T_j, `(B, 1, K + Q, 1, height, width)`: one box for support, one for query."""
+def cutmix_weights(mixing_ratios: npt.NDArray[np.float64], batch: Batch) -> Tensor:
+    """Return 1 where T_i stays and 0 in a box of T_j, `(B, 1, K + Q, 1, height, width)`: one box for support, one for query."""
     _, height, width = batch.shape
-    boxes = cutmix_boxes(np.repeat(1 - shares[:, None], 2, axis=1), height, width, batch.streams.mixing)
+    boxes = cutmix_boxes(np.repeat(1 - mixing_ratios[:, None], 2, axis=1), height, width, batch.streams.mixing)
     masks = box_masks(boxes, height, width, batch.device)
     support, query = (~masks).float().split(1, dim=1)
     both = [support.expand(-1, batch.shots, -1, -1), query.expand(-1, batch.sampler.queries, -1, -1)]

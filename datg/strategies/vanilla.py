@@ -1,7 +1,7 @@
 """Vanilla: the learner on real tasks of all base classes, nothing added (paper 2.2)."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from datg.learners.learner import Learner
 from datg.strategies.strategy import Batch, Losses, Strategy, query_losses
@@ -11,12 +11,14 @@ from datg.strategies.strategy import Batch, Losses, Strategy, query_losses
 class Vanilla(Strategy):
     """No hyperparameters."""
 
+    name: ClassVar[str] = "vanilla"
+
     def ranges(self) -> dict[str, dict[str, list[Any]]]:
-        """It has none of its own: its learning rate."""
+        """Return the learning rate: it has no hyperparameters of its own."""
         return {"training.lr": {"log": [0.0001, 0.01]}}
 
     def losses(self, learner: Learner, batch: Batch) -> Losses:
-        """Cross-entropy of B real tasks."""
+        """Return cross-entropy of B real tasks."""
         encoded = learner.encode(batch.draw(), batch.shots, 0, learner.last_shared)
         loss = query_losses(learner.classify(encoded, batch.shots)).mean()
         return Losses(total=loss, cross_entropy=loss)

@@ -10,14 +10,14 @@ SQLITE = "sqlite:///"
 
 
 def database_file(uri: str) -> Path | None:
-    """The file of a tracking store that is a local database; None for a server, other databases, and one given with options."""
+    """Return the file of a store that is a local database; None for a server, another database, and one given with options."""
     name = uri.removeprefix(SQLITE)
     return None if name in (uri, "", ":memory:") or "?" in name else Path(name)
 
 
 @contextlib.contextmanager
 def whole_database(uri: str) -> Iterator[None]:
-    """Locks a local database against others who come through here, and makes it if it is missing: beside its place, then renamed.
+    """Lock a local database against others who come through here, and make it if it is missing: beside its place, then renamed.
 
     Several processes that make the tables of one empty file break it as well as one that is killed at it.
 

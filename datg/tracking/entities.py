@@ -5,17 +5,16 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from datg.data.catalog import Dataset
-from datg.records import TrialRecord
-from datg.trial import Progress
+from datg.tracking.sent import metric_values
+from datg.trial.folder import ValidationReport
+from datg.trial.records import TrialRecord
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
 
-TEST_POINTS = 3  # of a final evaluation
-
 
 def dataset_inputs(dataset: Dataset) -> list[Any]:
-    """The three class tables of a data set, each with a digest of its classes and examples."""
+    """Return the three class tables of a data set, each with a digest of its classes and examples."""
     from mlflow.entities import Dataset as Input
     from mlflow.entities import DatasetInput, InputTag
 
@@ -35,26 +34,15 @@ def dataset_inputs(dataset: Dataset) -> list[Any]:
     return inputs
 
 
-def progress_metrics(entry: Progress) -> list["Metric"]:
-    """One validation as points with its own time and step."""
+def report_metrics(entry: ValidationReport) -> list["Metric"]:
+    """Return one validation as points with its own time and step."""
     from mlflow.entities import Metric
 
-    return [Metric(key, value, int(entry.time * 1000), entry.iteration) for key, value in _values(entry).items()]
-
-
-def points_in(record: TrialRecord, validations: int | None = None) -> int:
-    """How many metric points a trial has, or its first ``validations`` validations alone."""
-    points = sum(len(_values(entry)) for entry in record.progress[:validations])
-    return points + (TEST_POINTS if validations is None and record.test is not None else 0)
-
-
-def _values(entry: Progress) -> dict[str, float]:
-    values = {f"train/{name}": value for name, value in entry.losses.items()}
-    return values | {"val/accuracy": entry.accuracy, "val/ci95": entry.ci95, "objective": entry.objective}
+    return [Metric(key, value, int(entry.time * 1000), entry.iteration) for key, value in metric_values(entry).items()]
 
 
 def test_metrics(record: TrialRecord) -> list["Metric"]:
-    """The final evaluation, at the step of the best weights."""
+    """Return the final evaluation, at the step of the best weights."""
     from mlflow.entities import Metric
 
     test = record.test

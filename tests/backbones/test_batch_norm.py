@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from datg.backbones.batch_norm import _batch_norm_at_once, _normalise, batch_norm
+from datg.backbones.batch_norm import RUNNING, _batch_norm_at_once, _normalise, batch_norm, by_runs
 
 at_once = partial(_batch_norm_at_once, normalise=_normalise)
 SHAPES = {"pictures": (5, 4, 3), "vectors": (5,)}
@@ -23,22 +23,19 @@ def make(kind, track):
 
 
 @pytest.mark.parametrize("runs", [(24,), (8, 8, 8), (2, 10, 2, 10), (3, 1, 8, 3, 1, 8)])
-@pytest.mark.parametrize("track", [True, False])
 @pytest.mark.parametrize("kind", SHAPES)
-def test_the_form_for_gpus_normalises_as_the_loop_over_runs_does(kind, track, runs):
+def test_the_form_for_gpus_normalises_as_the_loop_over_runs_does(kind, runs):
     if kind == "vectors" and 1 in runs:
         runs = (3, 2, 7, 3, 2, 7)  # one vector has no deviation
-    layer, inputs = make(kind, track)
+    layer, inputs = make(kind, track=False)
     found = []
-    for form in (lambda *a: torch.cat(batch_norm(*a)), at_once):
-        own, leaf = copy.deepcopy(layer), inputs.clone().requires_grad_()
-        for _ in range(2):
-            out = form(leaf, own, runs)
+    for form in (lambda x, norm, runs: torch.cat(batch_norm(x, norm, by_runs(*runs))), at_once):
+        leaf = inputs.clone().requires_grad_()
+        out = form(leaf, layer, runs)
         gradients = torch.autograd.grad(
-            (out * torch.linspace(-1, 1, out.numel()).view_as(out)).sum(), [leaf, *own.parameters()]
+            (out * torch.linspace(-1, 1, out.numel()).view_as(out)).sum(), [leaf, *layer.parameters()]
         )
-        statistics = [own.running_mean, own.running_var] if track else []
-        found.append([out, *gradients, *statistics])
+        found.append([out, *gradients])
     for ours, theirs in zip(*found, strict=True):
         torch.testing.assert_close(ours, theirs)
 
@@ -48,7 +45,7 @@ def test_under_bf16_the_form_for_gpus_has_statistics_in_float32():
     layer = layer.float()
     out = at_once(inputs.bfloat16(), layer, (8, 8, 8))
     expected = at_once(inputs.float(), layer, (8, 8, 8))
-    assert out.dtype == torch.bfloat16 and layer.running_mean.dtype == torch.float32
+    assert out.dtype == torch.bfloat16
     torch.testing.assert_close(out.float(), expected, rtol=0.05, atol=0.05)
 
 
@@ -62,22 +59,24 @@ def test_compiled_it_is_the_same_for_any_number_of_tasks():
         found = []
         for compiled in (False, True):
             leaf = inputs.clone().requires_grad_()
-            out = torch.cat(batch_norm(leaf, layer, (2, 6) * tasks, compiled=compiled))
+            out = torch.cat(batch_norm(leaf, layer, by_runs(*(2, 6) * tasks), compiled=compiled))
             found.append([out, *torch.autograd.grad(out.sin().sum(), [leaf, *layer.parameters()])])
         for ours, theirs in zip(*found, strict=True):
             torch.testing.assert_close(ours, theirs)
 
 
-def test_evaluation_leaves_running_statistics_alone():
+@pytest.mark.parametrize("mode", [by_runs(24), by_runs(8, 8, 8), RUNNING])
+@pytest.mark.parametrize("training", [True, False])
+def test_nothing_moves_running_statistics(mode, training):
     layer, inputs = make("pictures", True)
-    before = layer.running_mean.clone()
-    at_once(inputs, layer.eval(), (8, 8, 8))
-    assert torch.equal(layer.running_mean, before)
+    before = copy.deepcopy(layer.state_dict())
+    batch_norm(inputs, layer.train(training), mode)
+    assert all(torch.equal(before[name], value) for name, value in layer.state_dict().items())
 
 
 def test_one_run_and_several_may_stand_in_one_graph():
     layer, inputs = make("pictures", True)
     leaf = inputs.clone().requires_grad_()
-    (one,) = batch_norm(leaf, layer, (24,))
+    (one,) = batch_norm(leaf, layer, by_runs(24))
     (one.sum() + at_once(leaf, layer, (8, 8, 8)).square().sum()).backward()
     assert leaf.grad.isfinite().all()

@@ -6,22 +6,22 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.contestants import Machine, Player
-from benchmarks.run import FLOORS, QUICK, Figure, _check, compared, strategies
+from benchmarks.run import FLOORS, QUICK, Figure, check_floors, compared, strategies
 from datg.errors import ConfigError
 from datg.strategies import STRATEGIES
 
 
 def test_a_figure_is_the_median_of_ratios_of_rounds_that_were_run_together():
-    figure = compared("x", own=[0.1, 0.4, 0.1], theirs=[0.2, 0.8, 1.0])
+    figure = compared("x", ours=[0.1, 0.4, 0.1], theirs=[0.2, 0.8, 1.0])
     assert (figure.ratio, figure.low, figure.high) == (2.0, 2.0, 10.0)
     assert (figure.milliseconds, figure.textbook_milliseconds) == (100.0, 800.0)
 
 
 def test_a_ratio_below_its_floor_is_named():
     name, floor = next(iter(FLOORS.items()))
-    _check([Figure(name, floor, 0, 0, 1.0)])
+    check_floors([Figure(name, floor, 0, 0, 1.0)])
     with pytest.raises(ConfigError, match=f"{name}: {floor / 2} < {floor}"):
-        _check([Figure(name, floor / 2, 0, 0, 1.0)])
+        check_floors([Figure(name, floor / 2, 0, 0, 1.0)])
 
 
 class Here:
@@ -45,6 +45,7 @@ def test_every_strategy_is_compared_with_vanilla(data_root, glyphs):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_no_ratio_is_below_its_floor(tmp_path):
     command = [sys.executable, "-m", "benchmarks.run", "--quick", "--check", "--output", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900)

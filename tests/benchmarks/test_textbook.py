@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from benchmarks.textbook import Textbook, loss_of
-from datg.evaluation import evaluate
-from datg.seeding import Streams
+from datg.data.episodes import DeviceTable, TaskSampler
+from datg.learners.running_statistics import accumulate_running_statistics
+from datg.runtime.random_streams import RandomStreams
 from datg.strategies import STRATEGIES
-from datg.tasks import Classes, TaskSampler
+from datg.trial.evaluation import evaluate
 from tests.conftest import batch_of, learner_of, table_of
 
 SHAPE = (3, 20, 20)
@@ -20,9 +21,10 @@ SHAPE = (3, 20, 20)
 def test_losses_and_gradients_are_those_of_the_textbook(learner, strategy, shots):
     net, made = learner_of(learner, shape=SHAPE), STRATEGIES[strategy]()
     batch = batch_of(table_of([9] * 12, SHAPE), shots=shots, size=4, clusters=2)
+    textbook = Textbook.of(net, batch.sampler.classes)
     for seed in range(3):  # several sets of mixing layers
-        ours = made.losses(net, replace(batch, streams=Streams.of(seed))).total
-        theirs = loss_of(Textbook.of(net, batch.sampler.classes), replace(batch, streams=Streams.of(seed)), made)
+        ours = made.losses(net, replace(batch, streams=RandomStreams.from_seed(seed))).total
+        theirs = loss_of(textbook, replace(batch, streams=RandomStreams.from_seed(seed)), made)
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
         parameters = list(net.parameters())
         torch.testing.assert_close(
@@ -34,9 +36,8 @@ def test_losses_and_gradients_are_those_of_the_textbook(learner, strategy, shots
 @pytest.mark.parametrize("learner", ["protonet", "maml"])
 def test_accuracies_are_those_of_the_textbook(learner, shots):
     net = learner_of(learner, shape=SHAPE)
-    sampler = TaskSampler(Classes.of(table_of([9, 14, 11, 10, 12], SHAPE)), ways=3, shots=shots, queries=4)
-    with torch.no_grad():
-        net.backbone(sampler.classes.gather(torch.arange(40))[None, None])
+    sampler = TaskSampler(DeviceTable.from_table(table_of([9, 14, 11, 10, 12], SHAPE)), ways=3, shots=shots, queries=4)
+    accumulate_running_statistics(net, sampler, seed=0, tasks=5)
     found = evaluate(net, sampler, tasks=40, seed=0, purpose="test").accuracies
     textbook = Textbook.of(net.eval(), sampler.classes)
     expected = np.array([textbook.accuracy(sampler, number, seed=0, purpose="test") for number in range(40)])

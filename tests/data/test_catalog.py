@@ -7,7 +7,7 @@ from datg.data import catalog
 from datg.data.catalog import Dataset, with_test_dataset
 from datg.data.splits import Split
 from datg.errors import ConfigError, DataError
-from datg.trial import provenance_of
+from datg.trial.data import provenance_of
 from tests.conftest import table_of
 
 

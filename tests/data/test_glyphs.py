@@ -1,9 +1,13 @@
 import colorsys
+import itertools
+import json
+import shutil
 
 import numpy as np
 import pytest
 
 from datg.data.catalog import open_dataset
+from datg.data.glyphs import BASE_GROUPS, FONTS, NOVEL, VALIDATION, fonts_with, load_font
 from datg.errors import DataError
 
 
@@ -22,18 +26,19 @@ def circular_spread(hues):
     return 1 - np.abs(np.exp(2j * np.pi * hues).mean(-1))
 
 
-def test_there_are_twenty_base_twelve_validation_and_twenty_novel_classes(glyphs):
-    assert [len(glyphs.part(part)) for part in ("base", "validation", "novel")] == [20, 12, 20]
-    assert glyphs.table.shape == (3, 28, 28) and set(glyphs.table.counts.tolist()) == {60}
-    assert len(set(glyphs.table.names)) == 52
+def test_there_are_forty_base_twelve_validation_and_twenty_novel_classes(glyphs):
+    assert [len(glyphs.part(part)) for part in ("base", "validation", "novel")] == [40, 12, 20]
+    assert glyphs.table.shape == (3, 20, 20) and set(glyphs.table.counts.tolist()) == {60}
+    assert len(set(glyphs.table.names)) == 72
     assert len({name.split()[0] for name in glyphs.table.names}) >= 8, "characters of several scripts"
 
 
 def test_the_hue_of_a_base_class_tells_its_group(glyphs):
     hues = background_hues(glyphs.part("base"))
-    assert circular_spread(hues[:10].ravel()) < 0.1 and circular_spread(hues[10:].ravel()) < 0.1
-    centres = [np.exp(2j * np.pi * hues[part]).mean() for part in (slice(10), slice(10, 20))]
-    assert abs(centres[0] - centres[1]) > 1
+    groups = hues.reshape(4, -1)
+    assert all(circular_spread(group) < 0.1 for group in groups)
+    centres = np.exp(2j * np.pi * groups).mean(1)
+    assert all(abs(one - other) > 1 for one, other in itertools.combinations(centres, 2))
 
 
 @pytest.mark.parametrize("part", ["validation", "novel"])
@@ -47,8 +52,37 @@ def test_it_is_the_same_every_time(glyphs, tmp_path):
     assert again.table.fingerprint == glyphs.table.fingerprint
 
 
+def rendering(font, character):
+    return bytes(font.getmask(character))
+
+
+def test_no_character_is_drawn_in_a_font_that_lacks_it():
+    """A font's box for what it lacks is the same picture as for a Chinese character, which none has."""
+    missing = {name: rendering(load_font(name, 40), "\u4e00") for name in FONTS}
+    characters = "".join(BASE_GROUPS) + VALIDATION + NOVEL
+    drawn = {(character, name): rendering(load_font(name, 40), character) for character in characters for name in FONTS}
+    for character in characters:
+        having = fonts_with(character)
+        assert len(having) >= 2, character
+        for name in FONTS:
+            assert (drawn[character, name] == missing[name]) == (name not in having), (character, name)
+        assert len({drawn[character, name] for name in having}) == len(having), "its fonts differ"
+    assert any(len(fonts_with(character)) < len(FONTS) for character in characters), "the check has something to find"
+
+
 def test_no_two_examples_are_equal(glyphs):
     assert len({example.tobytes() for example in glyphs.table.examples}) == len(glyphs.table.examples)
+
+
+def test_a_table_that_another_version_drew_is_refused_and_left_as_it_is(glyphs, data_root, tmp_path):
+    shutil.copytree(data_root / "glyphs", tmp_path / "glyphs")
+    path = tmp_path / "glyphs" / "table.json"
+    description = json.loads(path.read_text())
+    path.write_text(json.dumps({**description, "options": {}}))
+    before = path.read_bytes()
+    with pytest.raises(DataError, match=r"was drawn by another version of this package; .* mv .*glyphs"):
+        open_dataset("glyphs", tmp_path)
+    assert path.read_bytes() == before
 
 
 def test_an_unknown_data_set_lists_the_known_ones_and_how_to_import(data_root):

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 import pytest
 
 from datg.data.import_settings import PARTS, ImportSettings
-from datg.data.importers.raw import RawData
-from datg.data.protocols import MINI_IMAGENET_ORDER, PROTOCOLS
-from datg.data.splits import Found, Split, check_split, check_tasks
+from datg.data.protocols import PROTOCOLS
+from datg.data.protocols.mini_imagenet_s import MINI_IMAGENET_ORDER
+from datg.data.raw_data import RawData
+from datg.data.splits import AvailableClasses, Split, check_split, check_tasks
 from datg.errors import ConfigError, DataError
 
 COUNTS = {f"class {index:03d}": 20 + index // 2 for index in range(120)}
@@ -20,11 +21,11 @@ class Item:
 
 
 def settings_of(**values):
-    return ImportSettings.of({"min_examples": 1, **values}, source="test")
+    return ImportSettings.from_dict({"min_examples": 1, **values}, source="test")
 
 
 def found_of(counts=COUNTS, parts=None, in_file_order=False):
-    return Found(dict(counts), parts or {}, in_file_order)
+    return AvailableClasses(dict(counts), parts or {}, in_file_order)
 
 
 def classes_of(counts, group=lambda name, index: ""):
@@ -37,7 +38,7 @@ def split_by(protocol, data, **values):
     rule = PROTOCOLS[protocol]
     divided = rule.divide(data, settings) if rule.divide else data
     counts = {name: len(items) for name, items in divided.classes.items()}
-    split = rule.choose(Found(counts, divided.parts, divided.in_file_order), settings)
+    split = rule.choose(AvailableClasses(counts, divided.parts, divided.in_file_order), settings)
     check_split(split, counts)
     return split, divided
 
@@ -248,7 +249,7 @@ def test_a_split_file_must_have_its_three_lists(tmp_path, text):
 
 def test_mistakes_in_settings_are_told_at_once_with_their_place():
     with pytest.raises(ConfigError) as caught:
-        ImportSettings.of({"ratio": 2, "protocl": "random", "groups": {"train": []}}, source="x.yaml")
+        ImportSettings.from_dict({"ratio": 2, "protocl": "random", "groups": {"train": []}}, source="x.yaml")
     assert str(caught.value).count("x.yaml: ") == 3 and "did you mean `protocol`" in str(caught.value)
 
 

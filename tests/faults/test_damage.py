@@ -8,22 +8,25 @@ from pathlib import Path
 import pytest
 
 from datg.errors import ConfigError, StateError
-from datg.files import read_yaml, write_yaml
-from datg.final_evaluation import EVALUATION, evaluate_best
-from datg.records import lacks_evaluation, ranked
-from datg.search import conduct
-from datg.search.conduct import resume_search
-from datg.search.driver import SearchDriver
+from datg.report.status import read_status
 from datg.search.export import export_best
-from datg.search.folder import SearchFolder
-from datg.search.grant import Granted, Share
-from datg.search.request import Request, Resources
-from datg.search.results import open_records
+from datg.search.ray.resources import Allocation, Resources, TrialResources
+from datg.search.request import Request
 from datg.search.settings import SearchSettings
-from datg.search.status import read_status
-from datg.search.study import open_study, sqlite_url
-from datg.trial import BEST, CONFIG, StopTrial, TrialData, read_progress, run_trial
-from datg.trial_config import TrialConfig
+from datg.search.state import resume as resuming
+from datg.search.state.folder import SearchFolder
+from datg.search.state.records import open_records
+from datg.search.state.resume import resume_search
+from datg.search.study.driver import SearchDriver
+from datg.search.study.stored import open_study, sqlite_url
+from datg.storage.files import read_yaml, write_yaml
+from datg.trial.config import TrialConfig
+from datg.trial.data import TrialData
+from datg.trial.final_evaluation import evaluate_best
+from datg.trial.folder import BEST, CONFIG, EVALUATION, read_reports
+from datg.trial.records import lacks_evaluation, ranked
+from datg.trial.run import StopTrial, run_trial
+from tests.faults.scripted import stored_trials
 from tests.search.conftest import SPACES, settings_for
 
 pytestmark = pytest.mark.fault
@@ -35,11 +38,13 @@ def train(driver: SearchDriver, dataset, *, stop_at: int | None = None) -> None:
     number = driver.next_trial()
 
     def report(progress):
-        if driver.report(number, progress) or progress.iteration == stop_at:
+        if driver.report(number) or progress.iteration == stop_at:
             raise StopTrial
 
     folder = driver.folder.trial(number)
-    result = run_trial(TrialConfig.of(read_yaml(folder / CONFIG)), TrialData.of(dataset), report=report, folder=folder)
+    result = run_trial(
+        TrialConfig.from_dict(read_yaml(folder / CONFIG)), TrialData.from_dataset(dataset), report=report, folder=folder
+    )
     if stop_at is None:
         driver.finish(number, result.outcome)
 
@@ -60,9 +65,7 @@ def finish(driver: SearchDriver, dataset) -> None:
 def results_of(folder: SearchFolder) -> list:
     """What must come out the same whatever was damaged."""
     _, _, records = open_records(folder.path.parent, folder.name)
-    return [
-        (r.number, r.outcome, r.searched, len(r.progress), r.objective, r.test and r.test.accuracy) for r in records
-    ]
+    return [(r.number, r.outcome, r.searched, len(r.reports), r.objective, r.test and r.test.accuracy) for r in records]
 
 
 @pytest.fixture(scope="module")
@@ -78,20 +81,21 @@ def searches(tmp_path_factory, glyphs, data_root):
     middle.path.mkdir(parents=True)
     settings = settings.model_copy(update={"study": "a study"})
     settings.save(middle)
-    study = open_study(sqlite_url(middle.study), "a study", create=True, steps=settings.steps)
+    study = open_study(sqlite_url(middle.study), "a study", create=True)
     settings.remember(study)
     driver = SearchDriver(middle, settings, study)
     train(driver, glyphs)
     evaluate_all(driver, glyphs)
     train(driver, glyphs, stop_at=2)
+    driver.close()
     _, _, records = open_records(middle.path.parent, middle.name)
-    export_best(middle, settings, ranked(records[:1]), top=1, out=middle.path)
+    export_best(middle, settings, ranked(records[:1]), top=1, out=middle.path, mlflow_runs={})
     middle.mlflow.write_text(
         json.dumps({"experiment": "1", "parent": "p", "trials": {"0": "r"}, "points": {}, "complete": []})
     )
     shutil.copytree(root / "middle", root / "whole")
     whole = SearchFolder(root / "whole" / "search")
-    finish(SearchDriver(whole, settings, open_study(sqlite_url(whole.study), "a study", steps=settings.steps)), glyphs)
+    finish(SearchDriver(whole, settings, open_study(sqlite_url(whole.study), "a study")), glyphs)
     return middle, results_of(whole)
 
 
@@ -112,7 +116,8 @@ def request_for(output: Path, data_root: Path, **more) -> Request:
 @pytest.fixture
 def resume(searches, tmp_path, data_root, monkeypatch):
     """Resumes a copy of the search after ``damage(folder)``, without Ray."""
-    monkeypatch.setattr(conduct, "_start_ray", lambda resources: Granted(Share(1, 0.0), 1, 1, 1, resources))
+    allocate = lambda resources: Allocation(TrialResources(1, 0.0), 1, 1, 1, resources)  # noqa: E731
+    monkeypatch.setattr(resuming, "start_ray_for", allocate)
     shutil.copytree(searches[0].path, tmp_path / "runs" / "search")
 
     def act(damage=lambda folder: None, **more):
@@ -198,9 +203,14 @@ def test_a_damaged_file_is_mended_or_named(name, damage, searches, resume, glyph
     assert results_of(prepared.folder) == searches[1], "nothing is lost, nothing comes out otherwise"
     assert sum(read_status(prepared.folder).outcomes.values()) == TRIALS
     paths = export_best(
-        prepared.folder, prepared.settings, prepared.records(), top=TRIALS, out=prepared.folder.path / "out"
+        prepared.folder,
+        prepared.settings,
+        prepared.records(),
+        top=TRIALS,
+        out=prepared.folder.path / "out",
+        mlflow_runs={},
     )
-    assert len(paths) == TRIALS and all(TrialConfig.of(read_yaml(path)["config"]) for path in paths)
+    assert len(paths) == TRIALS and all(TrialConfig.from_dict(read_yaml(path)["config"]) for path in paths)
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -235,7 +245,7 @@ def test_a_search_that_has_lost_its_trials_does_not_begin_anew(resume):
         shutil.rmtree(folder.path / "trials")
 
     prepared = resume(hurt)
-    assert prepared.study.trials[0].state.name == "COMPLETE"
+    assert stored_trials(prepared.driver)[0].state.name == "COMPLETE"
     assert "trial 0 cannot be evaluated without it" in "\n".join(prepared.remarks)
 
 
@@ -289,7 +299,7 @@ def test_a_changed_space_is_shown_and_needs_permission(resume, tmp_path, glyphs)
         resume(space_file=space)
     prepared = resume(space_file=space, allow_change=True, flags={"search.trials": 4})
     finish(prepared.driver, glyphs)
-    later = [trial.params["strategy.alpha"] for trial in prepared.study.trials[2:]]
+    later = [trial.params["strategy.alpha"] for trial in stored_trials(prepared.driver)[2:]]
     assert all(0.5 <= alpha <= 1.0 for alpha in later)
     write_yaml(space, {"space": {"strategy.alpha": {"choice": [0.5, 1.0]}}})
     with pytest.raises(ConfigError, match="can change the bounds of a range, but not its kind"):
@@ -331,4 +341,4 @@ def test_progress_that_cannot_be_made_again_is_named_and_the_rest_is_kept(resume
 
     prepared = resume(hurt)
     assert "lacks validations of trial 0" in "\n".join(prepared.remarks)
-    assert len(read_progress(prepared.folder.trial(0))) == 1
+    assert len(read_reports(prepared.folder.trial(0))) == 1

@@ -5,12 +5,13 @@ import time
 
 import pytest
 
-from datg.records import OUTCOME
+from datg.trial.records import OUTCOME
 from tests.faults.searches import SMALL, check_mlflow, check_whole, kill, steps, until, validations
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
-KILLS, TRIALS = 20, 14
-LENGTH = steps(120, 10)
+KILLS, TRIALS = 10, 5  # two at every moment
+ITERATIONS, EVERY = 40, 5
+SLOWEST = 400  # seconds to the first evaluation, which comes when no trial is left to start
 
 
 def progress(place):
@@ -27,22 +28,22 @@ def progress(place):
 MOMENTS = ("report", "start", "an end", "first files", "an evaluation")
 
 
-def test_twenty_kills_lose_nothing(place):
+def test_ten_kills_lose_nothing(place):
     chance, trials, kills = random.Random(5), TRIALS, 0
     ended: dict[str, bytes] = {}  # what stood in the progress of trials that had ended
     lost: list[str] = []
     while kills < KILLS:
         begun = [path.parent.name for path in place.path.glob("runs/*/search.yaml")]
-        given = ["--resume", *begun] if begun else [*SMALL, *LENGTH]
+        given = ["--resume", *begun] if begun else [*SMALL, *steps(ITERATIONS, EVERY)]
         process = place.start("search", *given, "--trials", trials)
         moment = MOMENTS[kills % len(MOMENTS)]
         before, then = validations(place), progress(place)[moment]
         if moment != "start":
-            until(lambda m=moment, n=then, p=process: progress(place)[m] > n or p.poll() is not None)
+            until(lambda m=moment, n=then, p=process: progress(place)[m] > n or p.poll() is not None, SLOWEST)
         time.sleep(chance.uniform(0, 8.0 if moment == "start" else 0.3))
         if process.poll() is not None:  # all trials are done: a fast machine needs more of them
             place.wait(process, 0)
-            trials += 4
+            trials += 2
             continue
         kill(process)
         kills += 1
@@ -50,7 +51,7 @@ def test_twenty_kills_lose_nothing(place):
     place.run("search", "--resume", place.folder.name, timeout=600)
     lost += done_again(place, {}, ended)
     assert lost == []
-    outcomes = check_whole(place.folder, trials, steps=list(range(10, 121, 10)))
+    outcomes = check_whole(place.folder, trials, steps=list(range(EVERY, ITERATIONS + 1, EVERY)))
     assert set(outcomes) <= {"finished", "collapsed", "pruned"} and outcomes.total() == trials
     check_mlflow(place.tracking, place.folder)
 

@@ -10,8 +10,9 @@ import time
 
 import pytest
 
-from datg.search.folder import SearchFolder
-from datg.search.results import parent_run, read_records
+from datg.cli.mlflow_runs import search_run
+from datg.search.state.folder import SearchFolder
+from datg.search.state.records import RecordReader
 from datg.tracking import view as tracking
 from datg.tracking.database import whole_database
 from datg.tracking.view import MlflowView
@@ -57,9 +58,9 @@ class Scripted:
         settings = settings.model_copy(update={"study": settings.id})
         settings.save(self.folder)
         self.driver, self.said = drive(self.folder, settings), []
-        self.settings, self.study = settings, self.driver.study
-        records = lambda: read_records(self.folder, settings, self.study)  # noqa: E731
-        self.view = MlflowView(uri, parent_run(self.folder, settings), glyphs, records, warn=self.said.append)
+        self.settings = settings
+        records = RecordReader(self.folder, settings).records
+        self.view = MlflowView(uri, search_run(self.folder, settings), glyphs, records, warn=self.said.append)
         self.reports: list[float] = []
 
     def run(self, at=None, do=lambda: None):
@@ -76,7 +77,7 @@ class Scripted:
             time.sleep(max(0.0, running[number] + BETWEEN - time.monotonic()))
             progress = validate(self.folder, number, training.eval_every, training.iterations)
             reported = time.monotonic()
-            self.driver.report(number, progress)
+            self.driver.report(number)
             self.reports.append(time.monotonic() - reported)
             running[number] = time.monotonic()
             if progress.iteration == training.iterations:
@@ -91,7 +92,7 @@ class Scripted:
         from mlflow import MlflowClient
 
         client = MlflowClient(tracking_uri=uri)
-        experiment = client.get_experiment_by_name(f"datg/{self.settings.trial_config.dataset}")
+        experiment = client.get_experiment_by_name(f"datg/{self.settings.config.dataset}")
         runs = client.search_runs(
             [experiment.experiment_id], filter_string=f"tags.`datg.id` = '{self.settings.id}'", max_results=500
         )
@@ -117,6 +118,7 @@ def measure(server, proxy, mood, search):
     return seconds, statistics.quantiles(search.reports, n=100)[98]
 
 
+@pytest.mark.alone
 def test_a_misbehaving_server_costs_nothing_and_gets_all_in_the_end(
     server, proxy, glyphs, data_root, tmp_path, monkeypatch
 ):

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from datg.claim import CLAIM, read_claim
-from datg.records import OUTCOME
-from datg.search.folder import SearchFolder
+from datg.search.state.folder import SearchFolder
+from datg.storage.lease import TRIAL_LEASE, read_lease
+from datg.trial.records import OUTCOME
 from tests.faults.searches import ROOT, SMALL, Place, check_mlflow, check_whole, needs_machines, steps, until
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
-REMOVALS, SECONDS = 5, 20
+REMOVALS, SECONDS = 3, 20
 # A cluster that loses a node every so often, in a process of its own; tells its address, and how often data arrived at nodes.
 CLUSTER = """
 import json, os, sys, time
@@ -109,7 +109,7 @@ ray.shutdown(); cluster.shutdown()
 
 @needs_machines
 def test_a_host_that_is_cut_off_and_comes_back_does_no_harm(data_root):
-    from tests.faults.hosts import QUICK, Hosts
+    from tests.faults.remote_node import QUICK, Hosts
 
     hosts = Hosts()
     try:
@@ -127,17 +127,19 @@ def test_a_host_that_is_cut_off_and_comes_back_does_no_harm(data_root):
         trials = hosts.shared / "runs"
 
         def works_on(name):
-            claims = {
-                path: read_claim(path / CLAIM) for path in trials.glob("*/trials/*") if not (path / OUTCOME).exists()
+            leases = {
+                path: read_lease(path / TRIAL_LEASE)
+                for path in trials.glob("*/trials/*")
+                if not (path / OUTCOME).exists()
             }
-            return [path for path, claim in claims.items() if claim and claim.works and claim.host == name]
+            return [path for path, lease in leases.items() if lease and lease.is_active and lease.host == name]
 
         victim = until(lambda: works_on("first"))[0]
         until(lambda: (victim / "last.safetensors").exists())
         hosts.cut("first")
-        until(lambda: (c := read_claim(victim / CLAIM)) and c.host != "first", timeout=90)
+        until(lambda: (c := read_lease(victim / TRIAL_LEASE)) and c.host != "first", timeout=90)
         time.sleep(5)
-        hosts.mend("first")
+        hosts.repair("first")
         time.sleep(5)
         hosts["first"].run(sys.executable, "-m", "ray.scripts.scripts", "stop", "--force")
         hosts.join("first")
@@ -146,6 +148,6 @@ def test_a_host_that_is_cut_off_and_comes_back_does_no_harm(data_root):
         outcomes = check_whole(folder, 4, steps=list(range(20, 241, 20)))
         assert outcomes["finished"] + outcomes["collapsed"] == 4
         check_mlflow(place.tracking, folder)
-        assert {read_claim(Path(path) / CLAIM).host for path in trials.glob("*/trials/*")} >= {"second"}
+        assert {read_lease(Path(path) / TRIAL_LEASE).host for path in trials.glob("*/trials/*")} >= {"second"}
     finally:
         hosts.close()

@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from datg.search.folder import SearchFolder
-from tests.faults.sealed import packets_that_tried_to_leave
+from datg.search.state.folder import SearchFolder
+from tests.faults.network_sandbox import packets_that_tried_to_leave
 from tests.faults.searches import (
     ROOT,
     SMALL,
@@ -86,16 +86,10 @@ def test_folders_that_cannot_be_written_are_named_and_home_is_not_needed(place_w
     sealed = mounted("sealed", "ro")
     place = place_with("here", HOME=str(sealed))
     assert f"`--output` {sealed}" in place.run("search", *TINY, "--output", sealed, code=2)
-    said = place.run("search", *TINY, "--disk-budget", "50MB")
+    said = place.run("search", *TINY)
     check_whole(place.folder, 2)
     check_mlflow(place.tracking, place.folder)
     assert "Read-only" not in said and "Permission" not in said
-
-
-def test_a_disk_budget_that_cannot_suffice_is_refused(place):
-    too_little = place.run("search", *TINY, "--disk-budget", "1MB", code=2)
-    assert "`--disk-budget` is 1 MB and this search needs at least" in too_little
-    assert "must be a size such as" in place.run("search", *TINY, "--disk-budget", "little", code=2)
 
 
 def test_a_second_driver_is_turned_away_and_a_dead_one_replaced(place):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from datg.checkpoint import load_checkpoint
-from datg.claim import CLAIM, last_sign
+from datg.storage.checkpoint import load_checkpoint
+from datg.storage.lease import TRIAL_LEASE, last_heartbeat
 from tests.faults.searches import SMALL, check_mlflow, check_whole, steps, until, worker_of
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -34,8 +34,8 @@ def saved_at(place):
 def test_running_trials_are_saved_in_the_middle_of_an_interval(place, number):
     process = place.start("search", *SMALL, *steps(ITERATIONS, EVERY), "--trials", 3, "--pruner", "none")
     until(lambda: place.folder and worker_of(place, 0))
-    first = until(lambda: last_sign(place.folder.trial(0) / CLAIM))
-    until(lambda: last_sign(place.folder.trial(0) / CLAIM) > first)  # it computes
+    first = until(lambda: last_heartbeat(place.folder.trial(0) / TRIAL_LEASE))
+    until(lambda: last_heartbeat(place.folder.trial(0) / TRIAL_LEASE) > first)  # it computes
     time.sleep(1.3)
     said = stopped(place, process, number)
     assert f"go on with: python launchers/search.py --resume {place.folder.name}" in said

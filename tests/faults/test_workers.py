@@ -4,12 +4,13 @@ import json
 
 import pytest
 
-from datg.trial import read_progress
-from tests.faults.saboteur import environment_for
-from tests.faults.searches import SMALL, check_mlflow, check_whole, steps, study_of
+from datg.trial.folder import read_reports
+from tests.faults.fault_injection import environment_for
+from tests.faults.searches import SMALL, check_mlflow, check_whole, steps, trials_of
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 ALWAYS = 99
+HANGS = 30  # seconds without an iteration that a trial beside other tests does not take, and one that hangs does
 FAULTS = {  # trial: fault, how often; outcome, state in the study, tries, part of the reason
     1: ("sigkill", 1, "finished", "COMPLETE", 2, ""),
     2: ("segfault", 1, "finished", "COMPLETE", 2, ""),
@@ -28,9 +29,9 @@ def test_every_fault_of_a_worker_has_its_outcome(place_with, tmp_path):
     plan = {number: (fault, often) for number, (fault, often, *_) in FAULTS.items()}
     place = place_with(**environment_for(tmp_path / "faults", plan))
     trials = [*SMALL, *steps(40, 10), "--trials", len(FAULTS) + 1, "--pruner", "none", "--sampler", "random"]
-    said = place.run("search", *trials, "--trial-timeout", 8, timeout=400)
+    said = place.run("search", *trials, "--trial-timeout", HANGS, timeout=600)
     folder = place.folder
-    for trial in study_of(folder).get_trials()[1:]:
+    for trial in trials_of(folder)[1:]:
         fault, _, outcome, state, tries, reason = FAULTS[trial.number]
         attempts = len((folder.trial(trial.number) / "attempts").read_text())
         found = (trial.user_attrs["outcome"].replace("collapsed", "finished"), trial.state.name, attempts)
@@ -38,7 +39,7 @@ def test_every_fault_of_a_worker_has_its_outcome(place_with, tmp_path):
         assert reason in trial.user_attrs.get("error", ""), fault
         infeasible = outcome in ("error", "diverged")
         assert (trial.constraints.get("broken", 0.0) > 0) == infeasible, fault
-        first = read_progress(folder.trial(trial.number))[:1]
+        first = read_reports(folder.trial(trial.number))[:1]
         assert [entry.iteration for entry in first] == [10], "it went on from its checkpoint"
     check_whole(folder, len(FAULTS) + 1)
     check_mlflow(place.tracking, folder)
@@ -49,8 +50,8 @@ def test_every_fault_of_a_worker_has_its_outcome(place_with, tmp_path):
 def test_a_search_in_which_nothing_works_gives_up_and_says_why(place_with, tmp_path):
     place = place_with(**environment_for(tmp_path / "faults", dict.fromkeys(range(40), ("exception", ALWAYS))))
     options = ["--trials", 14, "--max-failures", 0, "--pruner", "none", "--sampler", "random"]
-    said = place.run("search", *SMALL, *steps(20, 10), *options, code=3)
-    states = [trial.state.name for trial in study_of(place.folder).get_trials()]
+    said = place.run("search", *SMALL, *steps(20, 10), *options, code=3, timeout=600)
+    states = [trial.state.name for trial in trials_of(place.folder)]
     assert 10 <= len([state for state in states if state != "RUNNING"]) <= 12, states
     assert "the last 10 trials failed" in said and "x error: RuntimeError: a wrong shape (trial 0, 1," in said
     place.environment["FAULT_PLAN"] = str(tmp_path / "none.json")

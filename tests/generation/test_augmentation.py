@@ -6,7 +6,7 @@ import torch
 
 from datg.generation.augmentation import AUGMENTATIONS, CELL_POOL, PICTURE_POOL, Source, augment
 from datg.generation.channel_shuffle import group_bounds, shuffle_channels
-from datg.seeding import generator
+from datg.runtime.random_streams import generator
 
 SHOTS, WAYS, QUERIES = 2, 3, 4
 SHAPES = {"pictures": (3, 8, 8), "cells": (40,)}
@@ -37,7 +37,7 @@ def test_only_tasks_that_drew_it_are_changed_and_only_where_it_belongs(name, kin
     own = torch.arange(WAYS).repeat_interleave(QUERIES)
     for task in (0, 2, 4):
         assert torch.equal(found.examples[task], examples[task])
-        assert found.shares[task] == 1 and torch.equal(found.others[task], own)
+        assert found.mixing_ratios[task] == 1 and torch.equal(found.second_labels[task], own)
     changed = (found.examples != examples).flatten(3).any(3)[1::2]
     if name != "identity":
         assert changed.any()
@@ -56,23 +56,23 @@ def test_query_cutmix_tells_the_share_of_each_picture_and_both_labels():
             1
         )  # the same pixels in all queries of the task, apart from those that met themselves
         inside = ~kept.all(0)
-        torch.testing.assert_close(found.shares[task, 0], 1 - inside.float().mean(), rtol=0, atol=1e-6)
+        torch.testing.assert_close(found.mixing_ratios[task, 0], 1 - inside.float().mean(), rtol=0, atol=1e-6)
         for query in range(WAYS * QUERIES):
             if not inside.any() or kept[query].all():
                 continue
             partner = [p for p in range(len(queries)) if torch.equal(queries[p][:, inside], mixed[query][:, inside])]
-            assert len(partner) == 1 and found.others[task, query] == partner[0] // QUERIES
+            assert len(partner) == 1 and found.second_labels[task, query] == partner[0] // QUERIES
 
 
 def test_query_mixup_is_linear_with_both_labels():
     examples = examples_of("cells")
     found = augmented(examples, ["qmix"] * 6)
     for task, query in itertools.product(range(6), range(WAYS * QUERIES)):
-        queries, share = examples[task, :, SHOTS:].flatten(0, 1), found.shares[task, 0]
+        queries, share = examples[task, :, SHOTS:].flatten(0, 1), found.mixing_ratios[task, 0]
         others = (found.queries[task, query] - share * queries[query]) / (1 - share)
         partner = (queries - others).abs().amax(1).argmin()
         torch.testing.assert_close(others, queries[partner], rtol=1e-3, atol=1e-3)
-        assert found.others[task, query] == partner // QUERIES
+        assert found.second_labels[task, query] == partner // QUERIES
 
 
 def test_a_rotation_turns_all_examples_of_a_class_alike():
@@ -126,7 +126,7 @@ def test_the_published_pools_hold_what_was_published():
 def test_an_entry_of_two_does_both():
     examples = examples_of("pictures", tasks=20)
     found = augmented(examples, ["qcm+tlr"] * 20)
-    assert (found.shares < 1).any()
+    assert (found.mixing_ratios < 1).any()
     assert any(not torch.equal(found.examples[t, :, :SHOTS], examples[t, :, :SHOTS]) for t in range(20))
 
 

@@ -28,10 +28,10 @@ def test_cutmix_boxes_have_sides_of_the_root_of_their_share_and_are_cut_off_at_t
 
 def test_erasing_boxes_lie_inside_and_have_their_share_and_aspect():
     rng = np.random.default_rng(0)
-    shares, aspects = rng.uniform(0.02, 0.4, 500), rng.uniform(0.3, 1 / 0.3, 500)
-    boxes = erasing_boxes(shares, aspects, 84, 84, rng)
+    mixing_ratios, aspects = rng.uniform(0.02, 0.4, 500), rng.uniform(0.3, 1 / 0.3, 500)
+    boxes = erasing_boxes(mixing_ratios, aspects, 84, 84, rng)
     assert (boxes >= 0).all() and (boxes <= 84).all()
     heights, widths = boxes[:, 1] - boxes[:, 0], boxes[:, 3] - boxes[:, 2]
     whole = (heights < 84) & (widths < 84)
     np.testing.assert_allclose((heights / widths)[whole], aspects[whole], rtol=0.2)
-    assert np.abs(areas(boxes, 84, 84) - shares)[whole].max() < 0.02
+    assert np.abs(areas(boxes, 84, 84) - mixing_ratios)[whole].max() < 0.02

@@ -6,8 +6,8 @@ from PIL import Image
 from datg.data.catalog import Dataset
 from datg.data.class_table import ClassTable
 from datg.data.splits import Split
-from datg.files import read_yaml
 from datg.inspection.identification import identify, write_identities
+from datg.storage.files import read_yaml
 
 
 def table_of(classes, size, method):

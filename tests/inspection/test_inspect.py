@@ -85,7 +85,7 @@ def test_generated_tasks_mix_two_clusters_by_their_share():
 
 def test_too_few_classes_for_two_clusters_are_shared_and_too_few_for_a_task_refused(tmp_path):
     shown = inspect(dataset_of(base=3), tmp_path, **OPTIONS)
-    assert shown.clusters.memberships().sum(1).min() >= 2 and "borrows" in "\n".join(shown.lines())
+    assert shown.clusters.cluster_masks().sum(1).min() >= 2 and "borrows" in "\n".join(shown.lines())
     with pytest.raises(ConfigError, match="`--ways` must be at most 3, the number of base classes"):
         inspect(dataset_of(base=3), tmp_path, **{**OPTIONS, "ways": 4})
 

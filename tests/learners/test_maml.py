@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn.functional import batch_norm, conv2d, cross_entropy, max_pool2d, relu
 
 from datg.learners.maml import Maml
-from datg.seeding import generator
+from datg.runtime.random_streams import generator
 from tests.conftest import learner_of
 
 

@@ -1,9 +1,10 @@
 import pytest
 import torch
 
+from datg.data.episodes import DeviceTable, TaskSampler
 from datg.learners import LEARNERS
 from datg.learners.prediction import embed_all
-from datg.tasks import Classes, TaskSampler
+from datg.learners.running_statistics import accumulate_running_statistics
 from tests.conftest import learner_of, table_of
 
 SHAPES = {"pictures": (3, 20, 17), "cells": (30,)}
@@ -14,10 +15,10 @@ def make(name, kind="pictures", shots=2, **options):
     # A selection of a table, not in its order: rows of the table are not rows of what is computed once.
     table = table_of([9, 12, 8, 20, 10], SHAPES[kind])
     sampler = TaskSampler(
-        Classes.of(table.select([table.names[i] for i in (3, 0, 4, 2)])), ways=3, shots=shots, queries=4
+        DeviceTable.from_table(table.select([table.names[i] for i in (3, 0, 4, 2)])), ways=3, shots=shots, queries=4
     )
+    accumulate_running_statistics(learner, sampler, seed=0, tasks=5)
     with torch.no_grad():
-        learner.backbone(sampler.classes.gather(torch.arange(40))[None, None])  # moves running statistics
         for block in learner.backbone.blocks:
             block.norm.weight.uniform_(-1, 1)  # some channels fall
             block.norm.bias.uniform_(-1, 1)
@@ -39,13 +40,15 @@ def test_what_is_computed_once_gives_the_logits_of_every_task_by_itself(name, sh
             torch.testing.assert_close(found[task : task + 1], learner.predict(examples, shots), rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("limit", ["MOST_PRODUCTS", "MOST_BEGUN_BYTES"])
-@pytest.mark.parametrize("name", ["protonet", "maml"])
+@pytest.mark.parametrize(
+    ("name", "limit"),
+    [("protonet", "protonet.MOST_PRODUCTS"), ("maml", "inner_loop.MOST_PRECOMPUTED_BYTES")],
+)
 def test_where_memory_would_not_do_the_logits_are_the_same(name, limit, monkeypatch):
     learner, sampler, rows = make(name)
     with torch.no_grad():
         expected = learner.predictor(sampler.classes, 2).logits(rows)
-        monkeypatch.setattr(f"datg.learners.prediction.{limit}", 100)
+        monkeypatch.setattr(f"datg.learners.{limit}", 100)
         found = learner.predictor(sampler.classes, 2).logits(rows)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
@@ -64,8 +67,8 @@ def test_a_block_that_was_begun_and_finished_has_done_what_it_does(kind):
     learner, sampler, rows = make("maml", kind)
     backbone = learner.backbone
     with torch.no_grad():
-        begun = backbone.begin(sampler.classes.gather(torch.arange(59)))
-        found = backbone.finish(begun, rows, 1, sets=(2, 4))
+        precomputed = backbone.precompute(sampler.classes.gather(torch.arange(59)))
+        found = backbone.apply_norm(precomputed, rows, 1, sets=(2, 4))
         expected = backbone(sampler.classes.gather(rows), 0, 1, sets=(2, 4))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
     assert (found > 0).any() and (found == 0).any()

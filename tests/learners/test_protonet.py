@@ -1,9 +1,10 @@
 import pytest
 import torch
 
-from datg.learners.protonet import squared_distances
-from datg.seeding import generator
-from tests.conftest import learner_of
+from datg.data.episodes import DeviceTable, TaskSampler
+from datg.learners.distances import squared_distances
+from datg.runtime.random_streams import generator
+from tests.conftest import learner_of, table_of
 
 
 def make_protonet(**options):
@@ -40,3 +41,14 @@ def test_evaluation_by_batch_statistics_is_what_training_computes():
     examples = torch.rand(2, 3, 5, 3, 16, 16, generator=generator(0, "x"))
     training = learner.classify(learner.encode(examples, 1, 0, 4), 1)
     torch.testing.assert_close(learner.eval().predict(examples, 1), training)
+
+
+def test_scaled_distances_are_the_plain_ones_over_the_dimension_in_training_and_evaluation():
+    plain, scaled = make_protonet(), make_protonet(distance_scale="dimension")
+    examples = torch.randn(2, 3, 5, plain.backbone.embedding_size, generator=generator(0, "embeddings"))
+    torch.testing.assert_close(scaled.classify(examples, 1) * examples.shape[-1], plain.classify(examples, 1))
+    sampler = TaskSampler(DeviceTable.from_table(table_of([9, 12, 8])), ways=3, shots=2, queries=4)
+    rows = sampler.draw_numbered(0, 6, seed=0).rows
+    with torch.no_grad():
+        logits = [learner.eval().predictor(sampler.classes, 2).logits(rows) for learner in (plain, scaled)]
+    torch.testing.assert_close(logits[1] * examples.shape[-1], logits[0], rtol=1e-4, atol=1e-4)

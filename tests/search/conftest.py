@@ -4,17 +4,18 @@ import pytest
 
 from datg.config import Layers
 from datg.data.catalog import Dataset
-from datg.search.folder import SearchFolder
-from datg.search.settings import MakeGrid, SearchSettings, resolve_settings
-from datg.space_file import read_space_file
-from datg.trial_config import PRESETS
+from datg.data.dataset_yaml import read_dataset_yaml
+from datg.search.resolve import MakeGrid, resolve_settings
+from datg.search.settings import SearchSettings
+from datg.search.state.folder import SearchFolder
+from datg.trial.config import PRESETS
 
 SPACES = Path(__file__).parent.parent.parent / "search_spaces"
 
 
 def settings_for(dataset: Dataset, root: Path, make_grid: MakeGrid | None = None, **flags: object) -> SearchSettings:
     """Settings of a small search, with dotted keys replaced by ``flags`` (underscores twice for dots)."""
-    content = read_space_file(SPACES / "glyphs.yaml")
+    content = read_dataset_yaml(SPACES / "glyphs.yaml")
     layers = Layers(PRESETS, "training.preset")
     layers.add(content["fixed"], "YAML")
     layers.add({"search": content["search"]}, "YAML")

@@ -1,12 +1,12 @@
 import itertools
 
-import optuna
 import pytest
 import yaml
 
 from datg.data.catalog import Dataset
+from datg.data.dataset_yaml import dataset_yaml_for, read_dataset_yaml
 from datg.data.import_settings import ImportSettings
-from datg.data.importers import IMPORTERS
+from datg.data.importing.formats import FORMATS
 from datg.data.protocols import PROTOCOLS
 from datg.data.splits import Split
 from datg.errors import ConfigError
@@ -14,20 +14,20 @@ from datg.learners import LEARNERS
 from datg.search.space import (
     bounds_of,
     check_space,
-    configured,
-    fits,
-    paper_setting,
+    contains,
+    default_params,
     parse_space,
     restrict,
     suggest,
     whole_space,
+    with_params,
 )
-from datg.search.study import PRUNERS, SAMPLERS, open_study, sampler_for, sqlite_url
-from datg.seeding import derive_seed
-from datg.space_file import read_space_file, space_file_of
+from datg.search.study import PRUNERS, SAMPLERS
+from datg.search.study.memory import MemoryStudy
+from datg.search.study.samplers import sampler_for
 from datg.strategies import STRATEGIES
-from datg.trial import check_trial
-from datg.trial_config import TrialConfig
+from datg.trial.config import TrialConfig
+from datg.trial.prepare import check_trial
 from tests.conftest import table_of
 from tests.search.conftest import SPACES
 
@@ -36,11 +36,13 @@ FILES = sorted(SPACES.rglob("*.yaml"))
 
 def config_of(path, learner="protonet", strategy="datg"):
     fixed = yaml.safe_load(path.read_text())["fixed"]
-    return TrialConfig.of({"dataset": "mine", **fixed, "learner": {"name": learner}, "strategy": {"name": strategy}})
+    return TrialConfig.from_dict(
+        {"dataset": "mine", **fixed, "learner": {"name": learner}, "strategy": {"name": strategy}}
+    )
 
 
 def space_of(path, config):
-    return whole_space(read_space_file(path).get("space") or {}, config)
+    return whole_space(read_dataset_yaml(path).get("space") or {}, config)
 
 
 def test_there_is_a_space_for_every_data_set_of_this_package():
@@ -50,14 +52,14 @@ def test_there_is_a_space_for_every_data_set_of_this_package():
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_what_a_file_says_of_imports_can_be_done(path):
-    settings = ImportSettings.of(read_space_file(path).get("import") or {}, source=path.name)
-    assert settings.form in (None, *IMPORTERS) and settings.protocol in (None, *PROTOCOLS)
+    settings = ImportSettings.from_dict(read_dataset_yaml(path).get("import") or {}, source=path.name)
+    assert settings.form in (None, *FORMATS) and settings.protocol in (None, *PROTOCOLS)
 
 
 def test_a_data_set_without_a_file_of_its_own_gets_the_generic_one_of_its_shape():
-    assert space_file_of("moles", (3, 84, 84), SPACES).name == "generic_images.yaml"
-    assert space_file_of("blood", (2866,), SPACES).name == "generic_cells.yaml"
-    assert space_file_of("dermnet", (3, 84, 84), SPACES).name == "dermnet.yaml"
+    assert dataset_yaml_for("moles", (3, 84, 84), SPACES).name == "generic_images.yaml"
+    assert dataset_yaml_for("blood", (2866,), SPACES).name == "generic_cells.yaml"
+    assert dataset_yaml_for("dermnet", (3, 84, 84), SPACES).name == "dermnet.yaml"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -77,6 +79,7 @@ def allowed(learner):
     return [name for name, kind in STRATEGIES.items() if learner not in kind.refused_learners]
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("path", "learner", "strategy", "sampler"),
     # Bounds that depend on each other are datg's: it meets every sampler, and every file in turn.
@@ -86,24 +89,23 @@ def allowed(learner):
     ]
     + [(FILES[0], learner, name, "random") for learner in LEARNERS for name in allowed(learner) if name != "datg"],
 )
-def test_nothing_infeasible_is_ever_suggested(path, learner, strategy, sampler, tmp_path):
+def test_nothing_infeasible_is_ever_suggested(path, learner, strategy, sampler):
     config = config_of(path, learner, strategy)
     base = 11  # at 5 ways exactly two clusters
     dataset = dataset_of(base, shape=(3, 28, 28) if config.backbone_name == "conv4" else (40,))
     space, bounds = space_of(path, config), bounds_of(config, base)
     check_space(space, config, bounds)
-    study = open_study(sqlite_url(tmp_path / "s.db"), "s", create=True)
+    memory = MemoryStudy("s", PRUNERS["none"](1), [])
     for number in range(8):
-        study.sampler = sampler_for(sampler, 0, number, 8)
-        trial = study.ask()
-        setting = suggest(trial, space, bounds)
-        check_trial(configured(config, setting), dataset)
-        assert fits(space, setting, bounds)
+        made = sampler_for(sampler, seed=0, number=number, trials=8, keys=[entry.key for entry in space])
+        setting = memory.suggest(made, lambda trial: suggest(trial, space, bounds)).params
+        check_trial(with_params(config, setting), dataset)
+        assert contains(space, setting, bounds)
         if "strategy.clusters" in setting:
             assert 2 <= setting["strategy.clusters"] <= base // config.task.ways
         if "strategy.mix_low" in setting:
             assert setting["strategy.mix_low"] <= setting["strategy.mix_high"] <= config.shared_layers
-        study.tell(trial, number / 8)
+        memory.end(number, "finished", number / 8)
 
 
 @pytest.mark.parametrize(
@@ -112,18 +114,18 @@ def test_nothing_infeasible_is_ever_suggested(path, learner, strategy, sampler, 
 def test_the_method_as_published_lies_in_its_own_space(learner, strategy):
     config = config_of(FILES[0], learner, strategy)
     space = space_of(FILES[0], config)
-    setting = paper_setting(space, config)
-    assert fits(space, setting, bounds_of(config, 20))
+    setting = default_params(space, config)
+    assert contains(space, setting, bounds_of(config, 20))
     # Trial 0 is the method as its authors set it: the same configuration as without any search.
     assert (
-        configured(config, {**setting, **({"strategy.mix_high": None} if "strategy.mix_high" in setting else {})})
+        with_params(config, {**setting, **({"strategy.mix_high": None} if "strategy.mix_high" in setting else {})})
         == config
     )
 
 
 def test_datg_searches_what_the_paper_sets_by_hand():
     config = config_of(FILES[0])
-    assert paper_setting(space_of(FILES[0], config), config) == {
+    assert default_params(space_of(FILES[0], config), config) == {
         "strategy.clusters": 2,
         "strategy.alpha": 2.0,
         "strategy.beta": 2.0,
@@ -167,7 +169,7 @@ def test_a_bound_like_1e_4_is_a_number():
 
 
 def test_a_highest_layer_that_is_set_bounds_the_lowest():
-    config = configured(config_of(FILES[0]), {"strategy.mix_high": 2})
+    config = with_params(config_of(FILES[0]), {"strategy.mix_high": 2})
     space = [entry for entry in space_of(FILES[0], config) if entry.key != "strategy.mix_high"]
     bounds = bounds_of(config, 20)
     check_space(space, config, bounds)
@@ -206,64 +208,3 @@ def test_a_malformed_space_is_refused_by_key(space, message):
     with pytest.raises(ConfigError) as caught:
         check_space(restrict(parse_space(space), "datg"), config, bounds_of(config, 20))
     assert message in str(caught.value)
-
-
-@pytest.mark.parametrize(("sampler", "pruner"), list(itertools.product(SAMPLERS, PRUNERS)))
-def test_every_sampler_works_with_every_pruner(sampler, pruner, tmp_path):
-    study = open_study(sqlite_url(tmp_path / "s.db"), "s", create=True, pruner=pruner, steps=9)
-    pruned = 0
-    for number in range(8):
-        study.sampler = sampler_for(sampler, 0, number, 8)
-        trial = study.ask()
-        x = trial.suggest_float("x", 0, 1)
-        for step in range(1, 10):
-            trial.report(x * step, step)
-            if trial.should_prune():
-                pruned += 1
-                study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-                break
-        else:
-            study.tell(trial, x)
-    assert (pruned == 0) if pruner == "none" else (pruned < 8)
-
-
-@pytest.mark.parametrize("sampler", list(SAMPLERS))
-def test_suggestions_depend_on_the_study_alone(sampler, tmp_path):
-    def suggestions(path, *, reopen):
-        study, found = open_study(sqlite_url(path), "s", create=True), []
-        for number in range(10):
-            if reopen:
-                study = open_study(sqlite_url(path), "s")
-            study.sampler = sampler_for(sampler, 1, number, 10)
-            trial = study.ask()
-            found.append(
-                (trial.suggest_float("x", 0, 1), trial.suggest_int("n", 1, 90), trial.suggest_float("y", 0, 1))
-            )
-            study.tell(trial, found[-1][0])
-        return found
-
-    whole = suggestions(tmp_path / "a.db", reopen=False)
-    assert whole == suggestions(tmp_path / "b.db", reopen=True)
-    assert len(set(whole[:5])) == 5, "before the model knows anything no suggestion is repeated"
-
-
-def test_cmaes_unpickles_nothing_that_it_reads(tmp_path, monkeypatch):
-    url, made = sqlite_url(tmp_path / "s.db"), []
-    published = optuna.samplers.CmaEsSampler
-    for sampler_of in (
-        lambda n: sampler_for("cmaes", 3, n, 30),
-        lambda n: published(seed=derive_seed(3, "sampler", n, "") % 2**32),
-    ):
-        name = str(len(made))
-        study, found = open_study(url, name, create=True), []
-        for number in range(30):
-            study.sampler = sampler_of(number)
-            trial = study.ask()
-            found.append([trial.suggest_float(key, -1, 1) for key in "abc"])
-            study.tell(trial, -sum(value**2 for value in found[-1]))
-        made.append(found)
-    assert made[0] == made[1], "the same points as the published sampler, which pickles"
-    values = [
-        v for t in open_study(url, "0").trials for k, v in t.system_attrs.items() if k.startswith("cma:optimizer")
-    ]
-    assert values and "_p_sigma" in "".join(values)

@@ -7,15 +7,15 @@ from dataclasses import fields, is_dataclass, replace
 import pytest
 import torch
 
+from datg.data.episodes import DeviceTable
 from datg.errors import ConfigError
 from datg.generation.mixup import draw_layers
 from datg.learners import LEARNERS
-from datg.seeding import Streams, generator
+from datg.runtime.random_streams import RandomStreams, generator
 from datg.strategies import STRATEGIES
-from datg.strategies.strategy import Surroundings
+from datg.strategies.strategy import StrategyContext
 from datg.strategies.vanilla import Vanilla
-from datg.tasks import Classes
-from datg.trial_config import TrialConfig
+from datg.trial.config import TrialConfig
 from tests.conftest import batch_of, learner_of, table_of
 
 SHAPES = {"pictures": (3, 16, 16), "cells": (30,)}
@@ -27,8 +27,8 @@ def possible(strategy, learner, shape):
         return False
     shared = LEARNERS[learner].shared_layers(4 if len(shape) == 3 else 2)
     options = LEARNERS[learner].options()
-    surroundings = Surroundings(shared_layers=shared, channels=8, learner=options, batch=3, shape=shape)
-    return not STRATEGIES[strategy]().problems(surroundings)
+    context = StrategyContext(shared_layers=shared, channels=8, learner=options, batch=3, shape=shape)
+    return not STRATEGIES[strategy]().validate(context)
 
 
 TRIPLES = [
@@ -37,19 +37,7 @@ TRIPLES = [
     if possible(strategy, learner, SHAPES[kind])
 ]
 PAIRS = sorted({(strategy, learner) for strategy, learner, kind in TRIPLES if kind == "pictures"})
-# The settings that switch a strategy off: it then is vanilla. Meta-Dropout cannot be: its multiplier remains.
 SEEDS = (0, 1, 2)
-NO_MIXING = {"alpha": 1000.0, "beta": 1e-6}  # lambda = 1
-OFF = {
-    "meta_reg": [{"beta": 0.0, "rho_init": -50.0}],
-    "taml": [{"variant": variant, "weight": 0.0} for variant in ("entropy", "theil", "ge", "atkinson", "gini", "vl")],
-    "metamix": [{**NO_MIXING, "shuffle": False, "partner": partner} for partner in ("support", "query")],
-    "meta_maxup": [{"copies": 1, "pool": ("identity",), "reduce": reduce} for reduce in ("sample", "task")],
-    "mlti": [NO_MIXING, {**NO_MIXING, "mixer": "linear", "layer": "random"}, {**NO_MIXING, "cross_prob": 0.0}],
-    "random_mixup": [NO_MIXING, {**NO_MIXING, "partner": "cyclic"}, {"p_mix": 0.0}, {**NO_MIXING, "mixer": "cutmix"}],
-    "inter_cluster": [NO_MIXING, {"p_mix": 0.0}],
-    "datg": [{**NO_MIXING, "mmd_weight": 0.0}],
-}
 
 
 def built(strategy, learner, kind="pictures", *, seed=0, dropout=0.2, **options):
@@ -63,7 +51,7 @@ def built(strategy, learner, kind="pictures", *, seed=0, dropout=0.2, **options)
 
 
 def batch_for(strategy, kind="pictures", seed=0, progress=0.5):
-    clusters = 2 if hasattr(strategy, "clusters") else 0
+    clusters = 2 if strategy.clustering(3) else 0
     return replace(batch_of(table_of([8] * 12, SHAPES[kind]), seed=seed, clusters=clusters), progress=progress)
 
 
@@ -72,6 +60,7 @@ def losses_and_gradients(made, net, batch):
     return losses, torch.autograd.grad(losses.total, list(net.parameters()), allow_unused=True)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(("strategy", "learner", "kind"), TRIPLES)
 def test_losses_are_finite_and_reach_every_parameter(strategy, learner, kind):
     made, net = built(strategy, learner, kind)
@@ -84,6 +73,7 @@ def test_losses_are_finite_and_reach_every_parameter(strategy, learner, kind):
     assert reached >= len(gradients) - 4  # biases before a norm
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(("strategy", "learner", "kind"), TRIPLES)
 def test_the_seed_decides_everything(strategy, learner, kind):
     found = []
@@ -96,17 +86,19 @@ def test_the_seed_decides_everything(strategy, learner, kind):
     assert not torch.equal(first.total, other.total)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(("strategy", "learner", "kind"), TRIPLES)
 def test_the_data_and_the_weights_are_left_alone(strategy, learner, kind):
     table = table_of([8] * 12, SHAPES[kind])
     before = table.examples.copy()
     made, net = built(strategy, learner, kind)
     weights = {name: value.clone() for name, value in net.named_parameters()}
-    made.losses(net, batch_of(table, clusters=2 if hasattr(made, "clusters") else 0)).total.backward()
+    made.losses(net, batch_of(table, clusters=2 if made.clustering(3) else 0)).total.backward()
     assert (table.examples == before).all()
     assert all(torch.equal(value, weights[name]) for name, value in net.named_parameters())
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(("strategy", "learner"), PAIRS)
 def test_a_few_steps_lower_the_loss(strategy, learner):
     made, net = built(strategy, learner)
@@ -133,9 +125,9 @@ def test_hyperparameters_are_the_fields_of_a_frozen_dataclass(strategy):
             with pytest.raises(
                 ConfigError, match=f"strategy {strategy} cannot be used with learner {learner}: {reason}"
             ):
-                TrialConfig.of(values)
+                TrialConfig.from_dict(values)
         else:
-            assert type(TrialConfig.of(values).strategy) is kind
+            assert type(TrialConfig.from_dict(values).strategy) is kind
 
 
 def test_regularisers_of_the_inner_loop_refuse_a_learner_without_one():
@@ -144,13 +136,14 @@ def test_regularisers_of_the_inner_loop_refuse_a_learner_without_one():
     assert not any("maml" in kind.refused_learners or "anil" in kind.refused_learners for kind in STRATEGIES.values())
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(
     ("strategy", "learner", "kind", "off"),
     [
         (*triple, off)
         for triple in TRIPLES
-        for off in OFF.get(triple[0], [])
+        for off in STRATEGIES[triple[0]].vanilla_settings
         if triple[2] == "pictures" or off.get("mixer") != "cutmix"
     ],
 )
@@ -159,7 +152,7 @@ def test_switched_off_it_is_vanilla(strategy, learner, kind, off, seed):
     dropout = 0.2 if strategy in ("taml", "meta_maxup") else 0.0
     made, net = built(strategy, learner, kind, seed=seed, dropout=dropout, **off)
     batch, plain = (batch_of(table_of([8] * 12, SHAPES[kind]), seed=seed) for _ in range(2))
-    if hasattr(made, "clusters"):
+    if made.clustering(3):
         # Vanilla draws from all classes; with clusters that hold them all, so does the strategy.
         batch = replace(batch, clusters=torch.ones(2, 12, dtype=torch.bool))
     inside = getattr(net, "learner", net)
@@ -175,12 +168,8 @@ def test_switched_off_it_is_vanilla(strategy, learner, kind, off, seed):
 
 @pytest.mark.parametrize("last", range(1, 5))
 def test_the_seeds_of_these_tests_mix_at_hidden_layers_too(last):
-    drawn = {layer for seed in SEEDS for layer in draw_layers(3, 0, last, Streams.of(seed).mixing)}
+    drawn = {layer for seed in SEEDS for layer in draw_layers(3, 0, last, RandomStreams.from_seed(seed).mixing)}
     assert {0, last} <= drawn and len(drawn) >= min(3, last + 1)
-
-
-def test_every_strategy_but_two_can_be_switched_off():
-    assert {*OFF, "vanilla", "meta_dropout"} == set(STRATEGIES)
 
 
 @pytest.mark.parametrize("learner", LEARNERS)
@@ -210,6 +199,22 @@ def test_random_mixup_with_the_next_task_is_mlti_that_always_crosses(learner):
     assert all(map(torch.equal, our_gradients, their_gradients))
 
 
+@pytest.mark.parametrize("layer", ["embedding", "shared", "mixing"])
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_the_mmd_moves_generated_tasks_alone_or_real_ones_too_and_has_the_same_value(learner, layer):
+    found = []
+    for gradient in ("generated", "both"):
+        made, net = built("datg", learner, mmd_layer=layer, mmd_gradient=gradient, mix_high=0)
+        found.append(losses_and_gradients(made, net, batch_for(made)))
+    (ours, our_gradients), (theirs, their_gradients) = found
+    torch.testing.assert_close(ours.total, theirs.total)
+    # Mixed at the input, what lies at layer 0 moves with no parameter.
+    at_input = layer == "mixing" or (layer == "shared" and net.last_shared == 0)
+    same = all(map(torch.allclose, our_gradients, their_gradients))
+    assert same == at_input
+
+
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("kernel", "layer"), list(itertools.product(("gaussian", "linear"), ("embedding", "shared", "mixing")))
 )
@@ -221,9 +226,9 @@ def test_datg_adds_its_weight_times_the_mmd(learner, kernel, layer):
     assert parts["mmd"] > 0
 
 
-# A setting for each strategy with an inner loop; the MMD with its linear kernel, whose gradient takes nothing as a constant.
+# A setting for each strategy with an inner loop; the MMD in the form whose gradient takes nothing as a constant.
 SMOOTH = {
-    "datg": {"mmd_kernel": "linear"},
+    "datg": {"mmd_gradient": "both"},
     "taml": {"variant": "ge"},
     "metamix": {"shuffle_start": 0.0},
     "mlti": {"mixer": "linear", "layer": "random"},
@@ -231,6 +236,7 @@ SMOOTH = {
 }
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(("strategy", "learner", "kind"), [t for t in TRIPLES if t[1] in ("maml", "anil")])
 def test_second_order_gradients_agree_with_finite_differences(strategy, learner, kind):
     made = STRATEGIES[strategy](**SMOOTH.get(strategy, {}))
@@ -240,7 +246,7 @@ def test_second_order_gradients_agree_with_finite_differences(strategy, learner,
     def loss():
         batch = batch_for(made, kind, seed=2)
         classes = batch.sampler.classes
-        doubled = Classes(classes.examples.double() / 255, classes.starts, classes.counts)
+        doubled = DeviceTable(classes.examples.double() / 255, classes.starts, classes.counts)
         net.draw_from(batch.streams.noise)
         return made.losses(net, replace(batch, sampler=replace(batch.sampler, classes=doubled))).total
 

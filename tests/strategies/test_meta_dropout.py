@@ -2,10 +2,11 @@ import pytest
 import torch
 from torch.nn.functional import conv2d, max_pool2d, relu, softplus
 
-from datg.backbones.batch_norm import ALONE
-from datg.seeding import generator
+from datg.backbones.batch_norm import WHOLE
+from datg.runtime.random_streams import generator
 from datg.strategies.meta_dropout import MetaDropout
 from datg.strategies.vanilla import Vanilla
+from datg.trial.evaluation import evaluate
 from tests.conftest import batch_of, learner_of, table_of
 
 
@@ -39,7 +40,7 @@ def test_with_a_multiplier_of_one_and_no_noise_it_is_vanilla():
 def test_a_block_multiplies_its_affine_map_by_the_softplus_of_the_generator(noisy):
     _, net = extended()
     inputs = torch.rand(6, 3, 16, 16, generator=generator(0, "x"))
-    found = net.block(0, inputs, ALONE, noisy=noisy)
+    found = net.block(0, inputs, WHOLE, noisy=noisy)
     block, twin = net.backbone.blocks[0], net.generators[0]
     mean = conv2d(inputs, twin.weight, twin.bias, padding=1)
     noise = torch.randn(mean.shape, generator=generator(0, "noise")) if noisy else 0.0
@@ -59,11 +60,11 @@ def test_the_multiplier_begins_at_its_known_means():
 def test_logits_of_the_support_set_get_one_deviation_for_all_classes():
     _, net = extended()
     hidden = torch.rand(5, *net.learner.encode(torch.rand(1, 1, 2, 3, 16, 16), 1, 0, 3).shape[3:])
-    features = net.block(3, hidden, ALONE, noisy=False).flatten(1)
-    plain = net(hidden, ALONE, False)
+    features = net.block(3, hidden, WHOLE, noisy=False).flatten(1)
+    plain = net(hidden, WHOLE, False)
     torch.testing.assert_close(plain, net.learner.head(features))
     net.noise = Silent()
-    torch.testing.assert_close(net(hidden, ALONE, True), plain)
+    torch.testing.assert_close(net(hidden, WHOLE, True), plain)
 
 
 def test_every_inner_step_and_every_sample_draws_anew_and_queries_draw_nothing():
@@ -96,14 +97,14 @@ def test_the_noise_generator_learns_through_the_inner_gradients_alone():
     assert not any("generators" in name or "logit_noise" in name for name in adapted)
 
 
-def test_evaluation_averages_its_own_number_of_draws():
-    _, net = extended(samples=1, samples_test=7)
+@pytest.mark.parametrize(("purpose", "samples"), [("validation", 2), ("test", 7)])
+def test_evaluations_average_their_own_numbers_of_draws(purpose, samples):
+    _, net = extended(samples=1, samples_test=7, samples_validation=2)
     drawn = []
     normal = net.noise.normal
     net.noise.normal = lambda like: drawn.append(tuple(like.shape)) or normal(like)
-    with torch.inference_mode():
-        net.eval().predict(batch_of(table_of([8] * 12), size=2).draw(), 1)
-    assert drawn[0][0] == 2 * 7 * 3 and len(drawn) == net.learner.inner.inner_steps_test * 5
+    evaluate(net, batch_of(table_of([8] * 12)).sampler, tasks=2, seed=0, purpose=purpose)
+    assert drawn[0][0] == 2 * samples * 3 and len(drawn) == net.learner.inner.inner_steps_test * 5
 
 
 def test_gradients_are_clipped_for_this_strategy_only():

@@ -3,7 +3,7 @@ import torch
 
 from datg.generation.augmentation import Source, augment
 from datg.strategies.meta_maxup import MetaMaxup
-from datg.strategies.strategy import Surroundings, two_label_losses
+from datg.strategies.strategy import StrategyContext, two_label_losses
 from tests.conftest import batch_of, learner_of, table_of
 
 
@@ -22,7 +22,9 @@ def test_the_worst_copy_counts(name, reduce):
     for copy in range(9):
         encoded = learner.encode(copies.examples[copy : copy + 1], 1, 0, learner.last_shared)
         one = slice(copy, copy + 1)
-        losses.append(two_label_losses(learner.classify(encoded, 1), copies.others[one], copies.shares[one])[0])
+        losses.append(
+            two_label_losses(learner.classify(encoded, 1), copies.second_labels[one], copies.mixing_ratios[one])[0]
+        )
     by_copy = torch.stack(losses).unflatten(0, (3, 3))  # copies, tasks, queries
     expected = by_copy.amax(0).mean() if reduce == "sample" else by_copy.mean(2).amax(0).mean()
     torch.testing.assert_close(found.total, expected, rtol=1e-4, atol=1e-5)
@@ -57,8 +59,8 @@ def test_a_copy_of_each_task_draws_its_own_entry(monkeypatch):
 
 def problems(shape, **options):
     options_of_protonet = learner_of("protonet").options()
-    surroundings = Surroundings(shared_layers=4, channels=8, learner=options_of_protonet, batch=4, shape=shape)
-    return MetaMaxup(**options).problems(surroundings)
+    context = StrategyContext(shared_layers=4, channels=8, learner=options_of_protonet, batch=4, shape=shape)
+    return MetaMaxup(**options).validate(context)
 
 
 def test_a_pool_must_be_known_and_fit_the_examples():

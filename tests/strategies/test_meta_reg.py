@@ -8,7 +8,7 @@ from torch.nn.functional import softplus
 
 from datg.backbones.conv4 import Conv4, Conv4Options
 from datg.learners import LEARNERS
-from datg.seeding import generator
+from datg.runtime.random_streams import generator
 from datg.strategies.meta_reg import MetaReg, gaussian_divergence
 from datg.strategies.strategy import query_losses
 from tests.conftest import batch_of, learner_of, table_of

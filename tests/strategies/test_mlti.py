@@ -5,7 +5,7 @@ import torch
 
 from datg.strategies import mlti
 from datg.strategies.mlti import Mlti
-from datg.strategies.strategy import Surroundings
+from datg.strategies.strategy import StrategyContext
 from tests.conftest import batch_of, learner_of, table_of
 
 
@@ -20,7 +20,7 @@ def recorded(strategy, monkeypatch, *, shape=(3, 16, 16), learner="protonet", si
 
     monkeypatch.setattr(mlti, "mix_tasks", record)
     losses = mlti.two_label_losses
-    monkeypatch.setattr(mlti, "two_label_losses", lambda *a: seen.update(labels=a[1], shares=a[2]) or losses(*a))
+    monkeypatch.setattr(mlti, "two_label_losses", lambda *a: seen.update(labels=a[1], mixing_ratios=a[2]) or losses(*a))
     net = learner_of(learner, shape=shape, dropout=0.0)
     seen["net"] = net
     seen["loss"] = strategy.losses(net, batch_of(table_of([8] * 12, shape), shots=2, size=size, seed=seed))
@@ -42,12 +42,12 @@ def test_pictures_get_a_box_of_their_partner_one_for_support_and_one_for_query(c
     # Example m meets example m, classes in a bijection.
     assert torch.equal(partners % 6, torch.arange(6).expand_as(partners))
     assert torch.equal((partners[:, :, 0] % 18 // 6).sort(1).values, torch.arange(3).expand(4, 3))
-    assert (seen["shares"] == 1).all()
+    assert (seen["mixing_ratios"] == 1).all()
 
 
 def test_cells_are_mixed_linearly_after_block_1_and_within_a_task_in_their_queries_alone(monkeypatch):
     seen = recorded(Mlti(cross_prob=0.0), monkeypatch, shape=(30,))
-    plan, shares = seen["plan"], seen["shares"][:, 0]
+    plan, mixing_ratios = seen["plan"], seen["mixing_ratios"][:, 0]
     assert set(plan.layers) == {1}
     hidden = seen["net"].encode(seen["first"], 2, 0, 1)
     mixed = hidden.clone()
@@ -57,13 +57,15 @@ def test_cells_are_mixed_linearly_after_block_1_and_within_a_task_in_their_queri
         place = chosen // 6 * 4 + chosen % 6 - 2  # among the queries of the task
         assert torch.equal(place.sort().values, torch.arange(12))
         assert torch.equal(seen["labels"][task], place // 4)
-        mixed[task, :, 2:] = (shares[task] * queries + (1 - shares[task]) * queries[place]).unflatten(0, (3, 4))
+        mixed[task, :, 2:] = (mixing_ratios[task] * queries + (1 - mixing_ratios[task]) * queries[place]).unflatten(
+            0, (3, 4)
+        )
     torch.testing.assert_close(seen["mixed"].generated, seen["net"].encode(mixed, 2, 1, 2))
 
 
 def test_cells_of_two_tasks_keep_the_label_of_the_first(monkeypatch):
     seen = recorded(Mlti(cross_prob=1.0), monkeypatch, shape=(30,))
-    assert (seen["shares"] == 1).all()
+    assert (seen["mixing_ratios"] == 1).all()
     assert torch.equal(seen["labels"], torch.arange(3).repeat_interleave(4).expand(4, 12))
     assert (seen["plan"].weights == seen["plan"].weights[:, :, :1]).all()  # support and query alike
 
@@ -95,5 +97,5 @@ def test_auto_is_what_was_published():
 )
 def test_impossible_combinations_are_refused(options, shape, shared, message):
     options_of_learner = learner_of("protonet").options()
-    surroundings = Surroundings(shared_layers=shared, channels=8, learner=options_of_learner, batch=4, shape=shape)
-    assert message in Mlti(**options).problems(surroundings)[0]
+    context = StrategyContext(shared_layers=shared, channels=8, learner=options_of_learner, batch=4, shape=shape)
+    assert message in Mlti(**options).validate(context)[0]

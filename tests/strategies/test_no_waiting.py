@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from datg.seeding import sent
-from datg.training import Schedule, Training, make_optimiser
+from datg.runtime.random_streams import to_device_async
+from datg.trial.training import Schedule, Training, make_optimiser
 from tests.strategies.test_contract import TRIPLES, batch_for, built
 
 WAITING = {
@@ -36,6 +36,7 @@ class NoWaiting(TorchDispatchMode):
         return operation(*arguments, **(options or {}))
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(("strategy", "learner", "kind"), TRIPLES)
 def test_the_loop_never_waits_for_the_device(strategy, learner, kind):
     made, net = built(strategy, learner, kind)
@@ -67,12 +68,16 @@ def test_waiting_is_noticed(wait):
 
 def test_what_was_drawn_on_the_host_is_sent_from_pinned_memory():
     drawn, device = mock.MagicMock(spec=torch.Tensor), torch.device("cuda")
-    assert sent(drawn, device) is drawn.pin_memory.return_value.to.return_value
+    assert to_device_async(drawn, device) is drawn.pin_memory.return_value.to.return_value
     drawn.pin_memory.return_value.to.assert_called_once_with(device, non_blocking=True)
 
 
 def test_nothing_that_is_drawn_in_the_loop_is_sent_in_another_way():
     package = Path(__file__).parent.parent.parent / "datg"
-    loop = [*(package / "strategies").glob("*.py"), *(package / "generation").glob("*.py"), package / "tasks.py"]
+    loop = [
+        *(package / "strategies").glob("*.py"),
+        *(package / "generation").glob("*.py"),
+        package / "data" / "episodes.py",
+    ]
     found = [path.name for path in loop if re.search(r"from_numpy\(.*\)(\.float\(\))?\.to\(", path.read_text())]
     assert len(loop) > 20 and not found

@@ -1,16 +1,22 @@
 """The MLflow view against a real tracking database, and against servers that do not answer."""
 
-import dataclasses
+import shutil
 import time
 from pathlib import Path
 
 import pytest
 
-from datg.final_evaluation import EVALUATION, evaluate_best
-from datg.records import TrialRecord, read_record
-from datg.tracking.view import MlflowView, Parent, Unsent, how_to_look, tracking_uri
-from datg.trial import BEST, StopTrial, TrialData, run_trial
-from tests.test_trial import config_of, dataset_of
+from datg.tracking import runs as runs_module
+from datg.tracking.runs import Parent
+from datg.tracking.sent import Unsent
+from datg.tracking.store import how_to_look, tracking_uri
+from datg.tracking.view import MlflowView
+from datg.trial.data import TrialData
+from datg.trial.final_evaluation import evaluate_best
+from datg.trial.folder import BEST, EVALUATION
+from datg.trial.records import TrialRecord, read_record
+from datg.trial.run import StopTrial, run_trial
+from tests.trial.test_run import config_of, dataset_of
 
 TAGS = {"dataset": "random", "learner": "protonet", "search": "s-1"}
 
@@ -19,7 +25,7 @@ TAGS = {"dataset": "random", "learner": "protonet", "search": "s-1"}
 def folders(tmp_path_factory) -> Path:
     """Trial 0 has ended and is evaluated, trial 1 is on its way, trial 2 broke before it began."""
     root = tmp_path_factory.mktemp("trials")
-    data = TrialData.of(dataset_of())
+    data = TrialData.from_dataset(dataset_of())
 
     def stop(progress):
         if progress.iteration >= 4:
@@ -50,9 +56,11 @@ def records_of(
     ]
 
 
-def view_of(tmp_path: Path, records, uri: str | None = None, warnings: list[str] | None = None) -> MlflowView:
+def view_of(
+    tmp_path: Path, records, uri: str | None = None, warnings: list[str] | None = None, *, identity: str = "0123"
+) -> MlflowView:
     parent = Parent(
-        id="0123",
+        id=identity,
         name="s-1",
         experiment="datg/random",
         tags={"dataset": "random"},
@@ -107,10 +115,10 @@ def test_each_trial_is_one_run_with_everything_however_often_it_is_sent(tmp_path
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_trial_that_goes_on_after_a_resume_keeps_its_run(tmp_path, folders):
-    view_of(tmp_path, lambda: records_of(folders)).sync()
-    later = view_of(tmp_path, lambda: records_of(folders, (("done", "finished"), ("pruned", "pruned"))))
-    record = dataclasses.replace(later.records()[1], test=later.records()[0].test)
-    later.records = lambda: [records_of(folders)[0], record]
+    own = shutil.copytree(folders, tmp_path / "trials")
+    view_of(tmp_path, lambda: records_of(own)).sync()
+    shutil.copyfile(own / "0" / EVALUATION, own / "1" / EVALUATION)
+    later = view_of(tmp_path, lambda: records_of(own, (("done", "finished"), ("pruned", "pruned"))))
     later.start()
     assert later.close(status="FINISHED") is None
     client, runs, number = runs_of(tmp_path)
@@ -145,17 +153,17 @@ def test_the_default_store_is_what_a_bare_mlflow_ui_shows(tmp_path, monkeypatch)
 @pytest.mark.filterwarnings("ignore")
 def test_a_run_that_was_made_in_part_is_completed_and_not_made_again(tmp_path, folders, monkeypatch):
     view = view_of(tmp_path, lambda: records_of(folders)[:1])
-    prepare, calls = MlflowView._prepare, []
+    prepare, calls = runs_module.prepare_run, []
 
-    def fail_once(self, client, run_id, params):
+    def fail_once(client, run_id, *arguments):
         calls.append(run_id)
         if len(calls) == 2:  # the parent is the first
             raise ConnectionError("gone")
-        prepare(self, client, run_id, params)
+        prepare(client, run_id, *arguments)
 
-    monkeypatch.setattr(MlflowView, "_prepare", fail_once)
-    view._try(view.sync)
-    view._try(view.sync)
+    monkeypatch.setattr(runs_module, "prepare_run", fail_once)
+    assert not view.try_to(view.sync)
+    assert view.try_to(view.sync)
     _, runs, number = runs_of(tmp_path)
     assert number == 2 and runs["0"].data.params["strategy.alpha"] == "0.5"
     assert runs["0"].info.status == "FINISHED"
@@ -165,7 +173,5 @@ def test_a_run_that_was_made_in_part_is_completed_and_not_made_again(tmp_path, f
 def test_another_search_of_the_same_name_gets_runs_of_its_own(tmp_path, folders):
     first = view_of(tmp_path, lambda: records_of(folders))
     first.sync()
-    other = view_of(tmp_path, lambda: records_of(folders))
-    other.parent = dataclasses.replace(other.parent, id="4567")
-    other.sync()
+    view_of(tmp_path, lambda: records_of(folders), identity="4567").sync()
     assert runs_of(tmp_path)[2] == 8

@@ -1,0 +1,98 @@
+"""`datg compare`: compare strategies with several seeds."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from datg.cli.options import STOPPING, WHAT, names, takes
+from datg.cli.search_options import SearchOptions
+from datg.learners import LEARNERS
+from datg.runtime.signals import leave
+from datg.strategies import STRATEGIES
+
+
+@takes(SearchOptions)
+def compare(
+    options: SearchOptions,
+    dataset: Annotated[
+        str | None, typer.Option(help="Name of the data set to compare on.", rich_help_panel=WHAT)
+    ] = None,
+    strategies: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Strategies to compare, with commas: all, or some of {names(STRATEGIES)}.",
+            show_default="all",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    learner: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Learners to compare, with commas: all, or some of {names(LEARNERS)}.",
+            show_default="protonet",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(min=1, help="Number of training seeds: 0, 1, ...", show_default="3", rich_help_panel=WHAT),
+    ] = None,
+    tuned: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="CONFIG",
+            help="Exported configuration that takes the place of defaults; may be repeated.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(metavar="COMPARISON", help="Name of a comparison to go on with.", rich_help_panel=STOPPING),
+    ] = None,
+) -> None:
+    """Compare strategies and learners with several seeds, under one preset and on the same tasks.
+
+    Example: datg compare --dataset glyphs --strategies vanilla,mlti,datg --seeds 3
+
+    Example: datg compare --dataset dermnet --tuned configs/dermnet-20261122-1-top1.yaml
+
+    Example: datg compare --resume glyphs-comparison-20261122-1
+    """
+    from datg.search.state.folder import refuse_second_driver
+
+    if resume:
+        refuse_second_driver(options.output, resume)
+    from datg.cli.console import console
+    from datg.cli.run_with_display import run_with_display
+    from datg.config import parse_settings
+    from datg.search.comparison.grid import OWN_SECTIONS, Comparison
+    from datg.search.comparison.table import compare as rows_of
+    from datg.search.comparison.table import format_row, row_values
+    from datg.search.prepare import prepare, show_settings
+    from datg.search.state.resume import resume_search
+
+    comparison, given, flags = None, options.settings or [], {}
+    if resume:
+        flags = {"strategies": strategies, "learner": learner, "seeds": seeds, "tuned": tuned}
+    else:
+        comparison = Comparison.parse(
+            learner or "protonet", strategies or "all", seeds or 3, settings=parse_settings(given), tuned=tuned or []
+        )
+        given = [text for text in given if text.partition(".")[0].strip() not in OWN_SECTIONS]
+    request = options.request(dataset, flags, comparison=comparison, settings=given)
+    for line in comparison.left_out() if comparison else []:
+        console().print(line)
+    if options.dry_run:
+        show_settings(request, resume)
+        return
+    session = resume_search(request, resume, comparison=True) if resume else prepare(request)
+    form = row_values if options.as_json else format_row
+    leave(
+        run_with_display(
+            session,
+            options.tracking_uri,
+            lambda records: [form(row) for row in rows_of(records)],
+            as_json=options.as_json,
+        )
+    )

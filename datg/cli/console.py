@@ -1,0 +1,111 @@
+"""What long work shows: a live line on a terminal, a plain line every 30 seconds elsewhere."""
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+LIVE_SECONDS = 0.5
+PLAIN_SECONDS = 30.0
+PLAIN_WIDTH = 200  # columns of a log file: wide enough for a leaderboard
+
+
+def console() -> Console:
+    """Return where progress and messages go: standard error, so that results on standard output can be piped."""
+    width = None if sys.stderr.isatty() else PLAIN_WIDTH
+    return Console(file=sys.stderr, highlight=False, markup=False, width=width)
+
+
+@contextmanager
+def show_status(text: Callable[[], str], out: Console) -> Iterator[None]:
+    """Show ``text()`` while the block runs."""
+    done = threading.Event()
+
+    def show_live() -> None:
+        with Live(Text(text()), console=out, transient=True, auto_refresh=False) as live:
+            while not done.wait(LIVE_SECONDS):
+                live.update(Text(text()), refresh=True)
+
+    def show_plain() -> None:
+        while not done.wait(PLAIN_SECONDS):
+            out.print(text(), soft_wrap=True)
+
+    thread = threading.Thread(target=show_live if out.is_terminal else show_plain, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+@contextmanager
+def progress_bar(out: Console) -> Iterator[Callable[[str, int, int], None]]:
+    """Yield ``show(what, done, total)``; a bar on a terminal, a line every 30 seconds elsewhere."""
+    if not out.is_terminal:
+        yield _plain_progress(out)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=out, transient=True) as bars:
+        tasks: dict[str, Any] = {}
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total or None)
+            bars.update(tasks[what], completed=done, total=total or None)
+
+        yield show
+
+
+def _plain_progress(out: Console) -> Callable[[str, int, int], None]:
+    last = time.monotonic()
+
+    def show(what: str, done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= PLAIN_SECONDS:
+            last = time.monotonic()
+            out.print(f"{what}: {done}" + (f" of {total}" if total else ""))
+
+    return show
+
+
+def print_rows(rows: list[dict[str, Any]], out: Console) -> None:
+    """Print a table of equal mappings: a value and its ``ci95`` share a column, and so do all dotted keys."""
+    compact = [_compact(row) for row in rows]
+    table = Table(box=None, pad_edge=False)
+    for key in compact[0] if compact else ():
+        table.add_column(key, justify="left" if key == "setting" else "right", no_wrap=key != "setting")
+    for row in compact:
+        table.add_row(*row.values())
+    out.print(table)
+
+
+def _compact(row: dict[str, Any]) -> dict[str, str]:
+    cells = {key: _cell(value) for key, value in row.items() if "." not in key and not key.endswith(" ci95")}
+    for key, value in row.items():
+        if key.endswith(" ci95") and value is not None:
+            cells[key.removesuffix(" ci95")] += f" ± {_cell(value)}"
+    setting = [f"{key.rpartition('.')[2]} {_cell(value)}" for key, value in row.items() if "." in key]
+    return {**cells, "setting": ", ".join(setting)} if setting else cells
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) >= 1 else f"{value:.4f}"
+    return "-" if value is None else str(value)
+
+
+def format_duration(seconds: float) -> str:
+    """Return seconds in words, such as ``2 h 05 min``, ``3 min 20 s`` or ``12 s``."""
+    whole = int(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"

@@ -1,0 +1,55 @@
+"""What a search says: one line while it runs, and what to do next when it ends."""
+
+from datg.cli.console import format_duration
+from datg.report.status import causes, how_to_resume
+from datg.runtime.exit_codes import ExitCode
+from datg.search.session import SearchSession
+from datg.search.study.progress import SearchProgress
+from datg.tracking.sent import Unsent
+from datg.tracking.store import how_to_look
+
+
+def summary(session: SearchSession, code: int, uri: str, unsent: Unsent | None) -> list[str]:
+    """Return what happened, and what to do next, in lines."""
+    folder, settings = session.folder, session.settings
+    resume = how_to_resume(folder.name, comparison=bool(settings.grid), external=settings.external_study)
+    lines = causes(session.records())
+    errors = {} if session.evaluations is None else session.evaluations.errors
+    lines += [f"trial {number} not evaluated: {error}" for number, error in sorted(errors.items())]
+    if session.stop.requested and code in (ExitCode.RESUMABLE, ExitCode.CTRL_C):
+        lines.append(f"stopped ({session.stop.reason}); go on with: {resume}")
+    elif code == ExitCode.NO_SUCCESS and session.stop.requested:
+        lines.append(f"{session.stop.reason}; their causes stand above. Once they are repaired, go on with: {resume}")
+    elif code == ExitCode.RESUMABLE:
+        lines.append(f"some final evaluations failed; try them again with: {resume}")
+    elif code == ExitCode.DAMAGED:
+        lines.append(
+            "best weights of the trials above are damaged: restore them from a copy, or make them again with replay.py."
+        )
+    elif code == ExitCode.NO_SUCCESS:
+        lines.append("no trial succeeded; the causes stand above.")
+    elif settings.grid:
+        lines.append(f"tables: {folder.comparison('md')} and {folder.comparison('csv').name} beside it")
+    else:
+        lines.append(f"best configuration: {folder.best}")
+        lines.append(f"export: python launchers/export.py {folder.name} --top 3 --out configs")
+    lines.append(f"compare in MLflow: {how_to_look(uri)}")
+    if unsent is not None:
+        lines.append(f"MLflow lacks {unsent}; send the rest with: python launchers/sync_mlflow.py {folder.name}")
+    return lines
+
+
+def status_line(progress: SearchProgress) -> str:
+    """Return one line: best so far with its interval, running, ended by outcome, time left."""
+    parts = [progress.preparing] if progress.preparing else []
+    if progress.best is not None:
+        number, objective, ci95 = progress.best
+        parts.append(f"best {objective:.4f} ± {ci95:.4f} (trial {number})")
+    running = ", ".join(f"{number}: {share:.0%}" for number, share in sorted(progress.running.items()))
+    parts.append(f"running {len(progress.running)}" + (f" ({running})" if running else ""))
+    parts += [f"{outcome} {count}" for outcome, count in sorted(progress.outcomes.items())]
+    parts.append(f"evaluated {progress.evaluated} of {progress.asked}")
+    left = progress.seconds_left()
+    if left:
+        parts.append(f"about {format_duration(left)} left")
+    return "; ".join(parts)

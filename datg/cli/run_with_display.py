@@ -1,0 +1,68 @@
+"""Runs a search in the foreground: shown in MLflow and on a live line, with its table at the end."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from datg.cli.console import console, print_rows, show_status
+from datg.cli.messages import status_line, summary
+from datg.cli.mlflow_runs import search_run
+from datg.runtime.exit_codes import ExitCode
+from datg.search.run import run_search
+from datg.search.session import SearchSession
+from datg.tracking.sent import runs_by_trial
+from datg.tracking.store import tracking_uri
+from datg.tracking.view import MlflowView
+from datg.trial.records import TrialRecord
+
+PARENT_STATUS = {ExitCode.DONE: "FINISHED", ExitCode.RESUMABLE: "KILLED", ExitCode.CTRL_C: "KILLED"}  # else FAILED
+
+
+def run_with_display(
+    session: SearchSession,
+    uri: str | None,
+    rows: Callable[[list[TrialRecord]], list[dict[str, Any]]],
+    *,
+    as_json: bool,
+) -> int:
+    """Run what is missing of a search and return the exit code.
+
+    Args:
+        session: the search.
+        uri: of the MLflow tracking store, if it was given.
+        rows: makes the table that is printed at the end.
+        as_json: print it as JSON on standard output.
+    """
+    out = console()
+    for line in session.remarks:
+        out.print(line, soft_wrap=True)
+    view = MlflowView(
+        tracking_uri(uri),
+        search_run(session.folder, session.settings),
+        session.dataset,
+        session.records,
+        warn=lambda text: out.print(text),
+    )
+    out.print(f"search {session.folder.name} in {session.folder.path}")
+    code = ExitCode.BUG
+    with session.lock:
+        view.start()
+        try:
+            with show_status(lambda: status_line(session.driver.progress), out):
+                code = run_search(
+                    session,
+                    notify=lambda line: out.print(line, soft_wrap=True),
+                    mlflow_runs=lambda: runs_by_trial(session.folder.mlflow),
+                )
+        finally:
+            unsent = view.close(status=PARENT_STATUS.get(code, "FAILED"), hurry=lambda: session.stop.requested)
+    if session.stop.requested and code == ExitCode.DONE and unsent is not None:
+        code = session.stop.exit_code  # a signal came while the rest was being sent
+    table = rows(session.records())
+    if as_json:
+        print(json.dumps({"search": session.folder.name, "exit": code, "trials": table}))
+    else:
+        print_rows(table, out)
+    for line in summary(session, code, tracking_uri(uri), unsent):
+        out.print(line, soft_wrap=True)
+    return code

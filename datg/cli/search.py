@@ -1,0 +1,97 @@
+"""`datg search`: search hyperparameters on a data set."""
+
+from typing import Annotated
+
+import typer
+
+from datg.cli.options import STOPPING, WHAT, names, takes
+from datg.cli.search_options import SearchOptions
+from datg.learners import LEARNERS
+from datg.runtime.signals import leave
+from datg.search.study import PRUNERS, SAMPLERS
+from datg.strategies import STRATEGIES
+
+
+@takes(SearchOptions)
+def search(
+    options: SearchOptions,
+    dataset: Annotated[
+        str | None, typer.Option(help="Name of the data set to search on.", rich_help_panel=WHAT)
+    ] = None,
+    learner: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Learner to train: {names(LEARNERS)}.",
+            show_default="of the YAML file, else protonet",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    strategy: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Strategy whose hyperparameters are searched: {names(STRATEGIES)}.",
+            show_default="of the YAML file, else datg",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Number of trials in all; more on --resume prolong the search.",
+            show_default="of the YAML file, else 50",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    sampler: Annotated[
+        str | None,
+        typer.Option(
+            help=f"What suggests configurations: {names(SAMPLERS)}.", show_default="tpe", rich_help_panel=WHAT
+        ),
+    ] = None,
+    pruner: Annotated[
+        str | None,
+        typer.Option(
+            help=f"What ends unpromising trials: {names(PRUNERS)}.", show_default="halving", rich_help_panel=WHAT
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="Seed of the sampler and of training.", show_default="0", rich_help_panel=WHAT),
+    ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(metavar="SEARCH", help="Name of a search to go on with.", rich_help_panel=STOPPING),
+    ] = None,
+) -> None:
+    """Search the hyperparameters of a strategy: Ray runs trials, Optuna suggests and prunes them, MLflow shows them.
+
+    Example: datg search --dataset glyphs --trials 10
+
+    Example: datg search --dataset dermnet --address auto --gpus-per-trial 0.25
+
+    Example: datg search --resume dermnet-20261122-1
+    """
+    from datg.search.state.folder import refuse_second_driver
+
+    if resume:
+        refuse_second_driver(options.output, resume)
+    from datg.cli.run_with_display import run_with_display
+    from datg.report.leaderboard import leaderboard
+    from datg.search.prepare import prepare, show_settings
+    from datg.search.state.resume import resume_search
+
+    flags = {
+        "learner.name": learner,
+        "strategy.name": strategy,
+        "search.trials": trials,
+        "search.sampler": sampler,
+        "search.pruner": pruner,
+        "search.seed": seed,
+    }
+    request = options.request(dataset, flags)
+    if options.dry_run:
+        show_settings(request, resume)
+        return
+    session = resume_search(request, resume) if resume else prepare(request)
+    leave(run_with_display(session, options.tracking_uri, leaderboard, as_json=options.as_json))

@@ -1,0 +1,176 @@
+"""What a search and a comparison are asked for alike."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from datg.cli.options import (
+    OUTPUT,
+    RESOURCES,
+    STOPPING,
+    WHAT,
+    DataRoot,
+    Json,
+    Output,
+    Settings,
+    TestDataset,
+    TrackingUri,
+    Verbose,
+    search_spaces,
+)
+from datg.search.ray.resources import Resources, parse_gpus
+
+if TYPE_CHECKING:
+    from datg.search.comparison.grid import Comparison
+    from datg.search.request import Request
+
+DEFAULTS = Resources()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions:
+    """Options of `search` and `compare`."""
+
+    shots: Annotated[
+        int | None, typer.Option(min=1, help="Number of support examples per class (K).", rich_help_panel=WHAT)
+    ] = None
+    space: Annotated[
+        Path | None,
+        typer.Option(
+            help="YAML file with fixed values and the search space.",
+            show_default="search_spaces/<dataset>.yaml",
+            rich_help_panel=WHAT,
+        ),
+    ] = None
+    settings: Settings = None
+    test_dataset: TestDataset = None
+    final_episodes: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="Number of novel-class tasks of each trial's final evaluation.",
+            show_default="20000",
+            rich_help_panel=WHAT,
+        ),
+    ] = None
+    max_concurrent: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Largest number of trials that run at once.",
+            show_default="all that fit",
+            rich_help_panel=RESOURCES,
+        ),
+    ] = None
+    cpus_per_trial: Annotated[
+        int, typer.Option(min=1, help="Cores, and threads, of a trial.", rich_help_panel=RESOURCES)
+    ] = DEFAULTS.cpus_per_trial
+    gpus_per_trial: Annotated[
+        str | None,
+        typer.Option(
+            help="GPUs of a trial; may be a fraction, or auto, which measures how many trials share a GPU.",
+            show_default="1 if there is any",
+            rich_help_panel=RESOURCES,
+        ),
+    ] = None
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="Address of a Ray cluster, or auto for the one of this machine.",
+            show_default="Ray is started here",
+            rich_help_panel=RESOURCES,
+        ),
+    ] = None
+    study_storage: Annotated[
+        str | None,
+        typer.Option(
+            help="URL of a database for the Optuna study.",
+            show_default="sqlite in the search's folder",
+            envvar="DATG_STUDY_STORAGE",
+            rich_help_panel=RESOURCES,
+        ),
+    ] = None
+    max_failures: Annotated[
+        int,
+        typer.Option(min=0, help="How often a trial is tried again after its machine broke.", rich_help_panel=STOPPING),
+    ] = DEFAULTS.max_failures
+    trial_timeout: Annotated[
+        float | None,
+        typer.Option(
+            min=1.0,
+            help="Seconds without a finished iteration after which a trial is tried again.",
+            show_default="none",
+            rich_help_panel=STOPPING,
+        ),
+    ] = None
+    time_budget: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="Seconds after which the search stops, to be resumed.", rich_help_panel=STOPPING),
+    ] = None
+    allow_change: Annotated[
+        bool,
+        typer.Option(
+            "--allow-change",
+            help="Resume although space, learner, data or code have changed.",
+            rich_help_panel=STOPPING,
+        ),
+    ] = False
+    data_root: DataRoot = None
+    output: Output = Path("runs")
+    tracking_uri: TrackingUri = None
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Print every value and where it came from; run nothing.", rich_help_panel=OUTPUT
+        ),
+    ] = False
+    as_json: Json = False
+    verbose: Verbose = False
+
+    def request(
+        self,
+        dataset: str | None,
+        flags: dict[str, Any],
+        *,
+        comparison: "Comparison | None" = None,
+        settings: list[str] | None = None,
+    ) -> "Request":
+        """Return what the user asked for.
+
+        Args:
+            dataset: its name; None for a search that is resumed.
+            flags: dotted keys and what the command's own flags gave for them; None was not given.
+            comparison: what is compared, if it is a comparison.
+            settings: what was given by ``--set``; all of it by default.
+        """
+        from datg.search.request import Request
+
+        flags = {
+            **flags,
+            "task.shots": self.shots,
+            "evaluation.test_tasks": self.final_episodes,
+            "evaluation.test_dataset": self.test_dataset,
+        }
+        return Request(
+            dataset=dataset,
+            space_file=self.space,
+            spaces=search_spaces(),
+            settings=(self.settings or []) if settings is None else settings,
+            flags={key: value for key, value in flags.items() if value is not None},
+            output=self.output,
+            data_root=self.data_root,
+            study_storage=self.study_storage,
+            time_budget=self.time_budget,
+            resources=Resources(
+                address=self.address,
+                cpus_per_trial=self.cpus_per_trial,
+                gpus_per_trial=parse_gpus(self.gpus_per_trial),
+                max_concurrent=self.max_concurrent,
+                max_failures=self.max_failures,
+                trial_timeout=self.trial_timeout,
+            ),
+            allow_change=self.allow_change,
+            comparison=comparison,
+        )

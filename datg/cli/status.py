@@ -1,0 +1,70 @@
+"""`datg status`: what a search is doing, or did before it died."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from datg.cli.console import format_duration
+from datg.cli.options import Json, Output, Verbose
+from datg.report.status import Status, read_status
+from datg.storage.disk_size import format_size
+
+
+def status(
+    search: Annotated[str | None, typer.Argument(help="Name or folder of the search.", show_default="all")] = None,
+    output: Output = Path("runs"),
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Show what SEARCH is doing, or did before it died; reads its folder alone. Without SEARCH every search gets a line.
+
+    Example: datg status dermnet-20261122-1
+    """
+    from datg.errors import DatgError
+    from datg.search.state.folder import find_folder, folders_in
+
+    if search is not None:
+        search_status = read_status(find_folder(output, search))
+        print(json.dumps(search_status.as_json()) if as_json else "\n".join(format_status(search_status)))
+        return
+    every, lines = [], []
+    for name in sorted(folders_in(output)):
+        try:
+            every.append(read_status(find_folder(output, name)))
+            lines.append(summary_line(every[-1]))
+        except DatgError as error:  # one of them must not hide the others
+            lines.append(f"{name}: {error}")
+    if as_json:
+        print(json.dumps([search_status.as_json() for search_status in every]))
+    else:
+        print("\n".join(lines) if lines else f"there is no search in {output}")
+
+
+def format_status(status: Status) -> list[str]:
+    """Return all lines of one search."""
+    lines = [summary_line(status)]
+    for trial in status.running:
+        silent = "" if trial["silent"] is None else f", last sign {format_duration(trial['silent'])} ago"
+        lines.append(f"  trial {trial['trial']}: {trial['done']:.0%} done, {trial['where']}{silent}")
+    lines += [f"  {line}" for line in status.causes]
+    lines.append(f"  MLflow: {'has everything' if status.unsent is None else f'lacks {status.unsent}'}")
+    lines.append(f"  disk: {format_size(status.bytes)}")
+    if status.resume:
+        lines.append(f"  go on with: {status.resume}")
+    return lines
+
+
+def summary_line(status: Status) -> str:
+    """Return the most important of a search in one line, for a list of searches."""
+    driven = f"driven by {status.driver}" if status.driver else "stopped" if status.resume else "done"
+    ended = ", ".join(f"{outcome} {count}" for outcome, count in sorted(status.outcomes.items())) or "nothing ended"
+    parts = [f"{status.search}: {driven}", f"{sum(status.outcomes.values())} of {status.asked} trials ended ({ended})"]
+    if status.running:
+        parts.append(f"{len(status.running)} {'running' if status.driver else 'interrupted'}")
+    parts.append(f"evaluated {status.evaluated}")
+    if status.best:
+        best = status.best
+        parts.append(f"best {best['validation']:.4f} ± {best['ci95']:.4f} (trial {best['trial']})")
+    return "; ".join(parts)

@@ -1,0 +1,61 @@
+"""`datg sync_mlflow`: bring MLflow up to date with a search that nobody drives."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from datg.cli.options import DataRoot, Output, TrackingUri, Verbose
+from datg.runtime.exit_codes import ExitCode
+from datg.runtime.signals import leave
+
+
+def sync_mlflow(
+    search: Annotated[str, typer.Argument(help="Name or folder of the search.")],
+    data_root: DataRoot = None,
+    output: Output = Path("runs"),
+    tracking_uri: TrackingUri = None,
+    verbose: Verbose = False,
+) -> None:
+    """Send MLflow what it lacks of SEARCH: after its server was away, or to another server.
+
+    Example: datg sync_mlflow dermnet-20261122-1 --tracking-uri http://127.0.0.1:5000
+    """
+    leave(sync_search(output, search, root=data_root, uri=tracking_uri))
+
+
+def sync_search(output: Path, search: str, *, root: Path | None, uri: str | None) -> int:
+    """Send what is missing; return the exit code: 0, or 75 if MLflow does not take everything.
+
+    Raises:
+        ConfigError: there is no such search, or it is being driven.
+        StateError: it is damaged.
+    """
+    from datg.cli.console import console
+    from datg.cli.mlflow_runs import search_run
+    from datg.data.catalog import open_dataset, with_test_dataset
+    from datg.errors import without_password
+    from datg.search.state.folder import DriverLock, find_folder
+    from datg.search.state.records import open_records
+    from datg.tracking.sent import count_unsent, read_sent
+    from datg.tracking.store import how_to_look
+    from datg.tracking.store import tracking_uri as store_of
+    from datg.tracking.view import MlflowView
+
+    out, store = console(), store_of(uri)
+    with DriverLock(find_folder(output, search)):
+        folder, settings, records = open_records(output, search)
+        config = settings.config
+        data_root = root or Path(settings.data_root)
+        dataset = with_test_dataset(open_dataset(config.dataset, data_root), config.evaluation.test_dataset, data_root)
+        view = MlflowView(store, search_run(folder, settings), dataset, lambda: records)
+        done = len(records) >= settings.trials and all(record.complete for record in records)
+        try:
+            view.finish("FINISHED" if done else "KILLED")
+        except Exception as error:  # whatever MLflow, its database or the network throw
+            lacking = count_unsent(records, read_sent(folder.mlflow)) or "what it lacked"
+            reason = without_password((str(error).strip() or type(error).__name__).splitlines()[0])
+            out.print(f"MLflow at {without_password(store)} does not take the results ({reason}); it lacks {lacking}.")
+            return ExitCode.RESUMABLE
+    out.print(f"MLflow has everything of {folder.name}: {len(records)} trials; {how_to_look(store)}")
+    return ExitCode.DONE

@@ -1,0 +1,95 @@
+"""`datg train`: final training of a configuration with several seeds."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from datg.cli.options import WHAT, DataRoot, Device, Json, Output, Settings, TestDataset, TrackingUri, Verbose
+from datg.runtime.exit_codes import ExitCode
+from datg.runtime.signals import Terminated, leave
+
+
+def train(
+    config: Annotated[Path, typer.Argument(help="An exported configuration, or a search space's fixed values.")],
+    seeds: Annotated[int, typer.Option(min=1, help="Number of training seeds: 0, 1, ...", rich_help_panel=WHAT)] = 1,
+    settings: Settings = None,
+    test_dataset: TestDataset = None,
+    all_base_examples: Annotated[
+        bool,
+        typer.Option(
+            "--all-base-examples",
+            help="Train on held-out examples, too, and keep the last weights.",
+            rich_help_panel=WHAT,
+        ),
+    ] = False,
+    device: Device = None,
+    data_root: DataRoot = None,
+    output: Output = Path("runs"),
+    tracking_uri: TrackingUri = None,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Train CONFIG with several seeds, evaluate each on novel classes, log all to MLflow.
+
+    The same command goes on with a training that was stopped.
+
+    Example: datg train configs/dermnet-20261122-1-top1.yaml --seeds 3
+
+    Example: datg train search_spaces/dermnet.yaml --set strategy.name=vanilla
+    """
+    from datg.cli.console import console, print_rows, progress_bar
+    from datg.cli.mlflow_runs import training_run
+    from datg.final_training.run import prepare_training
+    from datg.report.leaderboard import score_row
+    from datg.tracking.store import tracking_uri as store
+    from datg.tracking.view import MlflowView
+
+    prepared = prepare_training(
+        config,
+        settings or [],
+        seeds=seeds,
+        output=output,
+        root=data_root,
+        device=device,
+        test_dataset=test_dataset,
+        all_base_examples=all_base_examples,
+    )
+    out = console()
+    if all_base_examples:
+        out.print("validation examples are trained on: validation accuracies tell nothing, the last weights are kept.")
+    out.print(f"final training {prepared.folder.name} in {prepared.folder}", soft_wrap=True)
+    view = MlflowView(
+        store(tracking_uri),
+        training_run(prepared),
+        prepared.dataset,
+        prepared.records,
+        warn=lambda text: out.print(text),
+    )
+    view.start()
+    code, stopped = ExitCode.BUG, False
+    try:
+        with progress_bar(out) as show:
+            prepared.run(show)
+        code = ExitCode.DONE if prepared.accuracies() else ExitCode.NO_SUCCESS
+    except (KeyboardInterrupt, Terminated):
+        stopped = True
+        raise
+    finally:
+        status = "KILLED" if stopped else "FINISHED" if code == ExitCode.DONE else "FAILED"
+        unsent = view.close(status=status, hurry=lambda: stopped)
+    rows = [{"seed": record.number, **score_row(record)} for record in prepared.records()]
+    summary = prepared.summary()
+    if as_json:
+        print(json.dumps({"training": prepared.folder.name, "seeds": rows, "summary": summary and vars(summary)}))
+    else:
+        print_rows(rows, out)
+        if summary is not None:
+            spread = "" if summary.spread is None else f", standard deviation over seeds {summary.spread:.4f}"
+            print(
+                f"novel classes {summary.mean:.4f} ± {summary.ci95:.4f} (95 % over tasks, {summary.seeds} seeds){spread}"
+            )
+    if unsent is not None:
+        out.print(f"MLflow lacks {unsent}; the same command sends the rest.")
+    leave(code)

@@ -1,0 +1,167 @@
+"""Cells in an AnnData file (``.h5ad``): raw counts that are normalised, reduced and scaled, or values taken as they are.
+
+Needs the packages of ``datg[cells]``.
+"""
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from datg.data.import_settings import ImportSettings
+from datg.data.importing.arrays import VectorRow
+from datg.data.importing.cell_preparation import prepare_counts
+from datg.data.importing.h5ad_matrix import read_rows
+from datg.data.raw_data import RawData, Workplace, listed
+from datg.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+FORM = "AnnData .h5ad"
+ABSENT_LABELS = ("nan", "NA", "")
+SPARSE_BYTES = (
+    24  # of a value at the peak (measured): the matrix, a copy of it without some genes, and what compares it
+)
+
+
+def recognise(raw: Path) -> bool:
+    """Return an ``.h5ad`` file, or a folder with one."""
+    return _path(raw) is not None
+
+
+def read(raw: Path, settings: ImportSettings, work: Workplace) -> RawData:
+    """Read labels, prepare the matrix, and make one class of each label.
+
+    Raises:
+        ConfigError: the packages are missing, or settings do not fit each other.
+        DataError: it is no such file, lacks columns, or its values are not what the preparation needs.
+    """
+    path = _path(raw)
+    if path is None or not path.is_file():
+        raise DataError(f"{raw} must be an .h5ad file, or a folder with one.")
+    cells = _open(path)
+    label, group = _columns(cells, path, settings)
+    absent = cells.obs[label].isna().to_numpy()
+    labels = cells.obs[label].astype(str).to_numpy()
+    groups = np.full(len(labels), "") if group is None else cells.obs[group].astype(str).to_numpy()
+    named = ~(absent | np.isin(labels, ABSENT_LABELS))
+    if not named.any():
+        raise DataError(f"{path} has no cell with a label in column {label}.")
+    remarks = [] if named.all() else [f"{(~named).sum()} cells without a label in column {label} are left out."]
+    base = _base_cells(groups, settings)
+    names, labels, groups = cells.obs_names[named].astype(str).to_numpy(), labels[named], groups[named]
+    if settings.preparation == "counts":
+        prepared = prepare_counts(
+            _read_matrix(cells, path, named, counts=True, work=work),
+            None if base is None else base[named],
+            expected_genes=settings.expected_genes,
+            notify=work.notify,
+        )
+        dense, rows = prepared.scores, prepared.rows
+        names, labels, groups = names[rows], labels[rows], groups[rows]
+        remarks += prepared.remarks
+    else:
+        matrix = _read_matrix(cells, path, named, counts=False, work=work)
+        work.notify(f"dense, the values need {2 * 4 * matrix.shape[0] * matrix.shape[1] / 1e9:.1f} GB for a while.")
+        dense = matrix.toarray()
+    classes: dict[str, list[VectorRow]] = {str(name): [] for name in np.unique(labels)}
+    for row, (name, class_, group_name) in enumerate(zip(names, labels, groups, strict=True)):
+        classes[class_].append(VectorRow(dense, row, str(name), str(group_name)))
+    return RawData(classes, shape=(dense.shape[1],), dtype="float32", remarks=tuple(remarks))
+
+
+def _path(raw: Path) -> Path | None:
+    if raw.is_dir():
+        files = sorted(raw.glob("*.h5ad"))
+        return files[0] if len(files) == 1 else None
+    return raw if raw.suffix.lower() == ".h5ad" else None
+
+
+def _open(path: Path) -> "AnnData":
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import anndata
+    except ImportError as error:
+        raise ConfigError(
+            f"form h5ad needs packages that are not installed ({error.name}); pip install 'datg[cells]'"
+        ) from error
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return anndata.read_h5ad(path, backed="r")
+    except Exception as error:  # whatever a file that is none makes HDF5 raise
+        raise DataError(f"{path} is no AnnData file, or is truncated or damaged ({str(error)[:200]}).") from error
+
+
+def _columns(cells: "AnnData", path: Path, settings: ImportSettings) -> tuple[str, str | None]:
+    have = listed([str(column) for column in cells.obs.columns], 40) or "none"
+    if settings.label_column is None:
+        raise ConfigError(
+            f"form h5ad needs --label-column, the column that names the class of a cell; {path} has: {have}."
+        )
+    wanted = [name for name in (settings.label_column, settings.group_column) if name is not None]
+    missing = [name for name in wanted if name not in cells.obs.columns]
+    if missing:
+        raise DataError(f"{path} lacks the columns {', '.join(missing)}; it has: {have}.")
+    doubled = cells.obs_names[cells.obs_names.duplicated()].astype(str).tolist()
+    if doubled:
+        raise DataError(f"{path} must name each cell once, but these names stand twice: {listed(doubled)}.")
+    return settings.label_column, settings.group_column
+
+
+def _base_cells(groups: npt.NDArray[Any], settings: ImportSettings) -> npt.NDArray[np.bool_] | None:
+    """Return `(cells,)` which cells genes are chosen and scaled on; None for all."""
+    if settings.scale_on == "all":
+        return None
+    if settings.protocol != "groups" or settings.group_column is None:
+        raise ConfigError(
+            "`scale_on: base` needs protocol groups and a group column, which say which cells are base cells."
+        )
+    return np.isin(groups, settings.lists().get("base", []))
+
+
+def _read_matrix(
+    cells: "AnnData", path: Path, named: npt.NDArray[np.bool_], *, counts: bool, work: Workplace
+) -> sparse.csr_matrix:
+    """Return the rows of labelled cells, sparse whatever the file holds, checked as they come.
+
+    Raises:
+        DataError: values are not finite, or are no counts where counts are wanted.
+    """
+    values: list[npt.NDArray[Any]] = []
+    genes: list[npt.NDArray[Any]] = []
+    lengths: list[npt.NDArray[Any]] = [np.zeros(1, dtype=np.int64)]
+    wrong = {"are NaN or infinite": 0, "are negative": 0, "are no whole numbers": 0}
+    for chunk, start, stop in read_rows(path, (cells.n_obs, cells.n_vars)):
+        wrong["are NaN or infinite"] += int((~np.isfinite(chunk.data)).sum())
+        if counts:
+            wrong["are negative"] += int((chunk.data < 0).sum())
+            wrong["are no whole numbers"] += int((chunk.data != np.floor(chunk.data)).sum())
+        if start == 0:
+            bytes_needed = SPARSE_BYTES * chunk.nnz / max(stop, 1) * cells.n_obs
+            work.notify(
+                f"{path.name}: {cells.n_obs} cells x {cells.n_vars} genes; sparse they need about {bytes_needed / 1e9:.1f} GB."
+            )
+        kept = chunk[named[start:stop]]
+        values.append(kept.data.astype(np.float32))
+        genes.append(kept.indices.astype(np.int32))
+        lengths.append(np.diff(kept.indptr))
+        work.progress("reading cells", stop, cells.n_obs)
+    problems = [f"{number} values {what}" for what, number in wrong.items() if number]
+    if problems:
+        hint = "; give --preparation none if they are not raw counts" if counts else ""
+        raise DataError(f"{path} cannot be used: {', '.join(problems)}{hint}.")
+    ends = np.cumsum(np.concatenate(lengths))
+    return sparse.csr_matrix((_joined(values), _joined(genes), ends), shape=(len(ends) - 1, cells.n_vars))
+
+
+def _joined(parts: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """Return the parts in one array; they are freed at once, since a matrix in parts and as a whole may not fit."""
+    joined = np.concatenate(parts)
+    parts.clear()
+    return joined

@@ -1,0 +1,96 @@
+"""Turns any picture that Pillow reads into a small RGB array, or says why not."""
+
+import hashlib
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from datg.data.raw_data import RefusedExample
+
+PIXEL_LIMIT = 100_000_000  # a decoded picture of that size takes 300 MB
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+
+
+@dataclass(frozen=True, eq=False)
+class PictureFile:
+    """A picture in a file of its own.
+
+    Attributes:
+        source: its path below the raw folder.
+        size: side of the picture when read.
+        group: what pictures of one group share.
+    """
+
+    path: Path
+    source: str
+    size: int
+    group: str = ""
+
+    @classmethod
+    def of(cls, path: Path, raw: Path, size: int, group: str = "") -> "PictureFile":
+        """Return the picture at ``path`` below ``raw``."""
+        return cls(path, path.relative_to(raw).as_posix(), size, group)
+
+    def digest(self) -> bytes:
+        """Return the SHA-256 of the file."""
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+
+    def read(self) -> npt.NDArray[Any]:
+        """Return the picture as `(3, size, size)` uint8; see :func:`decode_image`."""
+        return decode_image(self.path, size=self.size)
+
+
+def decode_image(path: Path, *, size: int) -> npt.NDArray[Any]:
+    """Return the whole picture as `(3, size, size)` uint8.
+
+    EXIF rotation is applied, transparency is laid on white, 16-bit grey is scaled to 8 bit, of an animation the first
+    frame is taken, and the picture is resized (Lanczos) without keeping its aspect ratio or cropping.
+
+    Raises:
+        RefusedExample: not a picture, truncated, empty, more than PIXEL_LIMIT pixels, or of an unknown value range.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                if image.width * image.height > PIXEL_LIMIT:
+                    raise RefusedExample(f"{image.width} x {image.height} pixels are over the limit of {PIXEL_LIMIT:,}")
+                rgb = _to_rgb(ImageOps.exif_transpose(image))
+    except Image.DecompressionBombError:
+        raise RefusedExample(f"over the limit of {PIXEL_LIMIT:,} pixels") from None
+    except UnidentifiedImageError:
+        raise RefusedExample("empty file" if path.stat().st_size == 0 else "not a picture") from None
+    except RefusedExample:
+        raise
+    except Exception as error:  # a broken file may raise anything in a decoder; one file must not end an import
+        raise RefusedExample(f"damaged picture: {error}") from None
+    return shrink(rgb, size)
+
+
+def shrink(rgb: Image.Image, size: int) -> npt.NDArray[Any]:
+    """Return an RGB picture as `(3, size, size)` uint8, resized (Lanczos) if it has another size."""
+    resized = rgb if rgb.size == (size, size) else rgb.resize((size, size), Image.Resampling.LANCZOS)
+    return np.ascontiguousarray(np.asarray(resized).transpose(2, 0, 1))
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    image.load()
+    if image.mode == "F":
+        raise RefusedExample("floating-point pixels have no known range")
+    if image.mode.startswith("I"):  # 16 bit, which Pillow would clip and not scale
+        values = np.asarray(image).astype(np.int64)
+        if values.min() < 0 or values.max() > 65535:
+            raise RefusedExample("32-bit pixels have no known range")
+        return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")

@@ -1,0 +1,1 @@
+"""Readers for files that may be hostile: archives and pickles."""

@@ -1,0 +1,1 @@
+"""Final training: one configuration with several training seeds."""

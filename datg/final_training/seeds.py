@@ -1,0 +1,138 @@
+"""Final training: one configuration, several training seeds, the same validation and test tasks."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from datg.data.catalog import Dataset
+from datg.errors import TrialDiverged
+from datg.runtime.progress import ProgressCallback
+from datg.trial.config import TrialConfig
+from datg.trial.data import TrialData
+from datg.trial.evaluation import NORMAL_95
+from datg.trial.final_evaluation import evaluate_best
+from datg.trial.folder import BEST, EVALUATION, NETWORK, ValidationReport
+from datg.trial.preparation import network_to_train, with_network
+from datg.trial.records import TrialOutcome, TrialRecord, read_outcome, read_record, state_of, write_outcome
+from datg.trial.run import run_trial
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Several seeds together.
+
+    Attributes:
+        mean: test accuracy, mean over seeds.
+        ci95: half-width of the 95 % interval over tasks, of the seeds' mean accuracy on each task.
+        spread: standard deviation over seeds (ddof 1); None for one seed.
+        seeds: how many were evaluated.
+    """
+
+    mean: float
+    ci95: float
+    spread: float | None
+    seeds: int
+
+
+def seed_folder(folder: Path, seed: int) -> Path:
+    """Return where the training with ``seed`` lies."""
+    return folder / f"seed-{seed}"
+
+
+def train_seeds(
+    config: TrialConfig,
+    dataset: Dataset,
+    folder: Path,
+    *,
+    seeds: list[int],
+    device: torch.device | str,
+    show: ProgressCallback,
+) -> None:
+    """Train and evaluate one configuration with each of ``seeds``; what is done already is not done again.
+
+    Args:
+        config: its own seed is replaced.
+        dataset: base, validation and novel classes.
+        folder: one folder a seed is made in it.
+        seeds: training seeds.
+        device: where.
+        show: called as ``show(what, done, total)``.
+    """
+    data = TrialData.from_dataset(dataset)
+    network = network_to_train(config)
+    if network is not None:
+        config = with_network(config, _train_network(network, data, folder / NETWORK, device=device, show=show))
+    for seed in seeds:
+        seed_dir = seed_folder(folder, seed)
+        if read_outcome(seed_dir) is not None:
+            continue
+        seeded = config.model_copy(update={"seed": seed})
+        total = config.training.iterations
+        show(f"seed {seed}", 0, total)
+
+        def report(progress: ValidationReport, what: str = f"seed {seed}", total: int = total) -> None:
+            show(what, progress.iteration, total)
+
+        try:
+            outcome, cause = run_trial(seeded, data, report=report, folder=seed_dir, device=device).outcome, ""
+        except TrialDiverged as error:
+            outcome, cause = "diverged", str(error)
+        tests = config.evaluation.test_tasks
+
+        def evaluated(done: int, what: str = f"seed {seed}, novel classes", total: int = tests) -> None:
+            show(what, done, total)
+
+        if (seed_dir / BEST).exists():
+            novel = dataset.part("novel")
+            evaluate_best(seed_dir / BEST, novel, device=str(device), progress=evaluated, save_to=seed_dir / EVALUATION)
+        write_outcome(seed_dir, TrialOutcome(outcome, cause, time.time()))
+
+
+def _train_network(
+    network: TrialConfig, data: TrialData, folder: Path, *, device: torch.device | str, show: ProgressCallback
+) -> Path:
+    """Train the network that the strategy needs, or go on with it; return its best weights."""
+
+    def report(progress: ValidationReport) -> None:
+        show("network that is trained first", progress.iteration, network.training.iterations)
+
+    run_trial(network, data, report=report, folder=folder, device=device)
+    return folder / BEST
+
+
+def read_seeds(folder: Path, seeds: list[int], tags: dict[str, str]) -> list[TrialRecord]:
+    """Return records of the seeds begun so far."""
+    records = []
+    for seed in seeds:
+        seed_dir = seed_folder(folder, seed)
+        if not seed_dir.exists():
+            continue
+        ended = read_outcome(seed_dir) or TrialOutcome("")
+        record = read_record(
+            seed,
+            state_of(ended.outcome),
+            ended.outcome,
+            seed_dir,
+            searched={"seed": seed},
+            tags={**tags, "seed": str(seed), "trial": str(seed)},
+            error=ended.error,
+            ended=ended.ended,
+        )
+        records.append(record)
+    return records
+
+
+def summarise(accuracies: list[np.ndarray]) -> Summary:
+    """Return mean, interval over tasks and spread over seeds of `(tasks,)` accuracies on the same tasks, one array a seed."""
+    by_seed = np.stack(accuracies).astype(np.float64)
+    by_task = by_seed.mean(0)
+    means = by_seed.mean(1)
+    return Summary(
+        mean=float(by_task.mean()),
+        ci95=NORMAL_95 * float(by_task.std(ddof=1)) / len(by_task) ** 0.5,
+        spread=float(means.std(ddof=1)) if len(means) > 1 else None,
+        seeds=len(means),
+    )

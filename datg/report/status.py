@@ -1,0 +1,170 @@
+"""What a search's folder tells: read by anybody, while the search runs and after a crash; the study is not needed."""
+
+import contextlib
+import os
+import socket
+import time
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from datg.errors import ConfigError
+from datg.search.state.folder import SearchFolder, read_driver
+from datg.storage.disk_size import total_size
+from datg.storage.files import read_yaml
+from datg.storage.lease import TRIAL_LEASE, last_heartbeat, read_lease
+from datg.tracking.sent import Unsent, count_unsent, read_sent
+from datg.trial.folder import EVALUATION
+from datg.trial.records import FAILED, RUNNING, TrialRecord, ranked, read_trial
+
+SHOWN_NUMBERS = 12  # of trials with one cause
+SILENT_SECONDS = 60.0  # without a sign of life a driver on another machine counts as dead
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """A search as its folder shows it.
+
+    Attributes:
+        driver: who drives it; empty if nobody does.
+        running: where each running trial computes, its share done, and the age of its last sign of life in seconds.
+        asked: trials wanted.
+        outcomes: ended trials by outcome.
+        evaluated: final evaluations done.
+        best: trial, validation accuracy and its half-width; None before the first validation.
+        causes: failures by cause, a line each.
+        unsent: what MLflow lacks, as the driver last knew; None if nothing.
+        bytes: that the folder takes.
+        resume: the command to go on with it; None while it runs or when nothing is left to do.
+    """
+
+    search: str
+    driver: str
+    running: list[dict[str, Any]]
+    asked: int
+    outcomes: dict[str, int]
+    evaluated: int
+    best: dict[str, Any] | None
+    causes: list[str]
+    unsent: Unsent | None
+    bytes: int
+    resume: str | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+
+def read_status(folder: SearchFolder) -> Status:
+    """Read the folder.
+
+    Raises:
+        StateError: ``search.yaml`` is damaged and no study beside it remembers it.
+    """
+    asked = _read_asked(folder)
+    records = [read_trial(folder.trial(number), searched={}, tags={}) for number in folder.trial_numbers()]
+    outcomes: dict[str, int] = {}
+    for record in records:
+        if record.state != RUNNING:
+            outcomes[record.outcome] = outcomes.get(record.outcome, 0) + 1
+    best = ranked(records)
+    driver = _driver(folder)
+    done = sum(outcomes.values()) >= asked.trials and all(record.complete for record in records)
+    return Status(
+        search=folder.name,
+        driver=driver,
+        running=[_running(record, asked.iterations) for record in records if record.state == RUNNING],
+        asked=asked.trials,
+        outcomes=outcomes,
+        evaluated=sum((record.folder / EVALUATION).exists() for record in records),
+        best=_best(best[0]) if best else None,
+        causes=causes(records),
+        unsent=count_unsent(records, read_sent(folder.mlflow)),
+        bytes=total_size(folder.path),
+        resume=None if driver or done else asked.resume,
+    )
+
+
+def how_to_resume(name: str, *, comparison: bool, external: bool) -> str:
+    """Return the command that goes on with a search, whose study may be in an external database."""
+    launcher = "compare" if comparison else "search"
+    storage = " --study-storage URL" if external else ""
+    return f"python launchers/{launcher}.py --resume {name}{storage}"
+
+
+def causes(records: list[TrialRecord]) -> list[str]:
+    """Return failures by cause, the most frequent first, a line each."""
+    trials_by_cause: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for record in records:
+        if record.state == FAILED:
+            trials_by_cause[record.outcome, record.error].append(record.number)
+    lines = []
+    for (outcome, error), numbers in sorted(trials_by_cause.items(), key=lambda entry: -len(entry[1])):
+        listed = ", ".join(map(str, numbers[:SHOWN_NUMBERS])) + (", ..." if len(numbers) > SHOWN_NUMBERS else "")
+        lines.append(f"{len(numbers)} x {outcome}: {error or 'no reason was given'} (trial {listed})")
+    return lines
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What the status needs of a search's settings.
+
+    Attributes:
+        resume: the command that goes on with it.
+    """
+
+    trials: int
+    iterations: int
+    resume: str
+
+
+def _read_asked(folder: SearchFolder) -> _Asked:
+    """Read a few values of ``search.yaml`` unchecked: checking them all takes seconds of imports."""
+    with contextlib.suppress(ConfigError, KeyError, TypeError, ValueError):
+        given = read_yaml(folder.settings)
+        resume = how_to_resume(folder.name, comparison=bool(given["grid"]), external=bool(given["external_study"]))
+        return _Asked(int(given["trials"]), int(given["config"]["training"]["iterations"]), resume)
+    from datg.search.settings import SearchSettings
+
+    settings = SearchSettings.load(folder)
+    resume = how_to_resume(folder.name, comparison=bool(settings.grid), external=settings.external_study)
+    return _Asked(settings.trials, settings.config.training.iterations, resume)
+
+
+def _best(record: TrialRecord) -> dict[str, Any]:
+    assert record.last is not None
+    return {"trial": record.number, "validation": record.objective, "ci95": record.last.objective_ci95}
+
+
+def _running(record: TrialRecord, iterations: int) -> dict[str, Any]:
+    worker, signed = read_lease(record.folder / TRIAL_LEASE), last_heartbeat(record.folder / TRIAL_LEASE)
+    where = f"process {worker.pid} on {worker.host}" if worker is not None and worker.is_active else "nowhere yet"
+    return {
+        "trial": record.number,
+        "where": where,
+        "done": (record.last.iteration if record.last else 0) / iterations,
+        "silent": None if signed is None else max(0.0, time.time() - signed),
+    }
+
+
+def _driver(folder: SearchFolder) -> str:
+    """Return who drives the search, if somebody does: a process of this machine, or one elsewhere with a recent sign of life."""
+    driver = read_driver(folder)
+    if not driver:
+        return ""
+    here = driver.get("host") == socket.gethostname()
+    if here and not _alive(driver.get("pid")):
+        return ""
+    if not here and time.time() - (last_heartbeat(folder.driver) or 0.0) > SILENT_SECONDS:
+        return ""
+    return f"process {driver.get('pid')} on {driver.get('host')}"
+
+
+def _alive(pid: Any) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except PermissionError:
+        return True
+    except (OSError, TypeError, ValueError):
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""What a process needs: random streams, precision, memory, signals and exit codes."""

@@ -1,0 +1,15 @@
+"""Exit codes of all commands."""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the end of a command means."""
+
+    DONE = 0
+    BUG = 1
+    USAGE = 2  # wrong usage, configuration, data or resources
+    NO_SUCCESS = 3  # no trial succeeded
+    DAMAGED = 4  # damaged state
+    RESUMABLE = 75  # stopped or not finished; the same command, or --resume, goes on
+    CTRL_C = 130

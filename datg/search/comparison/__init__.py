@@ -1,0 +1,1 @@
+"""Comparisons: strategies and learners with several seeds on the same tasks."""

@@ -1,0 +1,163 @@
+"""Comparisons: every strategy with several seeds under one preset, on the same tasks.
+
+A comparison is a search whose trials stand in a grid instead of being suggested, so it is parallel, resumable and shown in
+MLflow like any other.
+"""
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from datg.data.catalog import Dataset
+from datg.errors import ConfigError, unknown_name
+from datg.learners import LEARNERS
+from datg.search.space import with_params
+from datg.strategies import STRATEGIES
+from datg.trial.config import TrialConfig
+from datg.trial.exported import read_export
+from datg.trial.prepare import check_trial
+
+Pair = tuple[str, str]  # learner, strategy
+OWN_SECTIONS = {"strategy": "strategies", "learner": "learner"}  # each with the flag that chooses its names
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What is compared.
+
+    Attributes:
+        learners: names; each is combined with every strategy that is defined for it.
+        seeds: training seeds 0, 1, ...
+        settings: dotted keys that the user has set; those of strategies and learners reach whatever has such a key.
+        tuned: exported configurations, whose strategy, learner and learning rate replace the defaults.
+    """
+
+    learners: list[str]
+    strategies: list[str]
+    seeds: int
+    settings: dict[str, Any] = field(default_factory=dict)
+    tuned: list[Path] = field(default_factory=list)
+
+    @classmethod
+    def parse(
+        cls, learners: str, strategies: str, seeds: int, *, settings: dict[str, Any], tuned: list[Path]
+    ) -> "Comparison":
+        """Read lists of names; ``all`` is every one of the table.
+
+        Raises:
+            ConfigError: a name or an option is unknown, or no learner has any of the strategies.
+        """
+        comparison = cls(
+            learners=_names("learner", learners, list(LEARNERS)),
+            strategies=_names("strategy", strategies, list(STRATEGIES)),
+            seeds=seeds,
+            settings=settings,
+            tuned=tuned,
+        )
+        comparison._check_options()
+        if not comparison.pairs():
+            raise ConfigError("\n".join(comparison.left_out()))
+        return comparison
+
+    def _check_options(self) -> None:
+        compared: list[type[Any]] = [STRATEGIES[name] for name in self.strategies]
+        options = {f"strategy.{entry.name}" for kind in compared for entry in fields(kind)}
+        options |= {f"learner.{entry.name}" for name in self.learners for entry in fields(LEARNERS[name].options)}
+        for key in self.settings:
+            section, _, name = key.partition(".")
+            if section in OWN_SECTIONS and name in ("", "name"):
+                raise ConfigError(f"`{key}` of a comparison is given with --{OWN_SECTIONS[section]}, not with --set.")
+            if section in OWN_SECTIONS and key not in options:
+                raise ConfigError(
+                    "no strategy or learner of this comparison has it: " + unknown_name("key", key, options)
+                )
+
+    def pairs(self) -> list[Pair]:
+        """Return learners and strategies that go together."""
+        return [
+            (learner, strategy)
+            for learner in self.learners
+            for strategy in self.strategies
+            if learner not in STRATEGIES[strategy].refused_learners
+        ]
+
+    def left_out(self) -> list[str]:
+        """Return a sentence for each strategy that is not defined for a learner."""
+        return [
+            f"{strategy} is left out with {learner}: {STRATEGIES[strategy].refused_learners[learner]}."
+            for learner in self.learners
+            for strategy in self.strategies
+            if learner in STRATEGIES[strategy].refused_learners
+        ]
+
+    def grid(self, dataset: Dataset, config: TrialConfig) -> list[dict[str, Any]]:
+        """Return the setting of every trial: all pairs with the first seed, then with the next.
+
+        Raises:
+            ConfigError: some trial would not be valid, or a tuned configuration belongs to none.
+        """
+        tuned = self._read_tuned(config)
+        settings = []
+        for seed in range(self.seeds):
+            for pair in self.pairs():
+                setting = self._setting(config, pair, tuned.get(pair, {})) | {"seed": seed}
+                try:
+                    check_trial(with_params(config, setting), dataset)
+                except ConfigError as error:
+                    lines = (f"{pair[1]} with {pair[0]}: {line}" for line in str(error).splitlines())
+                    raise ConfigError("\n".join(lines)) from error
+                settings.append(setting)
+        return settings
+
+    def _setting(self, config: TrialConfig, pair: Pair, tuned: dict[str, Any]) -> dict[str, Any]:
+        """Default or the options of ``config`` < tuned ones < what the user has set."""
+        learner, strategy = pair
+        setting = dict(tuned)
+        if "training.lr" in self.settings:
+            setting.pop("training.lr", None)
+        for section, name, options in (
+            ("learner", learner, LEARNERS[learner].options),
+            ("strategy", strategy, STRATEGIES[strategy]),
+        ):
+            names = {entry.name for entry in fields(options)}
+            varied = {
+                key.partition(".")[2]: value for key, value in self.settings.items() if key.startswith(f"{section}.")
+            }
+            chosen = {key: value for key, value in varied.items() if key in names}
+            given = config.to_dict()[section]
+            setting[section] = tuned.get(section, given if given["name"] == name else {"name": name}) | chosen
+        return setting
+
+    def _read_tuned(self, config: TrialConfig) -> dict[Pair, dict[str, Any]]:
+        tuned_pairs: dict[Pair, dict[str, Any]] = {}
+        for path in self.tuned:
+            exported, _ = read_export(path)
+            tuned = TrialConfig.from_dict(exported)
+            pair = (tuned.learner_name, tuned.strategy_name)
+            if pair not in self.pairs():
+                raise ConfigError(
+                    f"`--tuned` {path} is of {pair[1]} with {pair[0]}, which this comparison does not have."
+                )
+            values, compared = tuned.to_dict(), config.to_dict()
+            differing = [key for key in ("task", "backbone") if values[key] != compared[key]]
+            differing += ["training.preset"] if tuned.training.preset != config.training.preset else []
+            if differing:
+                raise ConfigError(
+                    f"`--tuned` {path} was found with another {', '.join(differing)} than this comparison has."
+                )
+            tuned_pairs[pair] = {key: values[key] for key in ("strategy", "learner")} | {
+                "training.lr": tuned.training.lr
+            }
+        return tuned_pairs
+
+
+def _names(kind: str, text: str, choices: list[str]) -> list[str]:
+    if text == "all":
+        return choices
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in choices:
+            raise ConfigError(unknown_name(kind, name, choices))
+    if not names:
+        raise ConfigError(f"name at least one {kind} of {', '.join(choices)}, or all.")
+    return list(dict.fromkeys(names))

@@ -1,0 +1,113 @@
+"""What a cluster can give a search: the resources of a trial, and how many trials and evaluations fit at once."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from datg.errors import ConfigError
+
+AUTO: Literal["auto"] = "auto"
+MOST_ON_A_GPU = 16  # trials
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What a search may use.
+
+    Attributes:
+        address: of a Ray cluster, ``auto`` for the one this machine belongs to, None to start one here.
+        cpus_per_trial: cores, which is also the number of threads of a trial.
+        gpus_per_trial: may be a fraction; None takes one where there are any; auto measures how many trials share one.
+        max_concurrent: trials at once; None takes as many as fit.
+        max_failures: times that a trial is tried again after its machine or process broke.
+        trial_timeout: seconds without a finished iteration after which a trial counts as hung; None waits for ever.
+    """
+
+    address: str | None = None
+    cpus_per_trial: int = 1
+    gpus_per_trial: float | Literal["auto"] | None = None
+    max_concurrent: int | None = None
+    max_failures: int = 2
+    trial_timeout: float | None = None
+
+
+@dataclass(frozen=True)
+class TrialResources:
+    """What one trial gets of a machine.
+
+    Attributes:
+        cpus: cores, and threads.
+        gpus: may be a fraction.
+    """
+
+    cpus: int
+    gpus: float
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """Resources that the cluster can give: as asked, with the open questions answered.
+
+    Attributes:
+        per_trial: of a trial, or of a final evaluation.
+        slots: how many of them fit on all nodes.
+        concurrent: trials at once.
+        most_concurrent: upper bound on trials at once, assuming 16 per GPU while the number is still to be measured.
+        asked: what was asked for.
+    """
+
+    per_trial: TrialResources
+    slots: int
+    concurrent: int
+    most_concurrent: int
+    asked: Resources
+
+
+def allocate(nodes: list[dict[str, float]], asked: Resources) -> Allocation:
+    """Answer what was asked from the resources of each node; ``auto`` GPUs are whole ones until they are measured.
+
+    Raises:
+        ConfigError: no node can ever run a trial.
+    """
+    cpus = asked.cpus_per_trial
+    most_gpus = max(node.get("GPU", 0.0) for node in nodes)
+    gpus = asked.gpus_per_trial
+    if gpus is None or gpus == AUTO:
+        gpus = min(1.0, most_gpus)
+    slots = most_slots = _slots(nodes, cpus, gpus)
+    if asked.gpus_per_trial == AUTO:
+        most_slots = _slots(nodes, cpus, gpus / MOST_ON_A_GPU)
+    if slots == 0:
+        most_cpus = max(node.get("CPU", 0.0) for node in nodes)
+        raise ConfigError(
+            f"a trial asks for {cpus} CPUs and {gpus:g} GPUs, but no node has both; the largest have {most_cpus:g} CPUs and "
+            f"{most_gpus:g} GPUs: lower --cpus-per-trial or --gpus-per-trial."
+        )
+    concurrent, most_concurrent = (min(number, asked.max_concurrent or number) for number in (slots, most_slots))
+    return Allocation(TrialResources(cpus, gpus), slots, concurrent, most_concurrent, asked)
+
+
+def _slots(nodes: list[dict[str, float]], cpus: int, gpus: float) -> int:
+    """Return how many shares of ``cpus`` cores and ``gpus`` GPUs all nodes have."""
+    slots = 0
+    for node in nodes:
+        fits = int(node.get("CPU", 0.0) // cpus)
+        slots += fits if gpus == 0 else min(fits, int(node.get("GPU", 0.0) / gpus + 1e-6))
+    return slots
+
+
+def parse_gpus(text: str | None) -> float | Literal["auto"] | None:
+    """Return what ``--gpus-per-trial`` says; None stays None.
+
+    Raises:
+        ConfigError: it is neither a number of GPUs nor auto.
+    """
+    if text is None or text == AUTO:
+        return text
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < math.inf:
+        raise ConfigError(f"`--gpus-per-trial` must be auto or a number such as 0, 0.25 or 1, got {text}.")
+    return number

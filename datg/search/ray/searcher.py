@@ -1,0 +1,64 @@
+"""What Tune's search algorithm is: it hands out the driver's trials and passes on how they ended."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ray.tune.search import Searcher
+
+from datg.search.ray.supervisor import SearchSupervisor, Unsaved
+from datg.search.ray.worker import CAUSE
+from datg.search.study.driver import SearchDriver
+
+
+class StudySearcher(Unsaved, Searcher):
+    """Hands out the driver's trials."""
+
+    def __init__(self, driver: SearchDriver, supervisor: SearchSupervisor, on_end: Callable[[int], None]) -> None:
+        super().__init__()
+        self._driver, self._supervisor, self._on_end = driver, supervisor, on_end
+        self._numbers: dict[str, int] = {}
+
+    def suggest(self, trial_id: str) -> Any:
+        """Return what a worker needs to know of the next trial; nothing while none may start, FINISHED when none is left."""
+        if self._supervisor.stop.requested:
+            return None
+        number = None
+        with self._supervisor.stop_on_storage_error():
+            number = self._driver.next_trial()
+        if self._supervisor.stop.requested and number is None:
+            return None
+        if number is None:
+            return str(Searcher.FINISHED)
+        self._numbers[trial_id] = number
+        folder = self._driver.folder
+        return {"number": number, "folder": str(folder.trial(number)), "stop": str(folder.stop)}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Tell the driver how a trial ended, or that it was interrupted."""
+        number, result = self._numbers[trial_id], result or {}
+        outcome, cause = result.get("outcome", ""), result.get("error", "")
+        if error or not outcome:
+            outcome, cause = _broken(self._driver.folder.trial(number))
+        if outcome == "blocked":
+            self._supervisor.stop.ask(cause)
+        with self._supervisor.stop_on_storage_error():
+            if outcome in ("blocked", "interrupted"):
+                self._driver.release(number, again=not self._supervisor.stop.requested)
+            else:
+                self._driver.finish(number, outcome, cause, iteration=result.get("iteration", 0))
+                self._on_end(number)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Save nothing: the study has it all."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Restore nothing: a resumed search is a new Tune run."""
+
+
+def _broken(folder: Path) -> tuple[str, str]:
+    """Return outcome and cause of a trial that was tried as often as is allowed, or that Tune stopped."""
+    path = folder / CAUSE
+    if path.exists():
+        return "error", path.read_text(encoding="utf-8")
+    return "failed", "its process died (killed, out of memory, or its machine was lost)"

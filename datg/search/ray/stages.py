@@ -1,0 +1,78 @@
+"""What is done before the first trial: training the network that classes are clustered by, measuring GPUs."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import ray
+
+from datg.errors import ConfigError
+from datg.search.ray.cluster import nodes
+from datg.search.ray.gpu_sharing import fraction, trials_at_once
+from datg.search.ray.resources import Allocation, allocate
+from datg.search.ray.supervisor import SAVE_SECONDS, WAIT_SECONDS, SearchSupervisor
+from datg.search.ray.worker import describe_error, measure_need, train_apart
+from datg.search.study.driver import SearchDriver
+from datg.storage.files import is_disk_full
+
+NETWORK_STAGE = "training the network that is needed before the first trial"
+
+
+def share_gpus(
+    driver: SearchDriver, data: Any, allocation: Allocation, supervisor: SearchSupervisor, notify: Callable[[str], None]
+) -> Allocation:
+    """Measure how many trials fit on a GPU and return the new allocation; the same one where a stop came first."""
+    driver.progress.preparing = "measuring how many trials share a GPU"
+    task = measure_need.options(num_cpus=allocation.per_trial.cpus, num_gpus=1)
+    waiting = [task.remote(data, config, allocation.per_trial) for config in driver.kinds_of_trials()]
+    needs = []
+    while waiting and not supervisor.should_stop():
+        done, waiting = ray.wait(waiting, timeout=WAIT_SECONDS)
+        try:
+            needs += ray.get(done)
+        except ray.exceptions.RayError as error:
+            cause = describe_error(getattr(error, "cause", None) or error)
+            raise ConfigError(
+                f"`--gpus-per-trial` auto: the trial that was to be measured failed ({cause}); say how much of a GPU a trial "
+                "gets, for instance --gpus-per-trial 0.5."
+            ) from error
+    driver.progress.preparing = ""
+    if waiting:
+        for reference in waiting:
+            ray.cancel(reference, force=True)
+        return allocation
+    number, sentence = trials_at_once(needs)
+    notify(sentence)
+    return allocate(nodes(), replace(allocation.asked, gpus_per_trial=fraction(number)))
+
+
+def train_network(driver: SearchDriver, data: Any, allocation: Allocation, supervisor: SearchSupervisor) -> bool:
+    """Train the network that the strategy needs, if it needs one; return whether the search can go on."""
+    config = driver.network_to_train()
+    if config is None:
+        return True
+    driver.progress.preparing = NETWORK_STAGE
+    task = train_apart.options(
+        num_cpus=allocation.per_trial.cpus,
+        num_gpus=allocation.per_trial.gpus,
+        max_retries=allocation.asked.max_failures,
+    )
+    waiting = [task.remote(data, config, driver.folder.network, driver.folder.stop, allocation.per_trial)]
+    outcome, deadline = "interrupted", None
+    while waiting and (deadline is None or time.monotonic() < deadline):
+        if supervisor.should_stop() and deadline is None:
+            deadline = time.monotonic() + SAVE_SECONDS
+        done, waiting = ray.wait(waiting, timeout=WAIT_SECONDS)
+        try:
+            outcome = (ray.get(done) or [outcome])[0]
+        except ray.exceptions.RayError as error:
+            if is_disk_full(getattr(error, "cause", None) or error):
+                supervisor.stop.ask(f"{driver.folder.network} cannot be written (no room)")
+                return False
+            raise ConfigError(
+                f"the network that is needed before any trial could not be trained ({str(error).strip().splitlines()[-1]}); "
+                "choose other `strategy.cluster_features`, or give a `strategy.cluster_checkpoint`."
+            ) from error
+    driver.progress.preparing = ""
+    return outcome != "interrupted"

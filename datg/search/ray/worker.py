@@ -1,0 +1,149 @@
+"""What runs in Ray's worker processes: trials, the network that classes are clustered by, final evaluations."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from ray import tune
+
+from datg.data.catalog import Dataset
+from datg.errors import DatgError, StateError, TrialDiverged, TrialTaken
+from datg.search.ray.gpu_sharing import Need, measure
+from datg.search.ray.resources import TrialResources
+from datg.storage.files import is_disk_full, read_yaml, write_text
+from datg.storage.lease import EVALUATION_LEASE, Lease
+from datg.trial.config import TrialConfig
+from datg.trial.data import TrialData
+from datg.trial.final_evaluation import evaluate_best
+from datg.trial.folder import BEST, CONFIG, EVALUATION, LAST, ValidationReport
+from datg.trial.run import run_trial
+
+CAUSE, REFUSED_CHECKPOINT = "error.txt", "refused.safetensors"
+SECONDS_BETWEEN_LOOKS = 1.0
+
+
+def train(tune_config: dict[str, Any], data: Any, resources: TrialResources) -> None:
+    """Run a trial, as a function that Tune calls.
+
+    A validation stands in the trial's folder; Tune is told of its iteration, and at last of the trial's ``outcome``.
+    """
+    device = set_up(resources)
+    folder = Path(tune_config["folder"])
+    (folder / CAUSE).unlink(missing_ok=True)
+    stopped, iteration = False, 0
+
+    def send(message: dict[str, Any]) -> None:
+        nonlocal stopped
+        try:
+            tune.report(message)
+        except SystemExit:  # Tune has stopped this trial
+            stopped = True
+            raise
+
+    def report(progress: ValidationReport) -> None:
+        nonlocal iteration
+        iteration = progress.iteration
+        send({"iteration": iteration})
+
+    def end(outcome: str, error: str = "") -> None:
+        send({"iteration": iteration, "outcome": outcome, "error": error})
+
+    try:
+        dataset: Dataset = ray.get(data) if isinstance(data, ray.ObjectRef) else data
+        config = TrialConfig.from_dict(read_yaml(folder / CONFIG))
+        stop = stop_check(Path(tune_config["stop"]))
+        result = run_trial(
+            config, TrialData.from_dataset(dataset), report=report, folder=folder, device=device, stop=stop
+        )
+    except TrialDiverged as error:
+        end("diverged", str(error))
+    except TrialTaken as error:
+        end("interrupted", str(error))
+    except StateError as error:  # a checkpoint that cannot be read: put aside, the next try begins anew
+        if (folder / LAST).exists():
+            (folder / LAST).replace(folder / REFUSED_CHECKPOINT)
+        write_text(folder / CAUSE, describe_error(error))
+        raise
+    except DatgError as error:  # would be the same on the next try
+        end("error", str(error))
+    except Exception as error:
+        if is_disk_full(error):
+            end("blocked", f"{folder} cannot be written ({system_message(error)})")
+            return
+        write_text(
+            folder / CAUSE, describe_error(error)
+        )  # a bug or the machine: tried again, and if it stays, the cause is told
+        raise
+    except SystemExit as error:
+        if stopped:
+            raise
+        write_text(folder / CAUSE, describe_error(error))
+        raise RuntimeError(describe_error(error)) from error
+    else:
+        end(result.outcome)
+
+
+@ray.remote
+def train_apart(dataset: Dataset, config: TrialConfig, folder: Path, stop: Path, resources: TrialResources) -> str:
+    """Run a training that is no trial, and return its outcome; one that has ended already ends at once."""
+    device = set_up(resources)
+    data = TrialData.from_dataset(dataset)
+    return run_trial(
+        config, data, report=lambda progress: None, folder=folder, device=device, stop=stop_check(stop)
+    ).outcome
+
+
+@ray.remote
+def evaluate(dataset: Dataset, folder: Path, resources: TrialResources) -> None:
+    """Evaluate a trial's best weights finally."""
+    device = set_up(resources)
+    lease = Lease(folder / EVALUATION_LEASE, device)
+
+    def progress(done: int) -> None:
+        lease.heartbeat()
+        lease.check()
+
+    novel = dataset.part("novel")
+    evaluate_best(folder / BEST, novel, device=str(device), progress=progress, save_to=folder / EVALUATION)
+
+
+@ray.remote(max_retries=0, max_calls=1)  # the next one must not find memory that this process keeps
+def measure_need(dataset: Dataset, config: TrialConfig, resources: TrialResources) -> Need:
+    """Return what a trial needs of a GPU that it has to itself."""
+    return measure(config, TrialData.from_dataset(dataset), set_up(resources))
+
+
+def set_up(resources: TrialResources) -> torch.device:
+    """Keep this process to its resources; return its device."""
+    torch.set_num_threads(resources.cpus)
+    if resources.gpus == 0 or not torch.cuda.is_available():
+        return torch.device("cpu")
+    if resources.gpus < 1:
+        torch.cuda.set_per_process_memory_fraction(resources.gpus)  # Ray's fractions do not isolate memory
+    return torch.device("cuda")
+
+
+def stop_check(path: Path) -> Callable[[], bool]:
+    """Return whether the file ``path`` is there; looks about once a second however often it is called."""
+    looked, exists = 0.0, False
+
+    def stop() -> bool:
+        nonlocal looked, exists
+        if time.monotonic() - looked >= SECONDS_BETWEEN_LOOKS:
+            looked, exists = time.monotonic(), path.exists()
+        return exists
+
+    return stop
+
+
+def system_message(error: BaseException) -> str:
+    """Return the system's own words."""
+    return getattr(error, "strerror", None) or str(error)
+
+
+def describe_error(error: BaseException) -> str:
+    """Return type and message."""
+    return f"{type(error).__name__}: {str(error).strip()}".splitlines()[0]

@@ -1,0 +1,49 @@
+"""Runs a search to its last evaluation."""
+
+import warnings
+from collections.abc import Callable, Mapping
+
+from datg.runtime.exit_codes import ExitCode
+from datg.search.comparison.table import write_tables
+from datg.search.export import write_export
+from datg.search.session import SearchSession
+from datg.trial.records import ranked
+
+
+def run_search(
+    session: SearchSession,
+    *,
+    notify: Callable[[str], None] = lambda message: None,
+    mlflow_runs: Callable[[], Mapping[int, str]] = dict,
+) -> ExitCode:
+    """Run what is missing of a search and return the exit code.
+
+    Args:
+        session: the search; its lock must be held.
+        notify: told what the user should know.
+        mlflow_runs: gives the ids of MLflow runs by trial number, as far as there are any; they go into the export.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Ray's own dependencies
+        from datg.search.ray.cluster import shut_down
+        from datg.search.ray.run import run_trials
+
+        try:
+            session.evaluations = run_trials(session.driver, session.dataset, session.allocation, session.stop, notify)
+        finally:
+            shut_down()
+    if session.driver.out_of_reach or (session.stop.requested and not session.driver.all_done):
+        return session.stop.exit_code
+    if len(session.driver.ended) < session.settings.trials:
+        return ExitCode.RESUMABLE
+    records = session.records()
+    best = [record for record in ranked(records) if record.state == "done"]
+    if not best:
+        return ExitCode.NO_SUCCESS
+    run_id = mlflow_runs().get(best[0].number)
+    write_export(session.folder.best, session.folder, session.settings, best[0], run_id)
+    if session.settings.grid:
+        write_tables(session.folder, session.settings, records)
+    if session.evaluations.damaged:
+        return ExitCode.DAMAGED
+    return ExitCode.RESUMABLE if session.evaluations.errors else ExitCode.DONE

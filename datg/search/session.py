@@ -1,0 +1,80 @@
+"""A search that is ready to run."""
+
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from datg.data.catalog import Dataset
+from datg.runtime.signals import StopRequest
+from datg.search.ray.private_parts import prepare_environment
+from datg.search.ray.resources import Allocation, Resources
+from datg.search.request import Request
+from datg.search.settings import SearchSettings
+from datg.search.state.folder import DriverLock, SearchFolder
+from datg.search.state.records import RecordReader
+from datg.search.study.driver import SearchDriver
+from datg.search.study.stored import StoredStudy, open_study, sqlite_url
+from datg.trial.records import TrialRecord
+
+if TYPE_CHECKING:
+    from datg.search.ray.evaluations import Evaluations
+
+
+@dataclass
+class SearchSession:
+    """A search that is ready to run.
+
+    Attributes:
+        driver: between Ray and the study.
+        lock: held while it runs.
+        allocation: what Ray can give.
+        remarks: what was repaired or changed before it went on.
+        evaluations: the final ones, once they have run.
+    """
+
+    folder: SearchFolder
+    settings: SearchSettings
+    dataset: Dataset
+    driver: SearchDriver
+    lock: DriverLock
+    allocation: Allocation
+    stop: StopRequest
+    remarks: list[str]
+    reader: RecordReader
+    evaluations: "Evaluations | None" = None
+
+    def records(self) -> list[TrialRecord]:
+        """Return the trials so far."""
+        return self.reader.records()
+
+
+def open_search_study(request: Request, folder: SearchFolder, settings: SearchSettings, *, create: bool) -> StoredStudy:
+    """Open the study of a search, in its folder or where the user says."""
+    url = request.study_storage or sqlite_url(folder.study)
+    return open_study(url, settings.study, create=create)
+
+
+def open_session(
+    request: Request,
+    folder: SearchFolder,
+    settings: SearchSettings,
+    dataset: Dataset,
+    driver: SearchDriver,
+    lock: DriverLock,
+    allocation: Allocation,
+    remarks: list[str],
+) -> SearchSession:
+    """Put together what a search needs to run."""
+    stop, reader = StopRequest(request.time_budget), RecordReader(folder, settings)
+    return SearchSession(folder, settings, dataset, driver, lock, allocation, stop, remarks, reader)
+
+
+def start_ray_for(resources: Resources) -> Allocation:
+    """Start Ray, or connect to it; its import takes seconds."""
+    if resources.address is None:
+        prepare_environment()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Ray's own dependencies
+        from datg.search.ray.cluster import start_ray
+
+        return start_ray(resources)

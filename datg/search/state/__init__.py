@@ -1,0 +1,1 @@
+"""A search's folder: its files, going on with it, repairing it."""

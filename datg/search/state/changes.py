@@ -1,0 +1,117 @@
+"""Going on with a search: its folder and study are checked, and what has changed since it began is found out."""
+
+import datetime
+from pathlib import Path
+from typing import Any
+
+from datg.config import USER_SOURCES, Layers, parse_settings
+from datg.data.catalog import Dataset, open_dataset, with_test_dataset
+from datg.data.dataset_yaml import add_dataset_yaml, read_dataset_yaml
+from datg.errors import ConfigError, StateError
+from datg.search.request import Request
+from datg.search.resolve import resolve_settings
+from datg.search.settings import SearchSettings
+from datg.search.space import Space
+from datg.search.study.stored import StoredStudy
+from datg.search.versions import versions
+from datg.trial.config import PRESETS
+from datg.trial.data import provenance_of
+
+_Found = tuple[SearchSettings, Dataset]
+
+
+def requested_settings(request: Request, saved: SearchSettings) -> _Found:
+    """Return what the search would do from now on: as saved, with what the user says now, on the data and code that are here.
+
+    Raises:
+        ConfigError: that cannot be run.
+        DataError: the data set is missing or does not suffice.
+    """
+    root = request.data_root or Path(saved.data_root)
+    changed = request.settings or request.space_file or request.dataset or set(request.flags) - {"search.trials"}
+    if changed and saved.grid:
+        raise ConfigError("the trials of a comparison stand in a grid, which cannot change; start a new one.")
+    config = saved.config
+    if not changed:
+        dataset = with_test_dataset(open_dataset(config.dataset, root), config.evaluation.test_dataset, root)
+        now = {"provenance": provenance_of(dataset), "versions": versions(), "data_root": str(root)}
+        return _more_trials(request, saved.model_copy(update=now)), dataset
+    layers, space = _layers(request, saved)
+    dataset = open_dataset(request.dataset or config.dataset, root)
+    dataset = with_test_dataset(dataset, layers.values.get("evaluation.test_dataset"), root)
+    wanted = resolve_settings(dataset, layers, space, root=root, external_study=saved.external_study)
+    same_strategy = wanted.config.strategy_name == saved.config.strategy_name
+    if request.space_file is None and same_strategy:
+        kept = {key: entry for key, entry in saved.space.items() if layers.sources.get(key) not in USER_SOURCES}
+        wanted = wanted.model_copy(update={"space": kept})
+    unchanged = {key: getattr(saved, key) for key in ("id", "study", "changes", "trials")}
+    return _more_trials(request, wanted.model_copy(update=unchanged)), dataset
+
+
+def _layers(request: Request, saved: SearchSettings) -> tuple[Layers, Any]:
+    layers = Layers(PRESETS, "training.preset")
+    layers.add({key: value for key, value in saved.config.to_dict().items() if key != "seed"}, "search.yaml")
+    layers.add({"search": {key: getattr(saved, key) for key in ("sampler", "pruner", "seed")}}, "search.yaml")
+    space = None
+    if request.space_file is not None:
+        space = add_dataset_yaml(layers, read_dataset_yaml(request.space_file))
+    layers.add(parse_settings(request.settings), "--set")
+    layers.add(request.flags, "flag")
+    return layers, space
+
+
+def _more_trials(request: Request, settings: SearchSettings) -> SearchSettings:
+    trials = request.flags.get("search.trials", settings.trials)
+    if trials < settings.trials:
+        raise ConfigError(
+            f"`--trials` must be at least {settings.trials}, as many as are already asked for, got {trials}."
+        )
+    return settings.model_copy(update={"trials": trials})
+
+
+def reconcile_settings(
+    saved: SearchSettings, wanted: SearchSettings, stored: StoredStudy, *, allowed: bool, asked: bool
+) -> tuple[SearchSettings, list[str]]:
+    """Return what the search goes on with, and the differences to what it began with.
+
+    Args:
+        saved: what its folder says.
+        wanted: see :func:`requested_settings`.
+        stored: the study; it remembers what the folder said when the search began or was last changed.
+        allowed: whether differences are accepted.
+        asked: whether the user gave flags that change something.
+
+    Raises:
+        ConfigError: the differences come from flags, and were not allowed; or no study could hold both.
+        StateError: they come from elsewhere, and were not allowed.
+    """
+    began = saved if stored.settings is None else SearchSettings.from_remembered(stored.settings)
+    differences = began.differences(wanted)
+    if not differences:
+        return wanted, []
+    if not allowed:
+        lines = [
+            f"{stored.name} has begun with other settings, data or code:",
+            *(f"  {line}" for line in differences),
+        ]
+        lines.append("go back to those, start a new search, or accept the change with --allow-change.")
+        raise (ConfigError if asked else StateError)("\n".join(lines))
+    _check_compatible(began.ranges, wanted.ranges)
+    change = {
+        "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "trials before": len(stored.trials()),
+        "differences": differences,
+    }
+    return wanted.model_copy(update={"changes": [*saved.changes, change]}), differences
+
+
+def _check_compatible(old: Space, new: Space) -> None:
+    """Refuse another kind of a key, or other choices: a study keeps them."""
+    before = {entry.key: entry for entry in old}
+    for entry in new:
+        previous = before.get(entry.key, entry)
+        if previous.kind != entry.kind or (entry.kind == "choice" and previous.values != entry.values):
+            raise ConfigError(
+                f"`space.{entry.key}` was {{{previous.kind}: {list(previous.values)}}} when the search began; a study can "
+                "change the bounds of a range, but not its kind or its choices: start a new search."
+            )

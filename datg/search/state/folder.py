@@ -1,0 +1,192 @@
+"""A search's folder: where everything lies, how it gets its name, whose it is, and who may drive it."""
+
+import contextlib
+import datetime
+import json
+import os
+import re
+import socket
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from datg.errors import ConfigError, StateError
+from datg.storage.files import write_json
+from datg.trial.folder import NETWORK
+
+SEARCH_YAML = "search.yaml"
+STUDY = "study.db"
+
+
+@dataclass(frozen=True)
+class SearchFolder:
+    """Paths of a search.
+
+    Attributes:
+        path: absolute.
+    """
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """Return the search's name: that of its folder."""
+        return self.path.name
+
+    @property
+    def settings(self) -> Path:
+        """Return what was asked for."""
+        return self.path / SEARCH_YAML
+
+    @property
+    def study(self) -> Path:
+        """Return the sqlite study."""
+        return self.path / STUDY
+
+    @property
+    def best(self) -> Path:
+        """Return the exported best configuration."""
+        return self.path / "best.yaml"
+
+    def comparison(self, form: str) -> Path:
+        """Return the table of a comparison, as ``md`` or ``csv``."""
+        return self.path / f"comparison.{form}"
+
+    @property
+    def tune(self) -> Path:
+        """Return the folder of Ray Tune's own state, which is disposable."""
+        return self.path / "tune"
+
+    @property
+    def mlflow(self) -> Path:
+        """Return which MLflow runs show this search, and what they have."""
+        return self.path / "mlflow.json"
+
+    @property
+    def driver(self) -> Path:
+        """Return who drives the search; its time is that of the driver's last sign of life."""
+        return self.path / "driver.json"
+
+    @property
+    def stop(self) -> Path:
+        """Exist while running trials are to save and end."""
+        return self.path / "stop"
+
+    @property
+    def network(self) -> Path:
+        """Return the folder of the network that is trained before any trial, if the strategy needs one."""
+        return self.path / NETWORK
+
+    def trial_numbers(self) -> list[int]:
+        """Return the numbers of the trials that have a folder, in order."""
+        return sorted(int(path.name) for path in (self.path / "trials").glob("*") if path.name.isdigit())
+
+    def trial(self, number: int) -> Path:
+        """Return the folder of a trial."""
+        return self.path / "trials" / str(number)
+
+
+def new_folder(output: Path, prefix: str) -> SearchFolder:
+    """Make ``<output>/<prefix>-<date>-<n>`` with the first free n, writable by its owner alone.
+
+    Raises:
+        ConfigError: ``output`` cannot be written.
+    """
+    day = datetime.date.today().strftime("%Y%m%d")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        number = 1
+        while True:
+            path = output.absolute() / f"{prefix}-{day}-{number}"
+            try:
+                path.mkdir()
+                path.chmod(stat.S_IMODE(path.stat().st_mode) & ~(stat.S_IWGRP | stat.S_IWOTH))
+                return SearchFolder(path)
+            except FileExistsError:
+                number += 1
+    except OSError as error:
+        raise ConfigError(
+            f"`--output` {output} cannot be written ({error.strerror}); name a writable folder."
+        ) from error
+
+
+def find_folder(output: Path, search: str) -> SearchFolder:
+    """Return the folder of an existing search, by name below ``output`` or by path.
+
+    Raises:
+        ConfigError: there is none; the message lists the searches that are there.
+        StateError: it belongs to somebody else, or others may write into it.
+    """
+    for path in (output / search, Path(search)):
+        if (path / SEARCH_YAML).exists() or (path / STUDY).exists():
+            folder = SearchFolder(path.absolute())
+            _check_owner(folder.path)
+            return folder
+    searches = sorted(folders_in(output), key=_natural)
+    listed = f"searches there: {', '.join(searches)}" if searches else "there is none yet"
+    raise ConfigError(f"`{search}` is no search in {output}; {listed}.")
+
+
+def folders_in(output: Path) -> list[str]:
+    """Return the names of the searches in ``output``."""
+    return [path.parent.name for path in output.glob(f"*/{SEARCH_YAML}")]
+
+
+def _check_owner(path: Path) -> None:
+    """Refuse a folder that is not the user's own: what lies in it decides what runs."""
+    status = path.stat()
+    if status.st_uid != os.getuid():
+        raise StateError(
+            f"{path} belongs to user {status.st_uid}, not to you ({os.getuid()}); copy it and use the copy, which is yours."
+        )
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise StateError(f"others may write into {path}; look at what is in it, then: chmod go-w {path}")
+
+
+def _natural(name: str) -> list[str | int]:
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+
+
+class DriverLock:
+    """At most one driver a search: the operating system frees the lock of a dead one."""
+
+    def __init__(self, folder: SearchFolder) -> None:
+        self._lock = FileLock(folder.path / "driver.lock", timeout=0)
+        self._folder = folder
+
+    def __enter__(self) -> None:
+        try:
+            self._lock.acquire()
+        except Timeout:
+            owner = read_driver(self._folder)
+            raise ConfigError(
+                f"search {self._folder.name} is already driven by process {owner.get('pid', '?')} on {owner.get('host', '?')}; "
+                "stop that one first."
+            ) from None
+        write_json(self._folder.driver, {"host": socket.gethostname(), "pid": os.getpid()})
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):
+            self._folder.driver.unlink(missing_ok=True)
+        self._lock.release()
+
+
+def refuse_second_driver(output: Path, search: str) -> None:
+    """Turn away at once who would drive a search that is driven, before anything that takes time is imported.
+
+    Raises:
+        ConfigError: naming the other driver.
+    """
+    with DriverLock(find_folder(output, search)):
+        pass
+
+
+def read_driver(folder: SearchFolder) -> dict[str, Any]:
+    """Return host and process that drive a search, or did so when they died; empty if none does."""
+    try:
+        return dict(json.loads(folder.driver.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}

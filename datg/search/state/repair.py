@@ -1,0 +1,97 @@
+"""Check a search's folder before resuming: rebuild files that other files allow, report the ones that cannot be rebuilt.
+
+A trial that was running and has lost its checkpoint begins anew and comes out the same, since it depends on its configuration
+alone. An evaluation that cannot be read is made again from the best weights.
+"""
+
+from pathlib import Path
+
+from optuna.trial import FrozenTrial
+
+from datg.errors import ConfigError, StateError
+from datg.search.state.folder import SearchFolder
+from datg.search.study.stored import pruning_state
+from datg.storage.checkpoint import check_checkpoint, load_checkpoint
+from datg.storage.files import read_yaml, write_text, write_yaml
+from datg.trial.folder import BEST, CONFIG, EVALUATION, LAST, PROGRESS, read_reports, report_lines
+from datg.trial.records import read_test
+
+
+def repair(folder: SearchFolder, trials: list[FrozenTrial]) -> list[str]:
+    """Look at every trial's files; return a line for each that was damaged.
+
+    Raises:
+        OSError: something cannot be read or replaced.
+    """
+    for half_written in folder.path.glob("**/.*.????????"):  # by a process that was killed
+        half_written.unlink(missing_ok=True)
+    lines = _repair_running(folder.network, "the network that is trained first", has_reports=False)
+    for trial in trials:
+        trial_dir, has_reports = folder.trial(trial.number), pruning_state(trial).step > 0
+        if trial.state.is_finished():
+            lines += _repair_ended(trial_dir, trial, has_reports=has_reports)
+        else:
+            lines += _repair_running(trial_dir, f"trial {trial.number}", has_reports=has_reports)
+    return lines
+
+
+def _repair_running(trial_dir: Path, who: str, *, has_reports: bool) -> list[str]:
+    """Have a trial that has lost a part of its checkpoint begin anew."""
+    broken = _broken(trial_dir / LAST, needed=has_reports)
+    begun = not broken and (trial_dir / LAST).exists() and bool(load_checkpoint(trial_dir / LAST)[1]["history"])
+    broken += _broken(trial_dir / BEST, needed=begun)
+    if not broken:
+        return []
+    for name in (LAST, BEST, PROGRESS):
+        (trial_dir / name).unlink(missing_ok=True)
+    return [f"{text}; {who} begins anew" for text in broken]
+
+
+def _repair_ended(trial_dir: Path, trial: FrozenTrial, *, has_reports: bool) -> list[str]:
+    lines = []
+    if (trial_dir / EVALUATION).exists() and read_test(trial_dir) is None:
+        (trial_dir / EVALUATION).unlink()
+        lines.append(f"{trial_dir / EVALUATION} is damaged; it is made again")
+    if not (trial_dir / EVALUATION).exists():
+        broken = _broken(trial_dir / BEST, needed=has_reports)
+        lines += [f"{text}; trial {trial.number} cannot be evaluated without it" for text in broken]
+    return lines + _repair_reports(trial_dir, trial) + _repair_config(trial_dir)
+
+
+def _repair_reports(trial_dir: Path, trial: FrozenTrial) -> list[str]:
+    """Rebuild validations from the last checkpoint, if that is still there."""
+    told = len(trial.intermediate_values)
+    if len(read_reports(trial_dir)) >= told:
+        return []
+    if (trial_dir / LAST).exists() and not _broken(trial_dir / LAST, needed=True):
+        write_text(trial_dir / PROGRESS, report_lines(load_checkpoint(trial_dir / LAST)[1]["history"]))
+        return [f"{trial_dir / PROGRESS} was damaged; it was made again from {LAST}"]
+    return [
+        f"{trial_dir / PROGRESS} is damaged: it lacks validations of trial {trial.number}; their objectives are in "
+        "the study, and launchers/replay.py makes the trial again"
+    ]
+
+
+def _repair_config(trial_dir: Path) -> list[str]:
+    path = trial_dir / CONFIG
+    if _broken(trial_dir / BEST, needed=True):
+        return []
+    config = load_checkpoint(trial_dir / BEST)[1]["config"]
+    try:
+        if read_yaml(path) == config:
+            return []
+    except ConfigError:
+        pass
+    write_yaml(path, config)
+    return [f"{path} was damaged; it was made again from {BEST}"]
+
+
+def _broken(path: Path, *, needed: bool) -> list[str]:
+    """Return what is wrong with a checkpoint, if anything is."""
+    if not path.exists():
+        return [f"{path} is missing"] if needed else []
+    try:
+        check_checkpoint(path)
+    except StateError:
+        return [f"{path} is damaged"]
+    return []

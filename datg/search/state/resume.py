@@ -1,0 +1,80 @@
+"""A search taken up again: its study opened, changes accepted or refused, damage repaired."""
+
+import shutil
+from typing import TYPE_CHECKING
+
+from datg.errors import ConfigError, StateError, without_password
+from datg.search.request import Request
+from datg.search.settings import SearchSettings
+from datg.search.state.changes import reconcile_settings, requested_settings
+from datg.search.state.folder import DriverLock, SearchFolder, find_folder
+from datg.search.state.repair import repair
+from datg.search.study.driver import SearchDriver
+from datg.search.study.stored import StoredStudy, is_empty, is_storage_failure
+
+if TYPE_CHECKING:
+    pass
+from datg.search.session import SearchSession, open_search_study, open_session, start_ray_for
+
+CHANGED = "the search was changed while this trial ran"  # why it is given up
+
+
+def resume_search(request: Request, search: str, *, comparison: bool = False) -> SearchSession:
+    """Open a search, or a ``comparison``, to go on with it; its configuration comes from its folder.
+
+    Raises:
+        ConfigError: what the user says now is not what the search began with, and that was not allowed.
+        StateError: the same of data or code; or the folder is damaged beyond repair.
+    """
+    folder = find_folder(request.output, search)
+    lock = DriverLock(folder)
+    with lock:  # a second driver is turned away at once
+        saved = SearchSettings.load(folder)
+    if bool(saved.grid) != comparison:
+        kind, launcher = ("comparison", "compare") if saved.grid else ("search", "search")
+        raise ConfigError(
+            f"{folder.name} is a {kind}; go on with: python launchers/{launcher}.py --resume {folder.name}"
+        )
+    if saved.external_study and request.study_storage is None:
+        raise ConfigError(
+            f"the study of {folder.name} is in a database; name it again with --study-storage or in DATG_STUDY_STORAGE."
+        )
+    wanted, dataset = requested_settings(request, saved)
+    try:
+        with lock:
+            stored, settings, remarks = _reopen_study(request, folder, saved, wanted)
+        allocation = start_ray_for(request.resources)
+        with lock:
+            driver = SearchDriver(folder, settings, stored)
+    except OSError as error:
+        raise StateError(
+            f"{error.filename or folder.path} cannot be read or written ({error.strerror or error}); repair that, or move it "
+            "away to go on without it."
+        ) from error
+    except Exception as error:
+        if not is_storage_failure(error):
+            raise
+        reason = without_password(str(getattr(error, "orig", None) or error).splitlines()[0])
+        raise StateError(
+            f"the study of {folder.name} cannot be read or written ({reason}); resume it once it can."
+        ) from error
+    return open_session(request, folder, settings, dataset, driver, lock, allocation, remarks)
+
+
+def _reopen_study(
+    request: Request, folder: SearchFolder, saved: SearchSettings, wanted: SearchSettings
+) -> tuple[StoredStudy, SearchSettings, list[str]]:
+    """Open the study, accept or refuse what has changed, and repair what is damaged."""
+    untouched = not any((folder.path / "trials").glob("*"))  # its first driver may have died before the first trial
+    if untouched and request.study_storage is None and is_empty(folder.study, wanted.study):
+        folder.study.unlink(missing_ok=True)
+    stored = open_search_study(request, folder, wanted, create=untouched)
+    asked = bool(request.settings or request.space_file or request.dataset or set(request.flags) - {"search.trials"})
+    settings, differences = reconcile_settings(saved, wanted, stored, allowed=request.allow_change, asked=asked)
+    remarks = [f"changed: {line}" for line in differences]
+    if any(not line.startswith("version of ") for line in differences):
+        remarks += [f"trial {number} was running and is given up" for number in stored.fail_running_trials(CHANGED)]
+        shutil.rmtree(folder.network, ignore_errors=True)  # of another configuration or other data
+    settings.save(folder)
+    settings.remember(stored)
+    return stored, settings, remarks + repair(folder, stored.trials())

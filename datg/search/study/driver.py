@@ -1,0 +1,267 @@
+"""The driver of a search: it asks the study in memory, writes down what was decided, and knows what is going on.
+
+It knows nothing of Ray, and is the only writer of the stored study. Nothing that has a consequence is handed out before it is
+written: a suggestion, a trial to prune, an end. That a trial may go on is written behind. A driver that dies leaves whole facts;
+the next one builds its study from them, and first hands out again, under their numbers, the trials that were running. Their
+folders hold the checkpoints from which they go on.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from datg.errors import ConfigError
+from datg.search.settings import SearchSettings
+from datg.search.space import bounds_of, contains, default_params, nested_with, suggest, with_params
+from datg.search.state.folder import SearchFolder
+from datg.search.study import PRUNERS
+from datg.search.study.memory import MemoryStudy
+from datg.search.study.outcomes import ERROR_ATTRIBUTE, outcome_of
+from datg.search.study.progress import SearchProgress
+from datg.search.study.pruners import LAST_PRUNING
+from datg.search.study.samplers import sampler_for
+from datg.search.study.stored import PruningState, StoredStudy, pruning_state
+from datg.search.study.writer import OrderedWriter
+from datg.storage.files import write_yaml
+from datg.storage.lease import TRIAL_LEASE, revoke
+from datg.trial.config import TrialConfig
+from datg.trial.folder import BEST, CONFIG, LAST, ValidationReport, read_reports
+from datg.trial.preparation import network_to_train, with_network
+from datg.trial.records import FAILURES, OUTCOME, SUCCESSES, TrialOutcome, lacks_evaluation, write_outcome
+
+IN_A_ROW = 10  # failures after which a search gives up
+VISIBLE_SECONDS = 30.0  # in which a file that another machine wrote must be seen here
+
+
+class SearchDriver:
+    """Between an engine that runs trials and the study."""
+
+    def __init__(self, folder: SearchFolder, settings: SearchSettings, stored: StoredStudy) -> None:
+        """Take up the study where it stands; in an empty one the paper's setting becomes trial 0."""
+        self.folder, self.settings, self.config = folder, settings, settings.config
+        self._ranges = settings.ranges
+        base_classes = len(settings.provenance["split"]["base"])
+        self._bounds = {} if settings.grid else bounds_of(self.config, base_classes)
+        self._stored, self._writer = stored, OrderedWriter()
+        self._running: set[int] = set()
+        self.progress = SearchProgress(settings.trials)
+        self.out_of_reach = False  # whether the study failed to be written or read
+        trials = stored.trials()
+        self._memory = MemoryStudy(stored.name, PRUNERS[settings.pruner](settings.steps), trials)
+        self._take_up(trials)
+
+    def _take_up(self, trials: list[FrozenTrial]) -> None:
+        if not trials and not self.settings.grid:
+            params = default_params(self._ranges, self.config)
+            if contains(self._ranges, params, self._bounds):
+                self._memory.enqueue(params)
+        self._states = {trial.number: pruning_state(trial) for trial in trials}
+        self._to_resume = [trial.number for trial in trials if trial.state == TrialState.RUNNING]
+        self._ended: dict[int, str] = {}
+        for trial in trials:
+            if trial.state.is_finished():
+                self._note_end(
+                    trial.number, outcome_of(trial), str(trial.user_attrs.get(ERROR_ATTRIBUTE, "")), _end_of(trial)
+                )
+            self._note_best(trial.number, self._states[trial.number])
+        self._take_missed_reports()
+
+    def _take_missed_reports(self) -> None:
+        """Take what a driver that died did not take, in the order in which it was measured, before anything is suggested."""
+        missed = [
+            (entry.time, number, entry)
+            for number in self._to_resume
+            for entry in read_reports(self.folder.trial(number), after=self._states[number].step)
+        ]
+        for _, number, entry in sorted(missed, key=lambda report: report[:2]):
+            self._record_report(number, entry)
+        self.flush()
+
+    def _note_end(self, number: int, outcome: str, error: str, ended: float | None) -> None:
+        """Write into the trial's folder how it ended, and remove what only a trial that goes on would need."""
+        self._ended[number] = outcome
+        self.progress.outcomes[outcome] += 1
+        trial_dir = self.folder.trial(number)
+        write_outcome(trial_dir, TrialOutcome(outcome, error, ended))
+        if outcome not in SUCCESSES:
+            (trial_dir / LAST).unlink(missing_ok=True)
+
+    @property
+    def ended(self) -> list[int]:
+        """Return the numbers of the trials that have ended."""
+        return sorted(self._ended)
+
+    @property
+    def all_done(self) -> bool:
+        """Return whether every trial has ended and, where it has weights, been evaluated."""
+        ended = self.ended
+        return len(ended) >= self.settings.trials and not any(lacks_evaluation(self.folder.trial(n)) for n in ended)
+
+    @property
+    def hopeless(self) -> bool:
+        """Return whether the last :data:`IN_A_ROW` trials that ended since this driver started all failed."""
+        last = self.progress.ended_here[-IN_A_ROW:]
+        return len(last) == IN_A_ROW and all(outcome in FAILURES for outcome in last)
+
+    def next_trial(self) -> int | None:
+        """Return the number of the next trial to run, its configuration in its folder; None when there is none left."""
+        while self._to_resume:
+            number = self._to_resume.pop(0)
+            if self._start(number):
+                return number
+        while len(self._memory) < self.settings.trials:
+            number = self._suggest()
+            if self._start(number):
+                return number
+        return None
+
+    def _suggest(self) -> int:
+        """Add a trial to both copies of the study."""
+        number, settings = len(self._memory), self.settings
+        sampler = sampler_for(
+            settings.sampler,
+            seed=settings.seed,
+            number=number,
+            trials=settings.trials,
+            keys=[entry.key for entry in self._ranges],
+        )
+        trial = self._memory.suggest(sampler, lambda handle: suggest(handle, self._ranges, self._bounds))
+        self._states[number] = PruningState()
+        self._write_and_wait(self._stored.add, trial)
+        return number
+
+    def _start(self, number: int) -> bool:
+        """Write the trial's configuration; a value that no check foresaw fails it here, before it costs anything."""
+        self._running.add(number)
+        setting = self._setting(number)
+        try:
+            config = with_network(with_params(self.config, setting), self.folder.network / BEST)
+        except ConfigError as error:
+            write_yaml(self.folder.trial(number) / CONFIG, nested_with(self.config, setting))  # what was refused
+            self.finish(number, "error", str(error))
+            return False
+        trial_dir = self.folder.trial(number)
+        revoke(trial_dir / TRIAL_LEASE)  # who worked on it before does so no more
+        (trial_dir / OUTCOME).unlink(missing_ok=True)  # of a study that was restored from an older copy
+        write_yaml(trial_dir / CONFIG, config.to_dict())
+        self.progress.running[number] = self._states[number].step / self.settings.steps
+        return True
+
+    def _setting(self, number: int) -> dict[str, Any]:
+        return self.settings.grid[number] if self.settings.grid else self._memory.trial(number).params
+
+    def kinds_of_trials(self) -> list[TrialConfig]:
+        """Return one configuration for each learner and strategy that is tried."""
+        kinds = {str((entry["learner"], entry["strategy"])): entry for entry in self.settings.grid} or {"": {}}
+        return [with_network(with_params(self.config, kind), self.folder.network / BEST) for kind in kinds.values()]
+
+    def network_to_train(self) -> TrialConfig | None:
+        """Return the network to train before any trial, because some trial's strategy may need it; None if none does."""
+        searched = [{entry.key: value} for entry in self._ranges if entry.kind == "choice" for value in entry.values]
+        settings = self.settings.grid or [{}, *searched]
+        configs = (network_to_train(with_params(self.config, setting)) for setting in settings)
+        return next((config for config in configs if config is not None), None)
+
+    def report(self, number: int) -> bool:
+        """Take the validations of a running trial that are new in its folder; return whether to prune it."""
+        for entry in read_reports(self.folder.trial(number), after=self._states[number].step):
+            self._record_report(number, entry)
+            self.progress.running[number] = entry.iteration / self.config.training.iterations
+        return self._states[number].prune
+
+    def _record_report(self, number: int, entry: ValidationReport) -> None:
+        training = self.config.training
+        step = math.ceil(entry.iteration / training.eval_every)
+        done = entry.iteration / training.iterations
+        before = self._states[number]
+        if step <= before.step or before.prune:
+            return
+        # The latest accuracy and not the best so far: pruners decide as well by it (benchmarks/pruning.py), and the stored
+        # values are a curve to look at.
+        prune, notes = self._memory.report(number, entry.accuracy, step, ask_pruner=done <= LAST_PRUNING)
+        state = PruningState(step, entry.objective, entry.objective_ci95, prune, notes)
+        self._states[number] = state
+        self._note_best(number, state)
+        self._writer.write(self._stored.record_report, number, state, entry.accuracy)
+        if prune:
+            self._writer.wait()
+
+    def finish(self, number: int, outcome: str, error: str = "", *, iteration: int = 0) -> None:
+        """Take a trial's last validations, then end it in both copies of the study.
+
+        Args:
+            number: of the trial.
+            outcome: finished, collapsed, diverged, error (its configuration raised one every time) or failed (its machine
+                or process broke every time); a trial that :meth:`report` pruned is pruned whatever this says.
+            error: one line.
+            iteration: of its last validation, as its process reported; 0 for one that did not tell.
+        """
+        if number not in self._running:
+            return
+        self._await_validation(number, iteration)
+        prune = self.report(number)
+        self._running.remove(number)
+        state = self._states[number]
+        if prune:
+            outcome, error = "pruned", ""
+        elif outcome in SUCCESSES and state.step < self.settings.steps:
+            outcome, error = "failed", f"its last validation is not in {self.folder.trial(number)}"
+        self._memory.end(number, outcome, state.objective)
+        self._write_and_wait(self._stored.end, number, outcome, error, state.objective)
+        self._note_end(number, outcome, error, time.time())
+        self.progress.running.pop(number, None)
+        self.progress.ended_here.append(outcome)
+
+    def _await_validation(self, number: int, iteration: int) -> None:
+        """Wait until a network file system shows what the trial's process wrote before it sent its last message."""
+        deadline = time.monotonic() + VISIBLE_SECONDS
+        while iteration and time.monotonic() < deadline:
+            history = read_reports(self.folder.trial(number))
+            if history and history[-1].iteration >= iteration:
+                return
+            time.sleep(0.2)
+
+    def release(self, number: int, *, again: bool = False) -> None:
+        """Let an interrupted trial go; it stays running in the study, for the next driver, or ``again`` for this one."""
+        if again and number in self._running:
+            self._to_resume.append(number)
+        self._running.discard(number)
+        self.progress.running.pop(number, None)
+
+    def _write_and_wait(self, action: Callable[..., None], *arguments: object) -> None:
+        self._writer.write(action, *arguments)
+        self._writer.wait()
+
+    def flush(self) -> None:
+        """Wait until everything that was decided is written.
+
+        Raises:
+            Exception: what the database raised.
+        """
+        self._writer.wait()
+
+    def close(self) -> None:
+        """Write what is still behind, and let the database go.
+
+        Raises:
+            Exception: what the database raised.
+        """
+        try:
+            self._writer.write(self._stored.close)
+            self._writer.wait()
+        finally:
+            self._writer.close()
+            self._stored.close()
+
+    def _note_best(self, number: int, state: PruningState) -> None:
+        best = self.progress.best
+        if state.objective is not None and (best is None or state.objective > best[1]):
+            self.progress.best = (number, state.objective, state.ci95)
+
+
+def _end_of(trial: FrozenTrial) -> float | None:
+    """Return when a stored trial ended, in seconds since 1970."""
+    return None if trial.datetime_complete is None else trial.datetime_complete.timestamp()

@@ -1,0 +1,37 @@
+"""What is going on in a search, for display."""
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+
+@dataclass
+class SearchProgress:
+    """What is going on, for display.
+
+    Attributes:
+        asked: trials wanted.
+        outcomes: ended trials by outcome.
+        running: trial number to the fraction of its iterations done.
+        best: number, objective and its half-width of the best trial.
+        evaluated: final evaluations done.
+        started: monotonic seconds.
+        ended_here: outcomes of the trials that ended since this driver started.
+        preparing: what is done before the first trial.
+    """
+
+    asked: int
+    outcomes: Counter[str] = field(default_factory=Counter)
+    running: dict[int, float] = field(default_factory=dict)
+    best: tuple[int, float, float] | None = None
+    evaluated: int = 0
+    started: float = field(default_factory=time.monotonic)
+    ended_here: list[str] = field(default_factory=list)
+    preparing: str = ""
+
+    def seconds_left(self) -> float | None:
+        """Estimate the seconds left from the trials ended so far; None before the first."""
+        if not self.ended_here:
+            return None
+        each = (time.monotonic() - self.started) / len(self.ended_here)
+        return each * (self.asked - sum(self.outcomes.values()))

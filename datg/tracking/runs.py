@@ -1,0 +1,198 @@
+"""The MLflow runs of a search: one above, one below it for each trial, found again by their tags.
+
+A crash between making a run and noting its id makes no second run; one that a slow server made after its answer was given up is
+deleted, and one that somebody deleted is restored.
+"""
+
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datg.data.catalog import Dataset
+from datg.storage.files import write_json
+from datg.tracking.database import database_file, whole_database
+from datg.tracking.sending import COMPLETE_TAG, PREPARED_TAG, ChildRun, prepare_run, send_trial
+from datg.tracking.sent import Sent, read_sent
+from datg.trial.records import TrialRecord
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+ID_TAG, SURPLUS_TAG = "datg.id", "datg.surplus"
+PARENT_TAG = "mlflow.parentRunId"
+PARENT = "parent"  # stands for the run above among trial numbers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parent:
+    """The run that stands above the trials.
+
+    Attributes:
+        id: all runs below carry it as a tag, and are found again by it.
+        name: of the run and of the search.
+        experiment: where it stands.
+        artifacts: files logged when it ends.
+        runs_file: where the ids of the runs are written down.
+    """
+
+    id: str
+    name: str
+    experiment: str
+    tags: dict[str, str]
+    params: dict[str, Any]
+    artifacts: list[Path]
+    runs_file: Path
+
+
+class SearchRuns:
+    """The runs of one search, as they really are in MLflow when this is made."""
+
+    def __init__(self, uri: str, parent: Parent, dataset: Dataset) -> None:
+        """Find the runs, and make what is missing of experiment and parent.
+
+        Raises:
+            Exception: whatever MLflow raises.
+        """
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # where results go
+        from mlflow import MlflowClient
+
+        for name in ("mlflow", "alembic", "urllib3"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        self._uri, self._parent, self._dataset = uri, parent, dataset
+        self._children: dict[int, ChildRun] = {}
+        self._begun: dict[int, str] = {}  # runs that an earlier attempt made, but did not finish making
+        with whole_database(uri):
+            self._client: MlflowClient = MlflowClient(tracking_uri=uri)
+            self._experiment_id = self._find_experiment()
+        runs = self._find_runs()
+        self._parent_id = self._open_parent(runs.pop(PARENT, None))
+        self._take_children(runs)
+        self._write_runs_file()
+
+    def _find_experiment(self) -> str:
+        client, name = self._client, self._parent.experiment
+        experiment = client.get_experiment_by_name(name)
+        if experiment is None:
+            return str(client.create_experiment(name, self._artifact_location()))
+        if experiment.lifecycle_stage != "active":
+            client.restore_experiment(experiment.experiment_id)
+        return str(experiment.experiment_id)
+
+    def _artifact_location(self) -> str | None:
+        """Return a place beside a local database, where ``mlflow ui`` in that folder looks; a server decides for itself."""
+        file = database_file(self._uri)
+        return None if file is None else (file.parent / "mlartifacts" / self._parent.experiment).as_uri()
+
+    def _find_runs(self) -> dict[str, "Run"]:
+        """Return one run a trial number (as text), and that of the parent, whatever has become of them."""
+        runs: dict[str, Run] = {}
+        for run in sorted(
+            self._search_runs(), key=lambda run: (run.info.lifecycle_stage != "active", run.info.start_time)
+        ):
+            trial = run.data.tags.get("trial", PARENT)
+            if SURPLUS_TAG in run.data.tags:
+                continue
+            if trial not in runs:
+                runs[trial] = run
+                if run.info.lifecycle_stage != "active":
+                    self._client.restore_run(run.info.run_id)
+            elif run.info.lifecycle_stage == "active":  # made by a server that answered too late
+                self._client.set_tag(run.info.run_id, SURPLUS_TAG, "true")
+                self._client.delete_run(run.info.run_id)
+        return runs
+
+    def _search_runs(self) -> Iterator["Run"]:
+        from mlflow.entities import ViewType
+
+        token = None
+        while True:
+            page = self._client.search_runs(
+                [self._experiment_id],
+                filter_string=f"tags.`{ID_TAG}` = '{self._parent.id}'",
+                run_view_type=ViewType.ALL,
+                page_token=token,
+            )
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def _open_parent(self, existing: "Run | None") -> str:
+        parent = self._parent
+        if existing is not None:
+            run_id = str(existing.info.run_id)
+            self._client.update_run(run_id, status="RUNNING")
+        else:
+            tags = {ID_TAG: parent.id, "search": parent.name, **parent.tags}
+            run_id = str(self._client.create_run(self._experiment_id, tags=tags, run_name=parent.name).info.run_id)
+        if existing is None or PREPARED_TAG not in existing.data.tags:
+            prepare_run(self._client, run_id, parent.params, self._dataset)
+        return run_id
+
+    def _take_children(self, runs: dict[str, "Run"]) -> None:
+        noted = read_sent(self._parent.runs_file)
+        for trial, run in runs.items():
+            tags, run_id = run.data.tags, run.info.run_id
+            if tags.get(PARENT_TAG) == self._parent_id and PREPARED_TAG in tags:
+                points = noted.points.get(trial, 0) if noted.trials.get(trial) == run_id else 0
+                self._children[int(trial)] = ChildRun(run_id, points, complete=COMPLETE_TAG in tags)
+            else:
+                self._begun[int(trial)] = run_id
+
+    def send(self, record: TrialRecord) -> bool:
+        """Send what MLflow lacks of a trial; return whether there was anything.
+
+        Raises:
+            Exception: whatever MLflow raises.
+        """
+        run = self._children.get(record.number)
+        if run is None:
+            run = self._children[record.number] = self._create_child(record)
+            self._write_runs_file()
+        sent = not run.complete and send_trial(self._client, record, run)
+        if sent:
+            self._write_runs_file()
+        return sent
+
+    def _create_child(self, record: TrialRecord) -> ChildRun:
+        """Make the run of a trial, or complete one that an earlier attempt has only begun."""
+        run_id = self._begun.get(record.number)
+        if run_id is not None:
+            self._client.set_tag(run_id, PARENT_TAG, self._parent_id)  # the parent may be another one by now
+        else:
+            tags = {ID_TAG: self._parent.id, **record.tags, PARENT_TAG: self._parent_id}
+            name = f"{self._parent.name} #{record.number}"
+            run_id = self._client.create_run(self._experiment_id, tags=tags, run_name=name).info.run_id
+        prepare_run(self._client, run_id, record.searched, self._dataset)
+        return ChildRun(run_id)
+
+    def end(self, status: str) -> None:
+        """Log the parent's files and end it.
+
+        Args:
+            status: FINISHED, KILLED or FAILED.
+
+        Raises:
+            Exception: whatever MLflow raises.
+        """
+        for path in self._parent.artifacts:
+            if path.exists():
+                self._client.log_artifact(self._parent_id, str(path))
+        self._client.set_terminated(self._parent_id, status)
+
+    def _write_runs_file(self) -> None:
+        runs = sorted(self._children.items())
+        sent = Sent(
+            self._experiment_id,
+            self._parent_id,
+            trials={str(number): run.run_id for number, run in runs},
+            points={str(number): run.points for number, run in runs},
+            complete=[number for number, run in runs if run.complete],
+        )
+        write_json(self._parent.runs_file, asdict(sent))

@@ -1,0 +1,74 @@
+"""Sends a trial to its MLflow run. Points carry their own time and step, so that sending one twice stores it once."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datg.data.catalog import Dataset
+from datg.tracking.artifacts import draw_learning_curve
+from datg.tracking.entities import dataset_inputs, report_metrics, test_metrics
+from datg.trial.folder import BEST, CLUSTERS, CONFIG
+from datg.trial.records import DONE, FAILED, PRUNED, RUNNING, TrialRecord
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+METRICS_AT_ONCE = 1000  # MLflow's own limit for one batch
+RUN_STATUS = {RUNNING: "RUNNING", DONE: "FINISHED", PRUNED: "KILLED", FAILED: "FAILED"}
+COMPLETE_TAG, PREPARED_TAG = "datg.complete", "datg.prepared"
+
+
+@dataclass
+class ChildRun:
+    """What MLflow has of a trial.
+
+    Attributes:
+        points: how many of its validations have been sent.
+        complete: whether nothing more will come.
+    """
+
+    run_id: str
+    points: int = 0
+    complete: bool = False
+
+
+def prepare_run(client: "MlflowClient", run_id: str, params: dict[str, Any], dataset: Dataset) -> None:
+    """Give a new run what does not change: parameters and data sets."""
+    from mlflow.entities import Param
+
+    client.log_batch(run_id, params=[Param(key, str(value)) for key, value in params.items()])
+    client.log_inputs(run_id, dataset_inputs(dataset))
+    client.set_tag(run_id, PREPARED_TAG, "true")
+
+
+def send_trial(client: "MlflowClient", record: TrialRecord, run: ChildRun) -> bool:
+    """Send what is new of a trial; return whether there was anything."""
+    if run.points >= len(record.reports) and not record.complete:
+        return False
+    metrics = [metric for entry in record.reports[run.points :] for metric in report_metrics(entry)]
+    metrics += test_metrics(record)
+    for start in range(0, len(metrics), METRICS_AT_ONCE):
+        client.log_batch(run.run_id, metrics=metrics[start : start + METRICS_AT_ONCE])
+    run.points = len(record.reports)
+    if record.complete:
+        _send_artifacts(client, record, run.run_id)
+        client.set_tag(run.run_id, "outcome", record.outcome)
+        if record.error:
+            client.set_tag(run.run_id, "error", record.error)
+        ended = None if record.ended is None else int(record.ended * 1000)
+        client.set_terminated(run.run_id, RUN_STATUS[record.state], ended)
+        client.set_tag(run.run_id, COMPLETE_TAG, "true")
+        run.complete = True
+    return True
+
+
+def _send_artifacts(client: "MlflowClient", record: TrialRecord, run_id: str) -> None:
+    for name in (CONFIG, BEST, CLUSTERS):
+        if (record.folder / name).exists():
+            client.log_artifact(run_id, str(record.folder / name))
+    if record.reports:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "learning_curve.png"
+            draw_learning_curve(record, path)
+            client.log_artifact(run_id, str(path))

@@ -1,0 +1,84 @@
+"""What MLflow has of a search, and what it lacks: known from files, without MLflow."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from datg.trial.folder import EVALUATION, ValidationReport
+from datg.trial.records import TrialRecord
+
+TEST_POINTS = 3  # of a final evaluation
+
+
+@dataclass
+class Sent:
+    """What MLflow has, as the driver last knew; kept in a file beside the search.
+
+    Attributes:
+        parent: the id of the run above.
+        trials: ids of the runs by trial number (as text).
+        points: validations sent, likewise.
+        complete: numbers of trials of which nothing more will come.
+    """
+
+    experiment: str = ""
+    parent: str = ""
+    trials: dict[str, str] = field(default_factory=dict)
+    points: dict[str, int] = field(default_factory=dict)
+    complete: list[int] = field(default_factory=list)
+
+
+def read_sent(path: Path) -> Sent:
+    """Read what :class:`MlflowView` wrote; a file that is missing or damaged says that nothing was sent."""
+    try:
+        return Sent(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return Sent()
+
+
+def runs_by_trial(path: Path) -> dict[int, str]:
+    """Return the ids of the MLflow runs that show trials, by trial number, from the file that :class:`Sent` is kept in."""
+    return {int(number): run for number, run in read_sent(path).trials.items()}
+
+
+@dataclass(frozen=True)
+class Unsent:
+    """What MLflow lacks.
+
+    Attributes:
+        points: metric points.
+        trials: that they belong to.
+        total: metric points there are.
+    """
+
+    points: int
+    trials: int
+    total: int
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        return f"{self.points} of {self.total} metric points, of {self.trials} trials"
+
+
+def count_unsent(records: list[TrialRecord], sent: Sent) -> Unsent | None:
+    """Return what MLflow lacks of ``records``; None if it has everything."""
+    points = total = trials = 0
+    for record in records:
+        recorded, key = points_in(record), str(record.number)
+        missing = 0 if record.number in sent.complete else recorded - points_in(record, sent.points.get(key, 0))
+        total += recorded
+        points += missing
+        trials += missing > 0 or (record.complete and record.number not in sent.complete)
+    return Unsent(points, trials, total) if trials else None
+
+
+def metric_values(entry: ValidationReport) -> dict[str, float]:
+    """Return what MLflow shows of one validation, by the names of the metrics."""
+    values = {f"train/{name}": value for name, value in entry.losses.items()}
+    return values | {"val/accuracy": entry.accuracy, "val/ci95": entry.ci95, "objective": entry.objective}
+
+
+def points_in(record: TrialRecord, validations: int | None = None) -> int:
+    """Return how many metric points a trial has, or its first ``validations`` validations alone."""
+    points = sum(len(metric_values(entry)) for entry in record.reports[:validations])
+    return points + (TEST_POINTS if validations is None and (record.folder / EVALUATION).exists() else 0)

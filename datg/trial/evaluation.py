@@ -1,0 +1,102 @@
+"""Accuracy over many numbered tasks: the same tasks whatever the batch size, device or configuration.
+
+What is the same in every task is computed once (:mod:`datg.learners.prediction`).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from datg.data.episodes import TaskSampler
+from datg.learners.learner import Learner
+from datg.runtime.random_streams import derive_seed, generator
+from datg.storage.files import replacing
+
+NORMAL_95 = 1.96
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Accuracies of tasks.
+
+    Attributes:
+        accuracies: `(tasks,)` float32, the share of queries classified correctly.
+    """
+
+    accuracies: npt.NDArray[np.float32]
+
+    @property
+    def mean(self) -> float:
+        """Return mean accuracy over tasks."""
+        return float(self.accuracies.mean(dtype=np.float64))
+
+    @property
+    def ci95(self) -> float:
+        """Return half-width of the 95 % interval of the mean over tasks: 1.96 std / sqrt(tasks)."""
+        return NORMAL_95 * float(self.accuracies.std(dtype=np.float64, ddof=1)) / len(self.accuracies) ** 0.5
+
+    def save(self, path: Path, info: dict[str, Any]) -> None:
+        """Write one row a task, with ``info`` in the schema's metadata."""
+        table = pa.table({"task": pa.array(range(len(self.accuracies))), "accuracy": self.accuracies})
+        metadata = {key: str(value) for key, value in info.items()}
+        with replacing(path) as temporary:
+            pq.write_table(table.replace_schema_metadata(metadata), temporary)
+
+
+def load_evaluation(path: Path) -> Evaluation:
+    """Read what :meth:`Evaluation.save` wrote."""
+    return Evaluation(pq.read_table(path).column("accuracy").to_numpy())
+
+
+def evaluate(
+    learner: Learner,
+    sampler: TaskSampler,
+    *,
+    tasks: int,
+    seed: int,
+    purpose: str,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Evaluation:
+    """Return mean accuracy of ``learner`` on the numbered tasks 0 to ``tasks - 1`` of a seed.
+
+    Args:
+        learner: left in the mode it was in.
+        sampler: of validation or novel classes.
+        tasks: how many.
+        seed: with ``purpose``, decides the tasks.
+        purpose: ``validation`` or ``test``: streams of their own.
+        progress: called with the number of tasks done.
+    """
+    was_training = learner.training
+    learner.eval()
+    # A training that goes on says again where its noise comes from.
+    learner.draw_from(generator(seed, purpose, "noise", device=sampler.classes.starts.device))
+    learner.set_purpose(purpose)
+    try:
+        with torch.inference_mode():
+            predictor = learner.predictor(sampler.classes, sampler.shots)
+            block = max(1, predictor.examples_at_once // (sampler.ways * (sampler.shots + sampler.queries)))
+            accuracies = []
+            for first in range(0, tasks, block):
+                count = min(block, tasks - first)
+                drawn = sampler.draw_numbered(first, count, seed=derive_seed(seed, purpose))
+                accuracies.append(_accuracy(predictor.logits(drawn.rows)))
+                progress(first + count)
+            return Evaluation(torch.cat(accuracies).cpu().numpy())
+    finally:
+        learner.train(was_training)
+
+
+def _accuracy(logits: Tensor) -> Tensor:
+    """Return `(B,)` share of right answers in `(B, N * Q, N)` logits whose queries stand class by class."""
+    _, queries, ways = logits.shape
+    labels = torch.arange(ways, device=logits.device).repeat_interleave(queries // ways)
+    return (logits.argmax(2) == labels).float().mean(1)

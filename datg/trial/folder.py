@@ -1,0 +1,55 @@
+"""Files of a trial's folder, and the validations among them: read by whoever looks at a search, without torch."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+CONFIG = "config.yaml"
+PROGRESS = "progress.jsonl"  # one validation a line
+LAST, BEST = "last.safetensors", "best.safetensors"  # where training stands; the weights that are evaluated
+CLUSTERS = "clusters.json"
+EVALUATION = "evaluation.parquet"  # accuracy of every test task
+NETWORK = "network"  # in a search or final training: the folder of a network that is trained before
+
+
+@dataclass(frozen=True)
+class ValidationReport:
+    """One validation.
+
+    Attributes:
+        iteration: updates done.
+        time: when, in seconds since 1970.
+        seconds: spent in this trial so far, over all its runs.
+        losses: mean of each part since the last validation.
+        ci95: half-width of its 95 % interval over tasks.
+        objective: the validation accuracy of the weights that are kept: the best so far, or the last.
+        objective_ci95: its half-width.
+        best_iteration: when that was.
+    """
+
+    iteration: int
+    time: float
+    seconds: float
+    losses: dict[str, float]
+    accuracy: float
+    ci95: float
+    objective: float
+    objective_ci95: float
+    best_iteration: int
+
+
+def report_lines(history: list[dict[str, Any]]) -> str:
+    """Return validations as the lines of their file."""
+    return "".join(json.dumps(entry) + "\n" for entry in history)
+
+
+def read_reports(folder: Path, *, after: int = 0) -> list[ValidationReport]:
+    """Read the validations of a trial without the first ``after``; of a damaged file, those before the damage."""
+    entries = []
+    try:
+        for line in (folder / PROGRESS).read_bytes().splitlines()[after:]:
+            entries.append(ValidationReport(**json.loads(line)))
+    except (FileNotFoundError, ValueError, TypeError):
+        pass
+    return entries

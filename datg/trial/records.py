@@ -1,0 +1,191 @@
+"""What is known about a trial from outside: read by the leaderboard, the export and MLflow, written by none of them."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datg.errors import ConfigError
+from datg.storage.files import read_yaml, write_json
+from datg.trial.folder import BEST, CONFIG, EVALUATION, ValidationReport, read_reports
+
+if TYPE_CHECKING:
+    from datg.trial.config import TrialConfig
+
+RUNNING, DONE, PRUNED, FAILED = "running", "done", "pruned", "failed"
+SUCCESSES, FAILURES = ("finished", "collapsed"), ("diverged", "error", "failed")  # outcomes
+OUTCOME = "outcome.json"  # how a trial of a search ended, for who reads its folder alone
+
+
+@dataclass(frozen=True)
+class TestScore:
+    """The final evaluation.
+
+    Attributes:
+        accuracy: mean over tasks of novel classes.
+        ci95: half-width of its 95 % interval over tasks.
+        episodes: how many tasks.
+        time: when it was written, in seconds since 1970.
+    """
+
+    accuracy: float
+    ci95: float
+    episodes: int
+    time: float
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One trial.
+
+    Attributes:
+        number: of the trial in its search, or the seed of a final training.
+        state: running, done, pruned or failed.
+        outcome: finer: finished, collapsed, pruned, diverged, error, failed; empty while running.
+        searched: dotted keys and values of what was searched.
+        tags: dataset, learner and so on, for the view.
+        error: one line, if it failed.
+        ended: when, in seconds since 1970.
+        complete: whether nothing more will come: it has ended, and is evaluated if it has weights.
+    """
+
+    number: int
+    state: str
+    outcome: str
+    folder: Path
+    searched: dict[str, Any]
+    tags: dict[str, str]
+    reports: list[ValidationReport] = field(default_factory=list)
+    error: str = ""
+    ended: float | None = None
+    complete: bool = False
+
+    @cached_property
+    def test(self) -> TestScore | None:
+        """Return the final evaluation, once it is there."""
+        return read_test(self.folder)
+
+    @property
+    def last(self) -> ValidationReport | None:
+        """Return the last validation."""
+        return self.reports[-1] if self.reports else None
+
+    @property
+    def objective(self) -> float | None:
+        """Return the best validation accuracy so far."""
+        return self.last.objective if self.last else None
+
+
+@dataclass(frozen=True)
+class TrialOutcome:
+    """What ``outcome.json`` says.
+
+    Attributes:
+        outcome: see :class:`TrialRecord`.
+        error: one line, if it failed.
+        ended: when, in seconds since 1970.
+    """
+
+    outcome: str
+    error: str = ""
+    ended: float | None = None
+
+
+def read_outcome(folder: Path) -> TrialOutcome | None:
+    """Return how the trial in ``folder`` ended; None if it has not, or if that cannot be read."""
+    try:
+        return TrialOutcome(**json.loads((folder / OUTCOME).read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+def write_outcome(folder: Path, outcome: TrialOutcome) -> None:
+    """Write how a trial ended, unless that is what stands there."""
+    saved = read_outcome(folder)
+    if saved is None or (saved.outcome, saved.error) != (outcome.outcome, outcome.error):
+        write_json(folder / OUTCOME, asdict(outcome))
+
+
+def lacks_evaluation(folder: Path) -> bool:
+    """Return whether a trial's folder has weights that have not been evaluated on novel classes."""
+    return (folder / BEST).exists() and not (folder / EVALUATION).exists()
+
+
+def read_record(number: int, state: str, outcome: str, folder: Path, **state_in_study: Any) -> TrialRecord:
+    """Complete what the caller knows with what stands in the trial's folder."""
+    complete = state != RUNNING and not lacks_evaluation(folder)
+    return TrialRecord(
+        number, state, outcome, folder, reports=read_reports(folder), complete=complete, **state_in_study
+    )
+
+
+def read_trial(folder: Path, *, searched: dict[str, Any], tags: dict[str, str]) -> TrialRecord:
+    """Read a trial of a search from its folder, which is called by its number."""
+    noted = read_outcome(folder) or TrialOutcome("")
+    return read_record(
+        int(folder.name),
+        state_of(noted.outcome),
+        noted.outcome,
+        folder,
+        searched=searched,
+        tags=tags,
+        error=noted.error,
+        ended=noted.ended,
+    )
+
+
+def state_of(outcome: str) -> str:
+    """Return the state that an outcome stands for; an empty one is of a trial that runs."""
+    if outcome in SUCCESSES:
+        return DONE
+    return FAILED if outcome in FAILURES else PRUNED if outcome else RUNNING
+
+
+def read_test(folder: Path) -> TestScore | None:
+    """Return the final evaluation in a trial's folder, if there is one that can be read."""
+    path = folder / EVALUATION
+    if not path.exists():
+        return None
+    from datg.trial.evaluation import load_evaluation  # imports torch
+
+    try:
+        evaluation = load_evaluation(path)
+        return TestScore(evaluation.mean, evaluation.ci95, len(evaluation.accuracies), path.stat().st_mtime)
+    except (OSError, ValueError, KeyError):  # pyarrow's errors are of these kinds
+        return None
+
+
+def ranked(records: list[TrialRecord]) -> list[TrialRecord]:
+    """Return trials with a validation score, best validation first (never by test accuracy), then by number."""
+    scored = [record for record in records if record.objective is not None]
+    return sorted(scored, key=lambda record: (-(record.objective or 0.0), record.number))
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read a trial's configuration; if its file is damaged, from the header of its best weights.
+
+    Raises:
+        StateError: neither can be read.
+    """
+    try:
+        return read_yaml(folder / CONFIG)
+    except ConfigError:
+        from datg.storage.checkpoint import load_checkpoint  # imports torch
+
+        config: dict[str, Any] = load_checkpoint(folder / BEST)[1]["config"]
+        return config
+
+
+def context_tags(config: "TrialConfig", search: str) -> dict[str, str]:
+    """Return what every run of a search repeats, because MLflow filters see one run at a time."""
+    other = config.evaluation.test_dataset
+    return ({} if other is None else {"test_dataset": other}) | {
+        "dataset": config.dataset,
+        "learner": config.learner_name,
+        "strategy": config.strategy_name,
+        "way": str(config.task.ways),
+        "shot": str(config.task.shots),
+        "seed": str(config.seed),
+        "search": search,
+    }

@@ -1,0 +1,294 @@
+"""The commands as a user types them, in processes of their own."""
+
+import importlib
+import importlib.metadata
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from datg.cli.main import COMMANDS
+from datg.search.comparison.grid import Comparison
+from datg.search.state.folder import SearchFolder
+from tests.cli.warm_start import run_command as run_warm
+from tests.faults.searches import NOT_NICE, trials_of
+
+ROOT = Path(__file__).parent.parent.parent
+LAUNCHERS = sorted(path.stem for path in (ROOT / "launchers").glob("*.py"))
+MAML = ["--learner", "maml"]
+SMALL = ["--set", "training.iterations=20", "--set", "training.eval_every=5", "--set", "backbone.filters=4"]
+SMALL += ["--set", "evaluation.validation_tasks=50", "--final-episodes", "100"]
+
+
+def environment(data_root):
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("DATG_", "MLFLOW_", "RAY_"))}
+    return {**clean, **NOT_NICE, "DATG_DATA": str(data_root)}
+
+
+def command(launcher, *arguments):
+    return [sys.executable, str(ROOT / "launchers" / f"{launcher}.py"), *map(str, arguments)]
+
+
+def run(launcher, *arguments, cwd, data_root, code=0):
+    found = subprocess.run(
+        command(launcher, *arguments), cwd=cwd, env=environment(data_root), capture_output=True, text=True, timeout=300
+    )
+    assert found.returncode == code, found.stdout + found.stderr
+    return found
+
+
+def mlflow_runs(cwd):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{cwd}/mlflow.db")
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    return client, client.search_runs(experiments)
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_help_answers_at_once(launcher, tmp_path, data_root):
+    seconds = []
+    for _ in range(10):  # other processes may be in the way, in a processor's cache, too
+        if seconds and min(seconds) < 0.6:
+            break
+        before = os.times()
+        found = run(launcher, "--help", cwd=tmp_path, data_root=data_root)
+        after = os.times()
+        seconds.append(after.children_user + after.children_system - before.children_user - before.children_system)
+    assert "Usage:" in found.stdout
+    assert min(seconds) < 0.6, "of processor time"
+
+
+MISTAKES = [
+    ("search", ["--dataset", "gylphs"], "data set `gylphs` is not in"),
+    ("search", ["--dataset", "glyphs", "--trials", "0"], "--trials"),
+    ("search", ["--dataset", "glyphs", "--cpus-per-trial", "1000"], "but no node has both"),
+    ("search", ["--dataset", "glyphs", "--output", "/proc/nowhere"], "cannot be written"),
+    ("search", ["--resume", "nothing"], "is no search in"),
+    (
+        "search",
+        ["--dataset", "glyphs", "--strategy", "metamax"],
+        "is not a known strategy; did you mean `metamix`?",
+    ),
+    ("search", ["--dataset", "glyphs", "--strategy", "taml"], "and protonet has none"),
+    (
+        "search",
+        ["--dataset", "glyphs", "--strategy", "taml", *MAML, "--set", "strategy.wieght=1"],
+        "`strategy.weight`?",
+    ),
+    (
+        "search",
+        [
+            "--dataset",
+            "glyphs",
+            "--strategy",
+            "taml",
+            *MAML,
+            "--set",
+            "strategy.variant=gini",
+            "--set",
+            "training.batch=1",
+        ],
+        "`training.batch` must be at least 2",
+    ),
+    (
+        "search",
+        ["--dataset", "glyphs", "--strategy", "meta_dropout", *MAML, "--set", "learner.first_order=true"],
+        "`learner.first_order` must be false",
+    ),
+    (
+        "search",
+        ["--dataset", "glyphs", "--strategy", "meta_maxup", "--set", "strategy.pool=[qcn]"],
+        "did you mean `qcm`?",
+    ),
+    ("search", ["--study-storage", "postgresql://u:secret@h/db"], "export DATG_STUDY_STORAGE=..."),
+    ("search", ["--study-storage=postgresql://h/db?password=secret"], "`--study-storage` must not hold a password"),
+    ("sync_mlflow", ["x", "--tracking-uri", "http://u:secret@h"], "export MLFLOW_TRACKING_URI=..."),
+    ("compare", ["--dataset", "glyphs", "--strategies", "vanila"], "did you mean `vanilla`?"),
+    ("compare", ["--strategies", "vanilla"], "--dataset is missing"),
+    ("compare", ["--resume", "nothing"], "is no search in"),
+    ("export", ["nothing"], "is no search in"),
+    ("train", ["nothing.yaml"], "does not exist"),
+    ("evaluate", ["."], "holds no best.safetensors"),
+    ("import_data", ["skin", "nothing"], "does not exist"),
+    ("import_data", ["skin", ".", "--form", "folders"], "is not a known form; did you mean `folder`?"),
+    ("import_data", ["skin", ".", "--split", "holdout"], "is not a known protocol; did you mean `hold-out`?"),
+    ("import_data", ["skin", ".", "--ratio", "2"], "import: `ratio` must"),
+    ("import_data", ["skin", ".", "--duplicates", "both"], "import: `duplicates` must"),
+    ("search", ["--dataset", "glyphs", "--test-dataset", "glyph"], "data set `glyph` is not in"),
+]
+
+
+@pytest.mark.parametrize(
+    ("launcher", "arguments", "message"), MISTAKES, ids=[" ".join(mistake[1])[:60] for mistake in MISTAKES]
+)
+def test_a_mistake_gets_one_sentence_and_leaves_nothing(launcher, arguments, message, tmp_path, data_root):
+    data = sorted(data_root.iterdir())
+    found = run_warm(command(launcher, *arguments), cwd=tmp_path, env=environment(data_root))
+    assert found.returncode == 2, found.stdout + found.stderr
+    assert message in found.stderr and "Traceback" not in found.stderr
+    assert list(tmp_path.iterdir()) == [] and sorted(data_root.iterdir()) == data
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        ("OSError(28, 'No space left on device', 'x.db')", 2, "error: x.db: No space left on device; free space"),
+        ("PermissionError(13, 'Permission denied', 'x.db')", 2, "error: x.db: Permission denied"),
+        ("ConnectionResetError(104, 'reset')", 1, "Traceback"),
+        ("KeyError('a bug')", 1, "Traceback"),
+        ("KeyboardInterrupt()", 130, ""),
+    ],
+)
+def test_files_in_trouble_get_a_sentence_and_bugs_a_traceback(error, code, message):
+    text = f"from datg.cli.main import run_command\ndef act() -> None:\n    raise {error}\nrun_command(act)"
+    found = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True)
+    assert found.returncode == code and message in found.stderr
+    assert ("Traceback" in found.stderr) == (code == 1)
+
+
+def test_verbose_shows_the_traceback_and_keeps_the_exit_code(tmp_path, data_root):
+    found = run("export", "nothing", "-v", cwd=tmp_path, data_root=data_root, code=2)
+    assert "Traceback" in found.stderr and "error: `nothing` is no search" in found.stderr
+
+
+def test_a_dry_run_prints_every_value_and_where_it_came_from(tmp_path, data_root):
+    arguments = ["--dataset", "glyphs", "--shots", 5, "--set", "training.preset=paper", "--dry-run"]
+    lines = run("search", *arguments, cwd=tmp_path, data_root=data_root).stdout.splitlines()
+    sources = {line.split()[0]: line.split()[1] + " " + line.split(maxsplit=2)[2].strip() for line in lines}
+    assert sources["task.shots"] == "5 flag"
+    assert sources["training.lr"] == "0.05 preset paper"
+    assert sources["backbone.filters"] == "16 YAML"
+    assert sources["search.seed"] == "0 default"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_search_export_train_and_evaluate(tmp_path, data_root):
+    arguments = ["--dataset", "glyphs", "--trials", 4, "--json", *SMALL]
+    found = json.loads(run("search", *arguments, cwd=tmp_path, data_root=data_root).stdout)
+    folder = tmp_path / "runs" / found["search"]
+    assert len(found["trials"]) == 4
+    assert all(trial["episodes"] == 100 for trial in found["trials"])
+    scores = [trial["validation"] for trial in found["trials"]]
+    assert scores == sorted(scores, reverse=True)
+    states = [trial.state.name for trial in trials_of(SearchFolder(folder))]
+    assert len(states) == 4 and set(states) <= {"COMPLETE", "PRUNED"}
+
+    client, runs = mlflow_runs(tmp_path)
+    children = [run for run in runs if run.data.tags.get("mlflow.parentRunId")]
+    assert len(runs) == 5 and len(children) == 4
+    assert not any("error" in child.data.tags for child in children)
+    assert {run.info.status for run in runs} <= {"FINISHED", "KILLED"}
+    for child in children:
+        assert child.data.metrics["test/episodes"] == 100
+        trial = int(child.data.tags["trial"])
+        points = client.get_metric_history(child.info.run_id, "objective")
+        lines = (folder / "trials" / str(trial) / "progress.jsonl").read_text().splitlines()
+        assert [point.step for point in points] == [json.loads(line)["iteration"] for line in lines]
+
+    run("export", found["search"], "--top", 1, cwd=tmp_path, data_root=data_root)
+    path = tmp_path / "configs" / f"{found['search']}-top1.yaml"
+    exported = yaml.safe_load(path.read_text())
+    best = max((t for t in trials_of(SearchFolder(folder)) if t.state.name == "COMPLETE"), key=lambda t: t.value)
+    assert exported["provenance"]["trial"] == best.number
+    assert exported["provenance"]["mlflow run"] in {child.info.run_id for child in children}
+    assert exported["config"]["strategy"]["alpha"] == best.params["strategy.alpha"]
+
+    trained = json.loads(run("train", path, "--seeds", 2, "--json", cwd=tmp_path, data_root=data_root).stdout)
+    assert trained["summary"]["seeds"] == 2 and len(trained["seeds"]) == 2
+    _, runs = mlflow_runs(tmp_path)
+    assert len(runs) == 5 + 3
+    again = json.loads(run("train", path, "--seeds", 2, "--json", cwd=tmp_path, data_root=data_root).stdout)
+    assert again == trained, "what is done is not done again"
+
+    for place in (f"runs/{found['search']}", f"runs/{trained['training']}/seed-1"):
+        arguments = [place, "--episodes", 50, "--shots", 5, "--json"]
+        evaluated = json.loads(run("evaluate", *arguments, cwd=tmp_path, data_root=data_root).stdout)
+        assert evaluated["episodes"] == 50 and evaluated["shots"] == 5
+
+    path.write_text(path.read_text().replace("clusters: ", "clusters: -"))
+    broken = run("train", path, cwd=tmp_path, data_root=data_root, code=2)
+    assert "`strategy.clusters` must be greater than or equal to 2" in broken.stderr
+
+
+@pytest.mark.parametrize("strategies", ["vanilla,taml,datg", pytest.param("all", marks=pytest.mark.slow)])
+def test_compare_strategies_and_go_on(strategies, tmp_path, data_root):
+    pairs = Comparison.parse("protonet,maml", strategies, 1, settings={}, tuned=[]).pairs()
+    learners = ["--learner", "protonet,maml", "--set", "learner.inner_steps=1", "--set", "learner.inner_steps_test=1"]
+    short = ["--set", "training.iterations=4", "--set", "training.eval_every=2", "--set", "backbone.filters=6"]
+    # Large steps: after few small ones a strategy still predicts what vanilla does.
+    short += ["--set", "evaluation.validation_tasks=20", "--final-episodes", "30", "--set", "training.lr=0.02"]
+    short += ["--set", "strategy.samples_test=1"] if strategies == "all" else []
+    arguments = ["--dataset", "glyphs", "--strategies", strategies, "--seeds", "1", *learners, *short]
+    stopped = run("compare", *arguments, "--time-budget", "1", cwd=tmp_path, data_root=data_root, code=75)
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert f"python launchers/compare.py --resume {folder.name}" in stopped.stderr
+    assert "taml is left out with protonet" in stopped.stderr
+    found = json.loads(run("compare", "--resume", folder.name, "--json", cwd=tmp_path, data_root=data_root).stdout)
+    rows = found["trials"]
+    assert len(rows) == len(pairs) and all(row["seeds"] == 1 and row["accuracy"] > 0 for row in rows)
+    assert all(row["minus_vanilla_ci95"] > 0 for row in rows if row["strategy"] != "vanilla")
+    states = [trial.state.name for trial in trials_of(SearchFolder(folder))]
+    assert states == ["COMPLETE"] * len(pairs)
+    client, runs = mlflow_runs(tmp_path)
+    children = [entry.data.tags for entry in runs if "mlflow.parentRunId" in entry.data.tags]
+    assert {(tags["learner"], tags["strategy"]) for tags in children} == {(r["learner"], r["strategy"]) for r in rows}
+    (parent,) = [entry for entry in runs if "mlflow.parentRunId" not in entry.data.tags]
+    assert parent.data.tags["kind"] == "comparison" and parent.info.status == "FINISHED"
+    assert {"comparison.md", "comparison.csv"} <= {entry.path for entry in client.list_artifacts(parent.info.run_id)}
+    more = run("search", "--resume", folder.name, cwd=tmp_path, data_root=data_root, code=2)
+    assert f"is a comparison; go on with: python launchers/compare.py --resume {folder.name}" in more.stderr
+    other = run("compare", "--resume", folder.name, "--seeds", "2", cwd=tmp_path, data_root=data_root, code=2)
+    assert "the trials of a comparison stand in a grid" in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("command_name", "table"),
+    [
+        ("search", "datg.learners:LEARNERS"),
+        ("search", "datg.strategies:STRATEGIES"),
+        ("search", "datg.search.study:SAMPLERS"),
+        ("search", "datg.search.study:PRUNERS"),
+        ("compare", "datg.strategies:STRATEGIES"),
+        ("import_data", "datg.data.importing.formats:FORMATS"),
+        ("import_data", "datg.data.protocols:PROTOCOLS"),
+    ],
+)
+def test_help_names_what_stands_in_the_tables(command_name, table, tmp_path, data_root):
+    module, _, name = table.partition(":")
+    said = " ".join(run(command_name, "--help", cwd=tmp_path, data_root=data_root).stdout.split())
+    assert ", ".join(getattr(importlib.import_module(module), name)) in said.replace("- ", "-")
+
+
+def datg_command(*arguments, cwd):
+    script = Path(sys.executable).with_name("datg")
+    return subprocess.run([script, *arguments], cwd=cwd, capture_output=True, text=True, timeout=60)
+
+
+def test_datg_is_every_launcher(tmp_path):
+    listed = datg_command("--help", cwd=tmp_path)
+    assert sorted(COMMANDS) == LAUNCHERS and all(f"  {name} " in listed.stdout for name in COMMANDS)
+    assert datg_command("--version", cwd=tmp_path).stdout == f"datg {importlib.metadata.version('datg')}\n"
+    for name in ("sync_mlflow", "sync-mlflow"):
+        assert datg_command(name, "nothing", cwd=tmp_path).stderr.startswith("error: `nothing` is no search in runs;")
+    assert "No such command 'serch'" in datg_command("serch", cwd=tmp_path).stderr
+    # Typer looks for a shell among the parents of the process; a test may have none, so it gets one that waits for it.
+    script = f"{Path(sys.executable).with_name('datg')} --show-completion; true"
+    assert "complete" in subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True).stdout
+
+
+@pytest.mark.slow
+def test_a_search_clusters_by_embeddings_of_a_network_trained_once(tmp_path, data_root):
+    options = ["--trials", "2", "--set", "strategy.cluster_features=embedding", *SMALL]
+    run("search", "--dataset", "glyphs", *options, cwd=tmp_path, data_root=data_root)
+    (folder,) = (tmp_path / "runs").iterdir()
+    network = folder / "network" / "best.safetensors"
+    for number in (0, 1):
+        values = yaml.safe_load((folder / "trials" / str(number) / "config.yaml").read_text())
+        assert values["strategy"]["cluster_checkpoint"] == str(network) and network.exists()
+        assert json.loads((folder / "trials" / str(number) / "clusters.json").read_text())["features"] == "embedding"

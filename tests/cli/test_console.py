@@ -1,0 +1,53 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from datg.cli.console import format_duration, print_rows, progress_bar, show_status
+
+
+def printed(width, action):
+    file = io.StringIO()
+    action(Console(file=file, width=width, highlight=False))
+    return file.getvalue()
+
+
+ROWS = [
+    {"trial": 0, "validation": 0.5, "validation ci95": 0.01, "strategy.alpha": 2.0, "strategy.clusters": 2},
+    {"trial": 1, "validation": None, "validation ci95": None, "strategy.alpha": 0.25, "strategy.clusters": 3},
+]
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_a_leaderboard_fits_its_terminal(width):
+    lines = printed(width, lambda out: print_rows(ROWS, out)).splitlines()
+    assert max(map(len, lines)) <= width
+    assert "0.5000 ± 0.0100" in lines[1] and "alpha 2, clusters 2" in lines[1]
+    assert "-" in lines[2] and "alpha 0.2500, clusters 3" in lines[2]
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(5, "5 s"), (65, "1 min 05 s"), (7500, "2 h 05 min")])
+def test_durations_are_read_easily(seconds, text):
+    assert format_duration(seconds) == text
+
+
+def test_elsewhere_than_on_a_terminal_there_are_plain_lines(monkeypatch):
+    monkeypatch.setattr("datg.cli.console.PLAIN_SECONDS", 0.0)
+
+    def act(out):
+        with progress_bar(out) as show:
+            show("decoding", 3, 7)
+
+    assert printed(80, act) == "decoding: 3 of 7\n"
+
+
+def test_the_status_is_shown_while_the_work_goes_on(monkeypatch):
+    import time
+
+    monkeypatch.setattr("datg.cli.console.PLAIN_SECONDS", 0.01)
+
+    def act(out):
+        with show_status(lambda: "running 2", out):
+            time.sleep(0.1)
+
+    assert "running 2\n" in printed(80, act)

@@ -1,0 +1,69 @@
+"""What a final training is refused for, and what it may do: other data sets, other splits."""
+
+from dataclasses import replace
+
+import pytest
+
+from datg.errors import ConfigError, DataError
+from datg.final_training import run as module
+from datg.final_training.run import prepare_training
+from datg.storage.files import write_yaml
+from datg.trial.data import provenance_of
+from tests.trial.test_run import config_of, dataset_of
+
+
+@pytest.fixture
+def prepare(tmp_path, monkeypatch):
+    """Prepares a training of a configuration that was exported from a search on ``random``."""
+    exported = dataset_of()
+    path = tmp_path / "best.yaml"
+    write_yaml(path, {"config": config_of().to_dict(), "provenance": {"search": "s", "data": provenance_of(exported)}})
+
+    def act(dataset=exported, settings=(), **options):
+        monkeypatch.setattr(module, "open_dataset", lambda name, root: replace(dataset, name=name))
+        return prepare_training(
+            path, list(settings), seeds=1, output=tmp_path / "runs", root=tmp_path, device="cpu", **options
+        )
+
+    return act
+
+
+def with_other_split():
+    dataset = dataset_of()
+    base, novel = dataset.split.base, dataset.split.novel
+    split = dataset.split.model_copy(update={"base": [*base[1:], novel[0]], "novel": [*novel[1:], base[0]]})
+    return replace(dataset, split=split)
+
+
+def test_the_same_data_are_trained_on_and_remarks_do_not_matter(prepare):
+    dataset = dataset_of()
+    remarked = replace(dataset, split=dataset.split.model_copy(update={"remarks": ["something"]}))
+    assert prepare(remarked).dataset.split.base == dataset.split.base
+
+
+def test_another_split_of_the_same_examples_is_refused(prepare):
+    with pytest.raises(DataError, match=r"holds now \(other base classes, other novel classes\); import the old data"):
+        prepare(with_other_split())
+
+
+def test_other_examples_under_the_same_name_are_refused(prepare):
+    dataset = dataset_of()
+    with pytest.raises(DataError, match=r"holds now \(other examples\)"):
+        prepare(replace(dataset, table=replace(dataset.table, fingerprint="another")))
+
+
+def test_a_configuration_may_be_trained_on_another_data_set_that_the_user_names(prepare):
+    prepared = prepare(with_other_split(), ["dataset=other"])
+    assert prepared.dataset.name == "other" and prepared.config.dataset == "other"
+
+
+def test_a_folder_goes_on_with_the_same_data_only(prepare):
+    first = prepare(with_other_split(), ["dataset=other"])
+    assert prepare(with_other_split(), ["dataset=other"]).id == first.id
+    with pytest.raises(ConfigError, match="holds the training of another configuration, or on other data"):
+        prepare(dataset_of(), ["dataset=other"])
+
+
+def test_training_on_all_base_examples_needs_held_out_ones(prepare):
+    with pytest.raises(DataError, match=r"does not hold out examples of each of its base classes \(protocol file\)"):
+        prepare(all_base_examples=True)

@@ -1,0 +1,1 @@
+from tests.search.conftest import folder  # noqa: F401 - a fixture

@@ -1,0 +1,184 @@
+import gc
+import os
+import signal
+import weakref
+
+import pytest
+import ray
+import torch
+
+from datg.errors import ConfigError
+from datg.runtime.signals import StopRequest
+from datg.search.ray.cluster import shut_down
+from datg.search.ray.evaluations import Evaluations
+from datg.search.ray.gpu_sharing import Need, fraction, measure, trials_at_once
+from datg.search.ray.resources import Allocation, Resources, TrialResources, allocate, parse_gpus
+from datg.search.state.folder import SearchFolder
+from datg.search.study.progress import SearchProgress
+from datg.trial.data import TrialData
+from tests.trial.test_run import config_of, dataset_of
+
+NODES = [{"CPU": 8.0}, {"CPU": 4.0, "GPU": 2.0}]
+
+
+@pytest.mark.parametrize(
+    ("asked", "allocation"),
+    [
+        ({}, (1, 1.0, 2)),
+        ({"gpus_per_trial": 0.0}, (1, 0.0, 12)),
+        ({"gpus_per_trial": 0.25}, (1, 0.25, 4)),
+        ({"gpus_per_trial": 0.5, "cpus_per_trial": 2}, (2, 0.5, 2)),
+        ({"gpus_per_trial": 0.0, "cpus_per_trial": 3}, (3, 0.0, 3)),
+        ({"gpus_per_trial": 0.0, "max_concurrent": 5}, (1, 0.0, 5)),
+    ],
+)
+def test_as_many_trials_run_at_once_as_fit_on_the_nodes(asked, allocation):
+    found = allocate(NODES, Resources(**asked))
+    assert (found.per_trial.cpus, found.per_trial.gpus, found.concurrent) == allocation
+
+
+@pytest.mark.parametrize("asked", [{"cpus_per_trial": 9}, {"gpus_per_trial": 3.0}, {"cpus_per_trial": 5}])
+def test_what_no_node_can_ever_give_is_refused(asked):
+    with pytest.raises(ConfigError, match="but no node has both; the largest have 8 CPUs and 2 GPUs"):
+        allocate(NODES, Resources(**asked))
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75)])
+def test_a_signal_asks_to_stop_once(number, code):
+    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+    try:
+        stop = StopRequest()
+        stop.install()
+        assert not stop.requested
+        os.kill(os.getpid(), number)
+        assert stop.requested and stop.exit_code == code
+        stop.install()
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL, "a second Ctrl-C must leave at once"
+    finally:
+        for n, handler in before.items():
+            signal.signal(n, handler)
+
+
+def test_a_time_budget_asks_to_stop():
+    assert StopRequest(0.0).requested and StopRequest(0.0).exit_code == 75
+    assert not StopRequest(1000.0).requested
+
+
+def test_no_garbage_is_collected_while_ray_shuts_down(monkeypatch):
+    class Reference:
+        """In a cycle with itself, as Tune's are."""
+
+        def __init__(self):
+            self.me = self
+
+    before, during = weakref.ref(Reference()), []
+    monkeypatch.setattr(ray, "shutdown", lambda: during.append((before(), gc.isenabled())))
+    shut_down()
+    assert during == [(None, False)] and gc.isenabled()
+
+
+@pytest.mark.parametrize(("text", "asked"), [(None, None), ("auto", "auto"), ("0", 0.0), ("0.25", 0.25), ("2", 2.0)])
+def test_gpus_are_a_number_or_auto(text, asked):
+    assert parse_gpus(text) == asked
+
+
+@pytest.mark.parametrize("text", ["some", "-1", "nan", "inf"])
+def test_other_gpus_are_refused_in_a_sentence(text):
+    with pytest.raises(ConfigError, match=f"`--gpus-per-trial` must be auto or a number such as .*, got {text}"):
+        parse_gpus(text)
+
+
+def test_auto_begins_with_whole_gpus_and_with_none_where_there_are_none():
+    assert allocate(NODES, Resources(gpus_per_trial="auto")).per_trial.gpus == 1.0
+    assert allocate(NODES[:1], Resources(gpus_per_trial="auto")).per_trial.gpus == 0.0
+
+
+def test_room_is_counted_for_as_many_trials_as_may_come_to_share_a_gpu():
+    assert allocate(NODES, Resources(gpus_per_trial="auto")).most_concurrent == 4, "the cores of the node that has GPUs"
+    assert allocate(NODES, Resources(gpus_per_trial="auto", max_concurrent=3)).most_concurrent == 3
+    assert allocate([{"CPU": 64.0, "GPU": 2.0}], Resources(gpus_per_trial="auto")).most_concurrent == 32
+    assert allocate(NODES, Resources(gpus_per_trial=0.5)).most_concurrent == 4
+
+
+def need(memory, busy, seconds=0.004):
+    return Need(memory << 30, 80 << 30, seconds, busy)
+
+
+@pytest.mark.parametrize(
+    ("needs", "number"),
+    [
+        ([need(4, 0.31)], 4),  # its units have time for four
+        ([need(20, 0.1)], 3),  # its memory holds three, with a reserve
+        ([need(70, 0.1)], 1),
+        ([need(79, 1.0)], 1),
+        ([need(1, 0.0)], 16),
+        ([need(4, 0.1), need(30, 0.2)], 2),  # one of the kinds of trials is large
+    ],
+)
+def test_as_many_trials_share_a_gpu_as_its_memory_and_its_units_bear(needs, number):
+    found, sentence = trials_at_once(needs)
+    assert found == number
+    assert f"--gpus-per-trial {fraction(number):g}" in sentence and "GiB" in sentence
+    assert allocate([{"CPU": 64.0, "GPU": 1.0}], Resources(gpus_per_trial=fraction(number))).slots == number
+
+
+@pytest.mark.filterwarnings("ignore:CUDA is not available")
+def test_a_trial_is_measured_by_training_and_validating(monkeypatch):
+    monkeypatch.setattr("torch.cuda.synchronize", lambda device: None)
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (60, 80))
+    found = measure(config_of(strategy={"clusters": 2}), TrialData.from_dataset(dataset_of()), torch.device("cpu"))
+    assert (found.memory, found.total) == (20, 80)
+    assert found.seconds > 0 and found.busy == 0.0  # no kernel runs on a GPU here
+
+
+class Slots:
+    """A search as its evaluations see it: trials wanted, ended and running, and tasks that end when they are told to."""
+
+    def __init__(self, tmp_path, monkeypatch, *, slots, concurrent, asked):
+        self.progress, self.folder = SearchProgress(asked), SearchFolder(tmp_path)
+        self.started, self.done = [], set()
+        monkeypatch.setattr("datg.search.ray.evaluations.lacks_evaluation", lambda folder: True)
+        monkeypatch.setattr("datg.search.ray.evaluations.evaluate", self)
+        monkeypatch.setattr(
+            "datg.search.ray.evaluations.ray.wait", lambda refs, **_: ([r for r in refs if r in self.done], [])
+        )
+        monkeypatch.setattr("datg.search.ray.evaluations.ray.get", lambda reference: None)
+        allocation = Allocation(TrialResources(1, 0.0), slots, concurrent, concurrent, Resources())
+        self.evaluations = Evaluations(self, None, allocation, StopRequest())
+
+    def options(self, **options):
+        return self
+
+    def remote(self, data, folder, share):
+        self.started.append(int(folder.name))
+        return int(folder.name)
+
+    def end_trial(self, number):
+        self.progress.outcomes["finished"] += 1
+        self.evaluations.add(number)
+        self.evaluations.advance(0)
+
+
+def test_an_evaluation_waits_as_long_as_trials_need_every_slot(tmp_path, monkeypatch):
+    search = Slots(tmp_path, monkeypatch, slots=2, concurrent=2, asked=4)
+    search.end_trial(0)
+    search.end_trial(1)
+    assert search.started == [], "two trials are missing, and take both slots"
+    search.end_trial(2)
+    assert search.started == [0]
+    search.end_trial(3)
+    assert search.started == [0, 1] and search.evaluations.unfinished
+    search.done = {0, 1}
+    for _ in range(2):
+        search.evaluations.advance(0)
+    assert search.started == [0, 1, 2, 3]
+    search.done = {2, 3}
+    search.evaluations.advance(0)
+    assert not search.evaluations.unfinished and search.progress.evaluated == 4
+
+
+def test_a_slot_that_no_trial_may_have_is_for_evaluations(tmp_path, monkeypatch):
+    search = Slots(tmp_path, monkeypatch, slots=3, concurrent=2, asked=10)
+    search.end_trial(0)
+    search.end_trial(1)
+    assert search.started == [0] and search.evaluations.running == [0]

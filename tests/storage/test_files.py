@@ -1,0 +1,43 @@
+from pathlib import Path
+
+import pytest
+
+from datg.errors import ConfigError
+from datg.storage.files import read_yaml, replacing, write_text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: 1\na: 2", "line 2: key `a` stands twice"),
+        ("a:\n  b: 1\n  b: 2", "line 3: key `b` stands twice"),
+        ("a: !!python/object/apply:os.system ['true']", "could not determine a constructor"),
+        ("a: [1", "expected ',' or"),
+        ("- 1", "must hold a mapping of keys to values, got list"),
+        ("", "got NoneType"),
+    ],
+)
+def test_yaml_that_is_not_plain_is_refused_with_file_and_line(tmp_path: Path, text: str, message: str):
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="x.yaml") as caught:
+        read_yaml(path)
+    assert message in str(caught.value)
+
+
+def test_a_missing_or_binary_yaml_is_refused(tmp_path: Path):
+    with pytest.raises(ConfigError, match="does not exist"):
+        read_yaml(tmp_path / "none.yaml")
+    (tmp_path / "x.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="cannot be read as text"):
+        read_yaml(tmp_path / "x.yaml")
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path):
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+    with pytest.raises(RuntimeError), replacing(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,44 @@
+"""DATG from Python."""
+
+import subprocess
+import sys
+
+import pytest
+
+import datg
+
+SMALL = {
+    "backbone": {"filters": 4},
+    "training": {"iterations": 6, "eval_every": 3},
+    "evaluation": {"validation_tasks": 20, "test_tasks": 30},
+}
+
+
+def test_importing_it_loads_nothing_heavy():
+    heavy = "import datg, sys; assert not {'torch', 'ray', 'optuna', 'mlflow', 'numpy'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", heavy], check=True)
+    assert {"open_dataset", "run_trial", "run_search", "evaluate", "TrialConfig"} <= set(dir(datg))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        datg.nothing  # noqa: B018
+
+
+def test_a_trial_is_run_and_evaluated(data_root, tmp_path):
+    dataset = datg.open_dataset("glyphs", data_root)
+    heard = []
+    config = datg.TrialConfig.from_dict({"dataset": "glyphs", **SMALL})
+    result = datg.run_trial(config, dataset, report=heard.append, folder=tmp_path)
+    assert result.last.iteration == 6 and [report.iteration for report in heard] == [3, 6]
+    found = datg.evaluate(tmp_path, data_root=data_root, episodes=40)
+    assert found.accuracies.shape == (40,) and 0 < found.mean < 1
+
+
+@pytest.mark.slow
+def test_a_search_is_run(data_root, tmp_path):
+    flat = {f"{section}.{key}": value for section, values in SMALL.items() for key, value in values.items()}
+    script = f"""
+import datg
+settings = {{**{flat!r}, "search.trials": 2}}
+records = datg.run_search("glyphs", settings=settings, output={str(tmp_path)!r}, data_root={str(data_root)!r})
+assert len(records) == 2 and records[0].objective >= records[1].objective
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=280)
