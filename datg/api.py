@@ -10,9 +10,9 @@ from datg.data.catalog import Dataset
 from datg.data.catalog import data_root as find_root
 from datg.data.catalog import open_dataset as _open_dataset
 from datg.search.ray.resources import Resources
+from datg.trial.accuracies import Evaluation
 from datg.trial.config import TrialConfig
 from datg.trial.data import TrialData
-from datg.trial.evaluation import Evaluation
 from datg.trial.final_evaluation import evaluate_best
 from datg.trial.find_checkpoint import find_checkpoint, novel_classes
 from datg.trial.folder import ValidationReport

@@ -1,7 +1,7 @@
 """`datg compare`: compare strategies with several seeds."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,6 +10,9 @@ from datg.cli.search_options import SearchOptions
 from datg.learners import LEARNERS
 from datg.runtime.signals import leave
 from datg.strategies import STRATEGIES
+
+if TYPE_CHECKING:
+    from datg.trial.records import TrialRecord
 
 
 @takes(SearchOptions)
@@ -66,9 +69,9 @@ def compare(
     from datg.cli.console import console
     from datg.cli.run_with_display import run_with_display
     from datg.config import parse_settings
+    from datg.search.comparison.forms import format_rows, row_values
     from datg.search.comparison.grid import OWN_SECTIONS, Comparison
     from datg.search.comparison.table import compare as rows_of
-    from datg.search.comparison.table import format_row, row_values
     from datg.search.prepare import prepare, show_settings
     from datg.search.state.resume import resume_search
 
@@ -87,12 +90,9 @@ def compare(
         show_settings(request, resume)
         return
     session = resume_search(request, resume, comparison=True) if resume else prepare(request)
-    form = row_values if options.as_json else format_row
-    leave(
-        run_with_display(
-            session,
-            options.tracking_uri,
-            lambda records: [form(row) for row in rows_of(records)],
-            as_json=options.as_json,
-        )
-    )
+
+    def rows(records: "list[TrialRecord]") -> list[dict[str, Any]]:
+        compared = rows_of(records)
+        return [row_values(row) for row in compared] if options.as_json else format_rows(compared)
+
+    leave(run_with_display(session, options.tracking_uri, rows, as_json=options.as_json))

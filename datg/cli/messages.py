@@ -1,12 +1,18 @@
 """What a search says: one line while it runs, and what to do next when it ends."""
 
 from datg.cli.console import format_duration
+from datg.report.selection import describe_selection
 from datg.report.status import causes, how_to_resume
 from datg.runtime.exit_codes import ExitCode
+from datg.search.comparison.forms import explain_intervals
+from datg.search.comparison.table import compare
 from datg.search.session import SearchSession
+from datg.search.state.folder import COMPARISON_FORMS
 from datg.search.study.progress import SearchProgress
 from datg.tracking.sent import Unsent
 from datg.tracking.store import how_to_look
+from datg.trial.final_evaluation import ON_FRESH_VALIDATION, ON_NOVEL
+from datg.trial.selection import select
 
 
 def summary(session: SearchSession, code: int, uri: str, unsent: Unsent | None) -> list[str]:
@@ -29,8 +35,11 @@ def summary(session: SearchSession, code: int, uri: str, unsent: Unsent | None) 
     elif code == ExitCode.NO_SUCCESS:
         lines.append("no trial succeeded; the causes stand above.")
     elif settings.grid:
-        lines.append(f"tables: {folder.comparison('md')} and {folder.comparison('csv').name} beside it")
+        lines += explain_intervals(compare(session.records()))
+        lines.append(f"tables: {', '.join(folder.comparison(form).name for form in COMPARISON_FORMS)} in {folder.path}")
     else:
+        records = session.records()
+        lines += describe_selection(select(records), records, settings)
         lines.append(f"best configuration: {folder.best}")
         lines.append(f"export: python launchers/export.py {folder.name} --top 3 --out configs")
     lines.append(f"compare in MLflow: {how_to_look(uri)}")
@@ -48,7 +57,10 @@ def status_line(progress: SearchProgress) -> str:
     running = ", ".join(f"{number}: {share:.0%}" for number, share in sorted(progress.running.items()))
     parts.append(f"running {len(progress.running)}" + (f" ({running})" if running else ""))
     parts += [f"{outcome} {count}" for outcome, count in sorted(progress.outcomes.items())]
-    parts.append(f"evaluated {progress.evaluated} of {progress.asked}")
+    parts.append(f"evaluated {progress.evaluated[ON_NOVEL.part]} of {progress.asked}")
+    if progress.finalists:
+        scored = progress.evaluated[ON_FRESH_VALIDATION.part]
+        parts.append(f"{scored} of {progress.finalists} finalists scored on fresh validation tasks")
     left = progress.seconds_left()
     if left:
         parts.append(f"about {format_duration(left)} left")

@@ -2,7 +2,7 @@
 
 from datg.final_training.run import TRAINING, PreparedTraining
 from datg.search.settings import SearchSettings
-from datg.search.state.folder import SearchFolder
+from datg.search.state.folder import COMPARISON_FORMS, SearchFolder
 from datg.tracking.runs import Parent
 from datg.trial.records import context_tags
 
@@ -19,9 +19,10 @@ def search_run(folder: SearchFolder, settings: SearchSettings) -> Parent:
         experiment=f"datg/{config.dataset}",
         tags={key: value for key, value in context_tags(config, folder.name).items() if key not in own_tags} | kind,
         params={name: getattr(settings, name) for name in names},
-        artifacts=[folder.settings, folder.best, folder.comparison("md"), folder.comparison("csv")],
+        artifacts=[folder.settings, folder.best, *map(folder.comparison, COMPARISON_FORMS)],
         id=settings.id,
         runs_file=folder.mlflow,
+        selects=not settings.grid,
     )
 
 

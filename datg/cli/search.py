@@ -77,7 +77,7 @@ def search(
     if resume:
         refuse_second_driver(options.output, resume)
     from datg.cli.run_with_display import run_with_display
-    from datg.report.leaderboard import leaderboard
+    from datg.report.leaderboard import format_leaderboard, leaderboard
     from datg.search.prepare import prepare, show_settings
     from datg.search.state.resume import resume_search
 
@@ -94,4 +94,5 @@ def search(
         show_settings(request, resume)
         return
     session = resume_search(request, resume) if resume else prepare(request)
-    leave(run_with_display(session, options.tracking_uri, leaderboard, as_json=options.as_json))
+    rows = leaderboard if options.as_json else format_leaderboard
+    leave(run_with_display(session, options.tracking_uri, rows, as_json=options.as_json))

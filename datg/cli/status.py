@@ -66,5 +66,10 @@ def summary_line(status: Status) -> str:
     parts.append(f"evaluated {status.evaluated}")
     if status.best:
         best = status.best
-        parts.append(f"best {best['validation']:.4f} ± {best['ci95']:.4f} (trial {best['trial']})")
+        ties = f", {len(best['ties'])} tie with it" if best["ties"] else ""
+        parts.append(
+            f"best of {best['of']} {best['validation']:.4f} ± {best['ci95']:.4f} (trial {best['trial']}{ties})"
+        )
+        if best["fresh validation"] is not None:
+            parts.append(f"on fresh tasks {best['fresh validation']:.4f}")
     return "; ".join(parts)

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,10 +10,20 @@ from datg.cli.options import WHAT, DataRoot, Device, Json, Output, Settings, Tes
 from datg.runtime.exit_codes import ExitCode
 from datg.runtime.signals import Terminated, leave
 
+if TYPE_CHECKING:
+    from datg.trial.accuracies import Summary
+
 
 def train(
     config: Annotated[Path, typer.Argument(help="An exported configuration, or a search space's fixed values.")],
-    seeds: Annotated[int, typer.Option(min=1, help="Number of training seeds: 0, 1, ...", rich_help_panel=WHAT)] = 1,
+    seeds: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Number of training seeds: 0, 1, ... but the search's own.",
+            rich_help_panel=WHAT,
+        ),
+    ] = 1,
     settings: Settings = None,
     test_dataset: TestDataset = None,
     all_base_examples: Annotated[
@@ -80,16 +90,22 @@ def train(
         status = "KILLED" if stopped else "FINISHED" if code == ExitCode.DONE else "FAILED"
         unsent = view.close(status=status, hurry=lambda: stopped)
     rows = [{"seed": record.number, **score_row(record)} for record in prepared.records()]
+    shown = ("seed", "outcome", "validation", "validation ci95", "test", "test ci95", "best at", "iterations")
     summary = prepared.summary()
     if as_json:
         print(json.dumps({"training": prepared.folder.name, "seeds": rows, "summary": summary and vars(summary)}))
     else:
-        print_rows(rows, out)
+        print_rows([{key: row[key] for key in shown} for row in rows], out)
         if summary is not None:
-            spread = "" if summary.spread is None else f", standard deviation over seeds {summary.spread:.4f}"
-            print(
-                f"novel classes {summary.mean:.4f} ± {summary.ci95:.4f} (95 % over tasks, {summary.seeds} seeds){spread}"
-            )
+            print(describe_summary(summary))
     if unsent is not None:
         out.print(f"MLflow lacks {unsent}; the same command sends the rest.")
     leave(code)
+
+
+def describe_summary(summary: "Summary") -> str:
+    """Return the accuracy on novel classes with its intervals, in a sentence."""
+    text = f"novel classes {summary.mean:.4f}, 95 % interval over tasks ± {summary.ci95:.4f}"
+    if summary.seeds_ci95 is None:
+        return f"{text}; with one seed nothing is known of how much another would change it: --seeds 5 tells"
+    return f"{text}, over {summary.seeds} training seeds ± {summary.seeds_ci95:.4f} (deviation {summary.spread:.4f})"

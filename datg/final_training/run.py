@@ -12,13 +12,13 @@ from datg.config import Layers, parse_settings
 from datg.data.catalog import Dataset, data_root, open_dataset, with_test_dataset
 from datg.data.import_settings import PARTS
 from datg.errors import ConfigError, DataError
-from datg.final_training.seeds import Summary, read_seeds, seed_folder, summarise, train_seeds
+from datg.final_training.seeds import read_seeds, seed_folder, train_seeds
 from datg.runtime.allocator import keep_freed_memory
 from datg.runtime.progress import ProgressCallback
 from datg.storage.files import read_yaml, write_yaml
+from datg.trial.accuracies import Summary, load_evaluation, summarise
 from datg.trial.config import PRESETS, TrialConfig
 from datg.trial.data import provenance_of
-from datg.trial.evaluation import load_evaluation
 from datg.trial.exported import read_export
 from datg.trial.final_evaluation import choose_device
 from datg.trial.folder import EVALUATION
@@ -125,7 +125,15 @@ def prepare_training(
             f"`--output` {output} cannot be written ({error.strerror}); name a writable folder."
         ) from error
     keep_freed_memory()
-    return PreparedTraining(folder, identity, config, provenance, dataset, list(range(seeds)), chosen)
+    return PreparedTraining(
+        folder, identity, config, provenance, dataset, _training_seeds(seeds, config, provenance), chosen
+    )
+
+
+def _training_seeds(number: int, config: TrialConfig, provenance: dict[str, Any]) -> list[int]:
+    """Return the first seeds 0, 1, ... without the one that a search chose the configuration by: its luck was chosen, too."""
+    chosen_by = config.seed if provenance.get("search") else None
+    return [seed for seed in range(number + 1) if seed != chosen_by][:number]
 
 
 def _check_data(path: Path, expected: dict[str, Any], dataset: Dataset) -> None:

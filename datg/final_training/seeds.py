@@ -1,10 +1,8 @@
 """Final training: one configuration, several training seeds, the same validation and test tasks."""
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from datg.data.catalog import Dataset
@@ -12,29 +10,11 @@ from datg.errors import TrialDiverged
 from datg.runtime.progress import ProgressCallback
 from datg.trial.config import TrialConfig
 from datg.trial.data import TrialData
-from datg.trial.evaluation import NORMAL_95
 from datg.trial.final_evaluation import evaluate_best
 from datg.trial.folder import BEST, EVALUATION, NETWORK, ValidationReport
 from datg.trial.preparation import network_to_train, with_network
 from datg.trial.records import TrialOutcome, TrialRecord, read_outcome, read_record, state_of, write_outcome
 from datg.trial.run import run_trial
-
-
-@dataclass(frozen=True)
-class Summary:
-    """Several seeds together.
-
-    Attributes:
-        mean: test accuracy, mean over seeds.
-        ci95: half-width of the 95 % interval over tasks, of the seeds' mean accuracy on each task.
-        spread: standard deviation over seeds (ddof 1); None for one seed.
-        seeds: how many were evaluated.
-    """
-
-    mean: float
-    ci95: float
-    spread: float | None
-    seeds: int
 
 
 def seed_folder(folder: Path, seed: int) -> Path:
@@ -123,16 +103,3 @@ def read_seeds(folder: Path, seeds: list[int], tags: dict[str, str]) -> list[Tri
         )
         records.append(record)
     return records
-
-
-def summarise(accuracies: list[np.ndarray]) -> Summary:
-    """Return mean, interval over tasks and spread over seeds of `(tasks,)` accuracies on the same tasks, one array a seed."""
-    by_seed = np.stack(accuracies).astype(np.float64)
-    by_task = by_seed.mean(0)
-    means = by_seed.mean(1)
-    return Summary(
-        mean=float(by_task.mean()),
-        ci95=NORMAL_95 * float(by_task.std(ddof=1)) / len(by_task) ** 0.5,
-        spread=float(means.std(ddof=1)) if len(means) > 1 else None,
-        seeds=len(means),
-    )

@@ -16,6 +16,7 @@ from datg.storage.lease import TRIAL_LEASE, last_heartbeat, read_lease
 from datg.tracking.sent import Unsent, count_unsent, read_sent
 from datg.trial.folder import EVALUATION
 from datg.trial.records import FAILED, RUNNING, TrialRecord, ranked, read_trial
+from datg.trial.selection import Selection, select
 
 SHOWN_NUMBERS = 12  # of trials with one cause
 SILENT_SECONDS = 60.0  # without a sign of life a driver on another machine counts as dead
@@ -31,7 +32,9 @@ class Status:
         asked: trials wanted.
         outcomes: ended trials by outcome.
         evaluated: final evaluations done.
-        best: trial, validation accuracy and its half-width; None before the first validation.
+        best: of the finished trials, or while there is none of the running ones: number, validation accuracy and its half-width,
+            of how many trials it is the best, those that tie with it, and its accuracy on fresh validation tasks; None before the
+            first validation.
         causes: failures by cause, a line each.
         unsent: what MLflow lacks, as the driver last knew; None if nothing.
         bytes: that the folder takes.
@@ -67,9 +70,11 @@ def read_status(folder: SearchFolder) -> Status:
     for record in records:
         if record.state != RUNNING:
             outcomes[record.outcome] = outcomes.get(record.outcome, 0) + 1
-    best = ranked(records)
+    selection = select(records)
     driver = _driver(folder)
     done = sum(outcomes.values()) >= asked.trials and all(record.complete for record in records)
+    if not asked.comparison:
+        done = done and not selection.unscored
     return Status(
         search=folder.name,
         driver=driver,
@@ -77,7 +82,7 @@ def read_status(folder: SearchFolder) -> Status:
         asked=asked.trials,
         outcomes=outcomes,
         evaluated=sum((record.folder / EVALUATION).exists() for record in records),
-        best=_best(best[0]) if best else None,
+        best=_best(selection, records),
         causes=causes(records),
         unsent=count_unsent(records, read_sent(folder.mlflow)),
         bytes=total_size(folder.path),
@@ -110,11 +115,13 @@ class _Asked:
     """What the status needs of a search's settings.
 
     Attributes:
+        comparison: whether it is a comparison, which selects nothing.
         resume: the command that goes on with it.
     """
 
     trials: int
     iterations: int
+    comparison: bool
     resume: str
 
 
@@ -122,18 +129,30 @@ def _read_asked(folder: SearchFolder) -> _Asked:
     """Read a few values of ``search.yaml`` unchecked: checking them all takes seconds of imports."""
     with contextlib.suppress(ConfigError, KeyError, TypeError, ValueError):
         given = read_yaml(folder.settings)
-        resume = how_to_resume(folder.name, comparison=bool(given["grid"]), external=bool(given["external_study"]))
-        return _Asked(int(given["trials"]), int(given["config"]["training"]["iterations"]), resume)
+        comparison = bool(given["grid"])
+        resume = how_to_resume(folder.name, comparison=comparison, external=bool(given["external_study"]))
+        return _Asked(int(given["trials"]), int(given["config"]["training"]["iterations"]), comparison, resume)
     from datg.search.settings import SearchSettings
 
     settings = SearchSettings.load(folder)
-    resume = how_to_resume(folder.name, comparison=bool(settings.grid), external=settings.external_study)
-    return _Asked(settings.trials, settings.config.training.iterations, resume)
+    comparison = bool(settings.grid)
+    resume = how_to_resume(folder.name, comparison=comparison, external=settings.external_study)
+    return _Asked(settings.trials, settings.config.training.iterations, comparison, resume)
 
 
-def _best(record: TrialRecord) -> dict[str, Any]:
-    assert record.last is not None
-    return {"trial": record.number, "validation": record.objective, "ci95": record.last.objective_ci95}
+def _best(selection: Selection, records: list[TrialRecord]) -> dict[str, Any] | None:
+    record = selection.best or next(iter(ranked(records)), None)
+    if record is None or record.last is None:
+        return None
+    fresh = record.fresh_validation
+    return {
+        "trial": record.number,
+        "validation": record.objective,
+        "ci95": record.last.objective_ci95,
+        "of": selection.of,
+        "ties": [tie.number for tie in selection.ties],
+        "fresh validation": None if fresh is None else fresh.accuracy,
+    }
 
 
 def _running(record: TrialRecord, iterations: int) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from datg.errors import ConfigError
 from datg.search.settings import SearchSettings
 from datg.search.state.folder import SearchFolder
 from datg.storage.files import write_yaml
-from datg.trial.records import TrialRecord, ranked, read_config
+from datg.trial.records import DONE, TrialRecord, ranked, read_config
+from datg.trial.selection import Selection, select
 
 
 def export_best(
@@ -24,29 +25,56 @@ def export_best(
     Raises:
         ConfigError: the search has no complete trial.
     """
-    best = [record for record in ranked(records) if record.state == "done"][:top]
+    best = finished_best(records)[:top]
     if not best:
         raise ConfigError(f"search {folder.name} has no finished trial yet; resume it with --resume {folder.name}.")
-    paths = []
+    selection, paths = select(records), []
     for rank, record in enumerate(best, 1):
         path = out / f"{folder.name}-top{rank}.yaml"
-        write_export(path, folder, settings, record, mlflow_runs.get(record.number))
+        write_export(path, folder, settings, record, selection, mlflow_runs.get(record.number))
         paths.append(path)
     return paths
 
 
+def finished_best(records: list[TrialRecord]) -> list[TrialRecord]:
+    """Return the trials that can be exported: the finished ones, best validation first."""
+    return [record for record in ranked(records) if record.state == DONE]
+
+
 def write_export(
-    path: Path, folder: SearchFolder, settings: SearchSettings, record: TrialRecord, mlflow_run: str | None
+    path: Path,
+    folder: SearchFolder,
+    settings: SearchSettings,
+    record: TrialRecord,
+    selection: Selection,
+    mlflow_run: str | None,
 ) -> None:
-    """Write one trial's configuration with its provenance, the id of its MLflow run (None if there is none) among it."""
+    """Write one trial's configuration with where it comes from.
+
+    Args:
+        path: of the YAML file.
+        folder: of the search.
+        settings: of the search.
+        record: the trial.
+        selection: among the trials of the search, which tells how it was chosen.
+        mlflow_run: the id of its run; None if there is none.
+    """
+    config, fresh = read_config(record.folder), record.fresh_validation
     content = {
-        "config": read_config(record.folder),
+        "config": config,
         "provenance": {
             "search": folder.name,
             "trial": record.number,
             "mlflow run": mlflow_run,
-            "validation accuracy": record.objective,
-            "validation ci95": record.last.objective_ci95 if record.last else None,
+            "training seed": config["seed"],
+            "selection": {
+                "of trials": selection.of,
+                "trial is": selection.mark(record.number) or "neither the best nor a tie",
+                "validation accuracy": record.objective,
+                "validation ci95": record.last.objective_ci95 if record.last else None,
+                "fresh validation accuracy": None if fresh is None else fresh.accuracy,
+                "fresh validation ci95": None if fresh is None else fresh.ci95,
+            },
             "data": settings.provenance,
             "versions": settings.versions,
         },

@@ -4,10 +4,10 @@ import warnings
 from collections.abc import Callable, Mapping
 
 from datg.runtime.exit_codes import ExitCode
-from datg.search.comparison.table import write_tables
+from datg.search.comparison.forms import write_tables
 from datg.search.export import write_export
 from datg.search.session import SearchSession
-from datg.trial.records import ranked
+from datg.trial.selection import select
 
 
 def run_search(
@@ -37,11 +37,11 @@ def run_search(
     if len(session.driver.ended) < session.settings.trials:
         return ExitCode.RESUMABLE
     records = session.records()
-    best = [record for record in ranked(records) if record.state == "done"]
-    if not best:
+    selection = select(records)
+    if selection.best is None:
         return ExitCode.NO_SUCCESS
-    run_id = mlflow_runs().get(best[0].number)
-    write_export(session.folder.best, session.folder, session.settings, best[0], run_id)
+    run_id = mlflow_runs().get(selection.best.number)
+    write_export(session.folder.best, session.folder, session.settings, selection.best, selection, run_id)
     if session.settings.grid:
         write_tables(session.folder, session.settings, records)
     if session.evaluations.damaged:

@@ -6,6 +6,7 @@ known only with the data and the learner (``max_clusters``, ``shared_layers``) o
 (``strategy.mix_low``), so that nothing infeasible is ever suggested.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -52,6 +53,20 @@ class Range:
         if self.kind == "choice":
             return self.values
         return tuple(bounds[value] if isinstance(value, str) else value for value in self.values)
+
+    def distance(self, value: float, edge: float, low: float, high: float) -> float:
+        """Return how far a numeric ``value`` is from ``edge``, as a share of the range [low, high], log ranges by factors."""
+        if self.kind == "log":
+            return abs(math.log(value / edge)) / math.log(high / low)
+        return abs(value - edge) / (high - low)
+
+    def beyond(self, low: float, high: float) -> tuple[float, float]:
+        """Return a value below and one above the range [low, high], as near as makes a difference."""
+        if self.kind == "int":
+            return low - 1, high + 1
+        if self.kind == "log":
+            return low / 2, high * 2
+        return low - (high - low) / 10, high + (high - low) / 10
 
 
 Space = list[Range]

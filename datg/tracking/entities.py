@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from datg.data.catalog import Dataset
 from datg.tracking.sent import metric_values
 from datg.trial.folder import ValidationReport
-from datg.trial.records import TrialRecord
+from datg.trial.records import Score, TrialRecord
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
@@ -43,10 +43,29 @@ def report_metrics(entry: ValidationReport) -> list["Metric"]:
 
 def test_metrics(record: TrialRecord) -> list["Metric"]:
     """Return the final evaluation, at the step of the best weights."""
+    return _score_metrics("test", record.test, record)
+
+
+def fresh_validation_metrics(record: TrialRecord) -> list["Metric"]:
+    """Return the score on fresh validation tasks, at the step of the best weights."""
+    return _score_metrics("fresh_val", record.fresh_validation, record)
+
+
+def best_metrics(best: TrialRecord) -> list["Metric"]:
+    """Return what the run above the trials shows of the best: its validation, also on fresh tasks, and its final evaluation."""
     from mlflow.entities import Metric
 
-    test = record.test
-    if test is None or record.last is None:
+    if best.last is None:
         return []
-    values = {"test/accuracy": test.accuracy, "test/ci95": test.ci95, "test/episodes": float(test.episodes)}
-    return [Metric(key, value, int(test.time * 1000), record.last.best_iteration) for key, value in values.items()]
+    scores = {"val": best.objective, "fresh_val": best.fresh_validation, "test": best.test}
+    values = {name: score if isinstance(score, float) else score.accuracy for name, score in scores.items() if score}
+    return [Metric(f"best/{name}", value, int(best.last.time * 1000), 0) for name, value in values.items()]
+
+
+def _score_metrics(name: str, score: Score | None, record: TrialRecord) -> list["Metric"]:
+    from mlflow.entities import Metric
+
+    if score is None or record.last is None:
+        return []
+    values = {f"{name}/accuracy": score.accuracy, f"{name}/ci95": score.ci95, f"{name}/episodes": float(score.episodes)}
+    return [Metric(key, value, int(score.time * 1000), record.last.best_iteration) for key, value in values.items()]

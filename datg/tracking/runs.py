@@ -14,14 +14,17 @@ from typing import TYPE_CHECKING, Any
 from datg.data.catalog import Dataset
 from datg.storage.files import write_json
 from datg.tracking.database import database_file, whole_database
+from datg.tracking.entities import best_metrics, fresh_validation_metrics
 from datg.tracking.sending import COMPLETE_TAG, PREPARED_TAG, ChildRun, prepare_run, send_trial
 from datg.tracking.sent import Sent, read_sent
 from datg.trial.records import TrialRecord
+from datg.trial.selection import Selection, select
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
 ID_TAG, SURPLUS_TAG = "datg.id", "datg.surplus"
+SELECTION_TAG = "selection"  # of a trial: best, or tie
 PARENT_TAG = "mlflow.parentRunId"
 PARENT = "parent"  # stands for the run above among trial numbers
 
@@ -35,6 +38,7 @@ class Parent:
         name: of the run and of the search.
         experiment: where it stands.
         artifacts: files logged when it ends.
+        selects: whether one of the trials is chosen, as in a search.
         runs_file: where the ids of the runs are written down.
     """
 
@@ -45,6 +49,7 @@ class Parent:
     params: dict[str, Any]
     artifacts: list[Path]
     runs_file: Path
+    selects: bool = False
 
 
 class SearchRuns:
@@ -67,6 +72,7 @@ class SearchRuns:
         self._uri, self._parent, self._dataset = uri, parent, dataset
         self._children: dict[int, ChildRun] = {}
         self._begun: dict[int, str] = {}  # runs that an earlier attempt made, but did not finish making
+        self._marks: dict[int, str] = {}  # SELECTION_TAG of the trials that have one
         with whole_database(uri):
             self._client: MlflowClient = MlflowClient(tracking_uri=uri)
             self._experiment_id = self._find_experiment()
@@ -139,6 +145,8 @@ class SearchRuns:
         noted = read_sent(self._parent.runs_file)
         for trial, run in runs.items():
             tags, run_id = run.data.tags, run.info.run_id
+            if SELECTION_TAG in tags:
+                self._marks[int(trial)] = tags[SELECTION_TAG]
             if tags.get(PARENT_TAG) == self._parent_id and PREPARED_TAG in tags:
                 points = noted.points.get(trial, 0) if noted.trials.get(trial) == run_id else 0
                 self._children[int(trial)] = ChildRun(run_id, points, complete=COMPLETE_TAG in tags)
@@ -172,19 +180,37 @@ class SearchRuns:
         prepare_run(self._client, run_id, record.searched, self._dataset)
         return ChildRun(run_id)
 
-    def end(self, status: str) -> None:
-        """Log the parent's files and end it.
+    def end(self, status: str, records: list[TrialRecord]) -> None:
+        """Say which trials are best, log the parent's files and end it.
 
         Args:
             status: FINISHED, KILLED or FAILED.
+            records: of the trials, all of which have been sent.
 
         Raises:
             Exception: whatever MLflow raises.
         """
+        if self._parent.selects:
+            self._show(select(records))
         for path in self._parent.artifacts:
             if path.exists():
                 self._client.log_artifact(self._parent_id, str(path))
         self._client.set_terminated(self._parent_id, status)
+
+    def _show(self, selection: Selection) -> None:
+        """Mark the best trial and its ties, and give the parent what the best is worth."""
+        marks = {record.number: selection.mark(record.number) for record in [*selection.finalists[:1], *selection.ties]}
+        for number in self._marks.keys() - marks.keys():
+            self._client.delete_tag(self._children[number].run_id, SELECTION_TAG)
+        for number, mark in marks.items():
+            if self._marks.get(number) != mark:
+                self._client.set_tag(self._children[number].run_id, SELECTION_TAG, mark)
+        self._marks = marks
+        for record in selection.finalists:
+            self._client.log_batch(self._children[record.number].run_id, metrics=fresh_validation_metrics(record))
+        if selection.best is not None:
+            self._client.set_tag(self._parent_id, "best", f"trial {selection.best.number}, the best of {selection.of}")
+            self._client.log_batch(self._parent_id, metrics=best_metrics(selection.best))
 
     def _write_runs_file(self) -> None:
         runs = sorted(self._children.items())

@@ -124,4 +124,4 @@ class MlflowView:
         self._runs = None
         self.sync()
         assert self._runs is not None
-        self._runs.end(status)
+        self._runs.end(status, self._records())

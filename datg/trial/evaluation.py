@@ -4,56 +4,14 @@ What is the same in every task is computed once (:mod:`datg.learners.prediction`
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
 from datg.data.episodes import TaskSampler
 from datg.learners.learner import Learner
 from datg.runtime.random_streams import derive_seed, generator
-from datg.storage.files import replacing
-
-NORMAL_95 = 1.96
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Accuracies of tasks.
-
-    Attributes:
-        accuracies: `(tasks,)` float32, the share of queries classified correctly.
-    """
-
-    accuracies: npt.NDArray[np.float32]
-
-    @property
-    def mean(self) -> float:
-        """Return mean accuracy over tasks."""
-        return float(self.accuracies.mean(dtype=np.float64))
-
-    @property
-    def ci95(self) -> float:
-        """Return half-width of the 95 % interval of the mean over tasks: 1.96 std / sqrt(tasks)."""
-        return NORMAL_95 * float(self.accuracies.std(dtype=np.float64, ddof=1)) / len(self.accuracies) ** 0.5
-
-    def save(self, path: Path, info: dict[str, Any]) -> None:
-        """Write one row a task, with ``info`` in the schema's metadata."""
-        table = pa.table({"task": pa.array(range(len(self.accuracies))), "accuracy": self.accuracies})
-        metadata = {key: str(value) for key, value in info.items()}
-        with replacing(path) as temporary:
-            pq.write_table(table.replace_schema_metadata(metadata), temporary)
-
-
-def load_evaluation(path: Path) -> Evaluation:
-    """Read what :meth:`Evaluation.save` wrote."""
-    return Evaluation(pq.read_table(path).column("accuracy").to_numpy())
+from datg.trial.accuracies import Evaluation
 
 
 def evaluate(

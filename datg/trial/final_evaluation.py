@@ -1,15 +1,37 @@
-"""The final evaluation of a trial's best weights on tasks of novel classes."""
+"""Evaluations of a trial's best weights once it has ended: on novel classes, and on fresh validation tasks."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from datg.data.class_table import ClassTable
 from datg.errors import ConfigError
-from datg.trial.evaluation import Evaluation, evaluate
+from datg.trial.accuracies import Evaluation
+from datg.trial.evaluation import evaluate
+from datg.trial.folder import EVALUATION, FRESH_VALIDATION
 from datg.trial.model import load_best
 from datg.trial.prepare import make_sampler
+
+
+@dataclass(frozen=True)
+class EvaluationKind:
+    """What an ended trial is evaluated on.
+
+    Attributes:
+        part: of the data set, whose classes the tasks are drawn from.
+        purpose: the stream that the tasks are numbered in.
+        file: in the trial's folder.
+    """
+
+    part: str
+    purpose: str
+    file: str
+
+
+ON_NOVEL = EvaluationKind("novel", "test", EVALUATION)
+ON_FRESH_VALIDATION = EvaluationKind("validation", "validation-again", FRESH_VALIDATION)
 
 
 def choose_device(name: str | None) -> torch.device:
@@ -28,44 +50,46 @@ def choose_device(name: str | None) -> torch.device:
 
 def evaluate_best(
     path: Path,
-    novel: ClassTable,
+    examples: ClassTable,
     *,
     device: str | None = None,
     tasks: int | None = None,
     shots: int | None = None,
+    purpose: str = ON_NOVEL.purpose,
     progress: Callable[[int], None] = lambda done: None,
     save_to: Path | None = None,
 ) -> Evaluation:
-    """Evaluate the checkpoint ``path`` on the test tasks of ``novel``.
+    """Evaluate the checkpoint ``path`` on as many tasks as a final evaluation has.
 
     Args:
         path: best weights.
-        novel: novel classes.
+        examples: classes that the tasks are drawn from.
         device: where; a GPU if there is one by default.
         tasks: how many; the configuration's number by default.
         shots: K; the configuration's number by default.
+        purpose: the stream that the tasks are numbered in.
         progress: called with the number of tasks done.
         save_to: a parquet file for the accuracy of every task.
     """
     best = load_best(path)
     config = best.config
-    if novel.shape != tuple(best.info["shape"]):
+    if examples.shape != tuple(best.info["shape"]):
         raise ConfigError(
-            f"{path} was trained on examples of shape {best.info['shape']}, the data have {list(novel.shape)}."
+            f"{path} was trained on examples of shape {best.info['shape']}, the data have {list(examples.shape)}."
         )
     if shots is not None:
         config = config.model_copy(update={"task": config.task.model_copy(update={"shots": shots})})
     chosen = choose_device(device)
-    sampler = make_sampler(config, novel, chosen)
+    sampler = make_sampler(config, examples, chosen)
     evaluation = evaluate(
         best.learner.to(chosen),
         sampler,
         tasks=tasks or config.evaluation.test_tasks,
         seed=config.evaluation.seed,
-        purpose="test",
+        purpose=purpose,
         progress=progress,
     )
     if save_to is not None:
         info = {"iteration": best.info["iteration"], "shots": config.task.shots, "seed": config.evaluation.seed}
-        evaluation.save(save_to, {**info, "fingerprint": novel.fingerprint})
+        evaluation.save(save_to, {**info, "fingerprint": examples.fingerprint})
     return evaluation

@@ -9,6 +9,8 @@ CONFIG = "config.yaml"
 PROGRESS = "progress.jsonl"  # one validation a line
 LAST, BEST = "last.safetensors", "best.safetensors"  # where training stands; the weights that are evaluated
 CLUSTERS = "clusters.json"
+BEST_VALIDATION = "best_validation.parquet"  # accuracy of the best weights on every validation task
+FRESH_VALIDATION = "fresh_validation.parquet"  # the same on validation tasks that no choice has seen
 EVALUATION = "evaluation.parquet"  # accuracy of every test task
 NETWORK = "network"  # in a search or final training: the folder of a network that is trained before
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from datg.errors import ConfigError
 from datg.storage.files import read_yaml, write_json
-from datg.trial.folder import BEST, CONFIG, EVALUATION, ValidationReport, read_reports
+from datg.trial.folder import BEST, CONFIG, EVALUATION, FRESH_VALIDATION, ValidationReport, read_reports
 
 if TYPE_CHECKING:
     from datg.trial.config import TrialConfig
@@ -19,11 +19,11 @@ OUTCOME = "outcome.json"  # how a trial of a search ended, for who reads its fol
 
 
 @dataclass(frozen=True)
-class TestScore:
-    """The final evaluation.
+class Score:
+    """An evaluation of a trial's best weights.
 
     Attributes:
-        accuracy: mean over tasks of novel classes.
+        accuracy: mean over tasks.
         ci95: half-width of its 95 % interval over tasks.
         episodes: how many tasks.
         time: when it was written, in seconds since 1970.
@@ -62,9 +62,14 @@ class TrialRecord:
     complete: bool = False
 
     @cached_property
-    def test(self) -> TestScore | None:
-        """Return the final evaluation, once it is there."""
-        return read_test(self.folder)
+    def test(self) -> Score | None:
+        """Return the final evaluation on novel classes, once it is there."""
+        return read_score(self.folder / EVALUATION)
+
+    @cached_property
+    def fresh_validation(self) -> Score | None:
+        """Return the score on validation tasks that no choice has seen; finalists alone get one."""
+        return read_score(self.folder / FRESH_VALIDATION)
 
     @property
     def last(self) -> ValidationReport | None:
@@ -107,9 +112,9 @@ def write_outcome(folder: Path, outcome: TrialOutcome) -> None:
         write_json(folder / OUTCOME, asdict(outcome))
 
 
-def lacks_evaluation(folder: Path) -> bool:
-    """Return whether a trial's folder has weights that have not been evaluated on novel classes."""
-    return (folder / BEST).exists() and not (folder / EVALUATION).exists()
+def lacks_evaluation(folder: Path, file: str = EVALUATION) -> bool:
+    """Return whether a trial's folder has best weights without the evaluation that is kept in ``file``."""
+    return (folder / BEST).exists() and not (folder / file).exists()
 
 
 def read_record(number: int, state: str, outcome: str, folder: Path, **state_in_study: Any) -> TrialRecord:
@@ -142,16 +147,15 @@ def state_of(outcome: str) -> str:
     return FAILED if outcome in FAILURES else PRUNED if outcome else RUNNING
 
 
-def read_test(folder: Path) -> TestScore | None:
-    """Return the final evaluation in a trial's folder, if there is one that can be read."""
-    path = folder / EVALUATION
+def read_score(path: Path) -> Score | None:
+    """Return an evaluation's score, if there is one that can be read."""
     if not path.exists():
         return None
-    from datg.trial.evaluation import load_evaluation  # imports torch
+    from datg.trial.accuracies import load_evaluation  # imports pyarrow
 
     try:
         evaluation = load_evaluation(path)
-        return TestScore(evaluation.mean, evaluation.ci95, len(evaluation.accuracies), path.stat().st_mtime)
+        return Score(evaluation.mean, evaluation.ci95, len(evaluation.accuracies), path.stat().st_mtime)
     except (OSError, ValueError, KeyError):  # pyarrow's errors are of these kinds
         return None
 

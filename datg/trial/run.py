@@ -17,11 +17,12 @@ from datg.learners.running_statistics import accumulate_running_statistics
 from datg.storage.checkpoint import load_checkpoint, save_checkpoint
 from datg.storage.files import write_json, write_text, write_yaml
 from datg.storage.lease import TRIAL_LEASE, Lease
+from datg.trial.accuracies import Evaluation
 from datg.trial.clusters import cluster_base_classes
 from datg.trial.config import TrialConfig
 from datg.trial.data import TrialData
-from datg.trial.evaluation import Evaluation, evaluate
-from datg.trial.folder import BEST, CLUSTERS, CONFIG, LAST, PROGRESS, ValidationReport, report_lines
+from datg.trial.evaluation import evaluate
+from datg.trial.folder import BEST, BEST_VALIDATION, CLUSTERS, CONFIG, LAST, PROGRESS, ValidationReport, report_lines
 from datg.trial.prepare import make_sampler, make_training
 
 COLLAPSE_MARGIN = 0.02  # nats: a loss this close to ln N has learned nothing ...
@@ -180,13 +181,14 @@ class _Run:
         self.history.append(progress)
         self.training.forget_losses()
         if self.folder is not None:
-            self._save(self.folder, progress, improved=improved)
+            self._save(self.folder, progress, validation if improved else None)
         return progress
 
-    def _save(self, folder: Path, progress: ValidationReport, *, improved: bool) -> None:
+    def _save(self, folder: Path, progress: ValidationReport, improved: Evaluation | None) -> None:
         assert self.lease is not None
         self.lease.check()
-        if improved:
+        if improved is not None:
+            improved.save(folder / BEST_VALIDATION, {"iteration": progress.iteration})
             best = {"iteration": progress.iteration, "accuracy": progress.accuracy, "ci95": progress.ci95}
             shape = list(self.data.base.shape)
             save_checkpoint(

@@ -191,16 +191,37 @@ def test_search_export_train_and_evaluate(tmp_path, data_root):
         lines = (folder / "trials" / str(trial) / "progress.jsonl").read_text().splitlines()
         assert [point.step for point in points] == [json.loads(line)["iteration"] for line in lines]
 
+    finalists = [trial for trial in found["trials"] if trial["selection"]]
+    assert finalists[0]["selection"] == "best" and {trial["selection"] for trial in finalists[1:]} <= {"tie"}
+    assert all((trial["fresh validation"] is not None) == (trial in finalists) for trial in found["trials"])
+    marked = {int(child.data.tags["trial"]): child for child in children if "selection" in child.data.tags}
+    assert marked.keys() == {trial["trial"] for trial in finalists}
+    best_run = marked[finalists[0]["trial"]].data
+    assert best_run.tags["selection"] == "best"
+    assert best_run.metrics["fresh_val/accuracy"] == pytest.approx(finalists[0]["fresh validation"])
+    (parent,) = [entry for entry in runs if "mlflow.parentRunId" not in entry.data.tags]
+    assert parent.data.tags["best"] == f"trial {finalists[0]['trial']}, the best of 4"
+    assert parent.data.metrics["best/fresh_val"] == pytest.approx(finalists[0]["fresh validation"])
+
+    (folder / "trials" / str(finalists[0]["trial"]) / "fresh_validation.parquet").unlink()  # as if stopped before
+    stopped = json.loads(run("status", found["search"], "--json", cwd=tmp_path, data_root=data_root).stdout)
+    assert stopped["resume"] == f"python launchers/search.py --resume {found['search']}"
+    again = run("search", "--resume", found["search"], "--json", cwd=tmp_path, data_root=data_root)
+    assert json.loads(again.stdout)["trials"] == found["trials"], "made again, and the same"
+    assert f"the best of {len(found['trials'])} trials" in again.stderr and "fresh validation tasks" in again.stderr
+
     run("export", found["search"], "--top", 1, cwd=tmp_path, data_root=data_root)
     path = tmp_path / "configs" / f"{found['search']}-top1.yaml"
     exported = yaml.safe_load(path.read_text())
     best = max((t for t in trials_of(SearchFolder(folder)) if t.state.name == "COMPLETE"), key=lambda t: t.value)
     assert exported["provenance"]["trial"] == best.number
+    assert exported["provenance"]["selection"]["of trials"] == 4
     assert exported["provenance"]["mlflow run"] in {child.info.run_id for child in children}
     assert exported["config"]["strategy"]["alpha"] == best.params["strategy.alpha"]
 
     trained = json.loads(run("train", path, "--seeds", 2, "--json", cwd=tmp_path, data_root=data_root).stdout)
-    assert trained["summary"]["seeds"] == 2 and len(trained["seeds"]) == 2
+    assert trained["summary"]["seeds"] == 2 and trained["summary"]["seeds_ci95"] > 0
+    assert [seed["seed"] for seed in trained["seeds"]] == [1, 2], "never the seed that the search chose by"
     _, runs = mlflow_runs(tmp_path)
     assert len(runs) == 5 + 3
     again = json.loads(run("train", path, "--seeds", 2, "--json", cwd=tmp_path, data_root=data_root).stdout)
@@ -240,7 +261,8 @@ def test_compare_strategies_and_go_on(strategies, tmp_path, data_root):
     assert {(tags["learner"], tags["strategy"]) for tags in children} == {(r["learner"], r["strategy"]) for r in rows}
     (parent,) = [entry for entry in runs if "mlflow.parentRunId" not in entry.data.tags]
     assert parent.data.tags["kind"] == "comparison" and parent.info.status == "FINISHED"
-    assert {"comparison.md", "comparison.csv"} <= {entry.path for entry in client.list_artifacts(parent.info.run_id)}
+    artifacts = {entry.path for entry in client.list_artifacts(parent.info.run_id)}
+    assert {"comparison.md", "comparison.csv", "comparison.tex", "comparison.seeds.csv"} <= artifacts
     more = run("search", "--resume", folder.name, cwd=tmp_path, data_root=data_root, code=2)
     assert f"is a comparison; go on with: python launchers/compare.py --resume {folder.name}" in more.stderr
     other = run("compare", "--resume", folder.name, "--seeds", "2", cwd=tmp_path, data_root=data_root, code=2)

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from datg.trial.evaluation import load_evaluation
+from datg.trial.accuracies import load_evaluation
 from tests.cli.test_commands import mlflow_runs, run
 from tests.data.importing.raw_forms import WRITERS, dump, isic_pickles, mini
 

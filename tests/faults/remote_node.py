@@ -17,12 +17,14 @@ from typing import Any
 NET, PORT = "10.213.77.", 6399
 RAY = [sys.executable, "-m", "ray.scripts.scripts", "start", "--num-cpus=1", "--disable-usage-stats"]
 RAY += ["--object-store-memory=80000000"]
-# Ray notices a host that is cut off after 64 s by default, and the host itself never.
+# Ray notices a host that is cut off after 64 s by default, and the host itself never. A busy machine may be silent for seconds.
+# Workers must not give way to every other process, or they starve beside another test.
 QUICK = {
     "RAY_health_check_initial_delay_ms": "0",
-    "RAY_health_check_period_ms": "500",
-    "RAY_health_check_timeout_ms": "500",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "2000",
     "RAY_health_check_failure_threshold": "3",
+    "RAY_worker_niceness": "0",
     "RAY_AUTH_MODE": "disabled",
     "RAY_USAGE_STATS_ENABLED": "0",
 }

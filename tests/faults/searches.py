@@ -95,7 +95,7 @@ class Place:
         return f"sqlite:///{self.path}/mlflow.db"
 
 
-def until(condition, timeout: float = 120, every: float = 0.05):
+def until(condition, timeout: float = 300, every: float = 0.05):
     """The first true value of ``condition()``."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:

@@ -62,7 +62,7 @@ def test_a_disk_that_fills_up_stops_a_search_and_room_lets_it_go_on(place, mount
                 ballast.write(b"x" * 4096)
             except OSError:
                 break
-    place.wait(process, 75, timeout=120)
+    place.wait(process, 75)
     said = place.said(process)
     assert "cannot be written" in said and "go on with" in said and "Traceback" not in said
     (folder,) = (path for path in disk.iterdir() if path.is_dir())

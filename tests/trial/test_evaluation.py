@@ -4,7 +4,8 @@ import torch
 
 from datg.data.episodes import DeviceTable, TaskSampler
 from datg.runtime.random_streams import derive_seed
-from datg.trial.evaluation import Evaluation, evaluate, load_evaluation
+from datg.trial.accuracies import Evaluation, load_evaluation
+from datg.trial.evaluation import evaluate
 from tests.conftest import learner_of, table_of
 
 LEARNER_OPTIONS = [("protonet", {}), ("protonet", {"evaluation_statistics": "batch"}), ("maml", {})]

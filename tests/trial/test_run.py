@@ -18,7 +18,7 @@ from datg.strategies import STRATEGIES
 from datg.trial.config import TrialConfig
 from datg.trial.data import TrialData
 from datg.trial.final_evaluation import evaluate_best
-from datg.trial.folder import BEST, CLUSTERS, CONFIG, EVALUATION, LAST, PROGRESS, read_reports
+from datg.trial.folder import BEST, BEST_VALIDATION, CLUSTERS, CONFIG, EVALUATION, LAST, PROGRESS, read_reports
 from datg.trial.model import load_best
 from datg.trial.prepare import check_trial, make_sampler
 from datg.trial.run import StopTrial, run_trial
@@ -164,7 +164,9 @@ def test_a_claim_tells_that_its_process_is_alive(tmp_path, monkeypatch):
 
 def test_a_trial_leaves_its_files(tmp_path):
     run(config_of(), tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {LAST, BEST, PROGRESS, CLUSTERS, CONFIG, TRIAL_LEASE}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *(LAST, BEST, BEST_VALIDATION, PROGRESS, CLUSTERS, CONFIG, TRIAL_LEASE)
+    }
     _, info = load_checkpoint(tmp_path / BEST)
     data = dataset_of()
     assert info["fingerprint"] == data.table.fingerprint and info["split"] == data.split.model_dump()

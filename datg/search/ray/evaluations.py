@@ -1,4 +1,4 @@
-"""The final evaluations of ended trials, as Ray tasks in the slots that no trial needs."""
+"""Evaluations of ended trials, as Ray tasks in the slots that no trial needs."""
 
 from collections import deque
 from typing import Any
@@ -12,12 +12,13 @@ from datg.search.ray.worker import describe_error, evaluate, system_message
 from datg.search.study.driver import SearchDriver
 from datg.storage.files import is_disk_full
 from datg.storage.lease import EVALUATION_LEASE, revoke
-from datg.trial.folder import BEST, EVALUATION, read_reports
+from datg.trial.final_evaluation import EvaluationKind
+from datg.trial.folder import BEST, read_reports
 from datg.trial.records import lacks_evaluation
 
 
 class Evaluations:
-    """Keeps evaluations waiting while trials take all slots, so that no trial ever waits for one.
+    """Keeps evaluations of one kind waiting while trials take all slots, so that no trial ever waits for one.
 
     Attributes:
         allocation: by the cluster.
@@ -25,8 +26,10 @@ class Evaluations:
         damaged: numbers of trials whose weights cannot be read.
     """
 
-    def __init__(self, driver: SearchDriver, data: Any, allocation: Allocation, stop: StopRequest) -> None:
-        self.allocation = allocation
+    def __init__(
+        self, driver: SearchDriver, data: Any, allocation: Allocation, stop: StopRequest, kind: EvaluationKind
+    ) -> None:
+        self.allocation, self.kind = allocation, kind
         self._driver, self._data, self._stop = driver, data, stop
         self._queue: deque[int] = deque()
         self._running: dict[Any, int] = {}
@@ -46,10 +49,10 @@ class Evaluations:
     def add(self, number: int) -> None:
         """Take on a trial that has best weights and no evaluation yet."""
         folder = self._driver.folder.trial(number)
-        if lacks_evaluation(folder):
+        if lacks_evaluation(folder, self.kind.file):
             self._queue.append(number)
-        elif (folder / EVALUATION).exists():
-            self._driver.progress.evaluated += 1
+        elif (folder / self.kind.file).exists():
+            self._count()
         elif read_reports(folder):
             self.damaged.add(number)
             self.errors[number] = f"{folder / BEST} is missing"
@@ -65,9 +68,12 @@ class Evaluations:
             number = self._running.pop(reference)
             try:
                 ray.get(reference)
-                self._driver.progress.evaluated += 1
+                self._count()
             except ray.exceptions.RayError as error:
                 self._note(number, error)
+
+    def _count(self) -> None:
+        self._driver.progress.evaluated[self.kind.part] += 1
 
     def _free_slots(self) -> int:
         """Return how many slots neither evaluations have nor trials, the next ones to come included."""
@@ -81,7 +87,7 @@ class Evaluations:
         task = evaluate.options(
             num_cpus=share.cpus, num_gpus=share.gpus, max_retries=self.allocation.asked.max_failures
         )
-        self._running[task.remote(self._data, folder, share)] = number
+        self._running[task.remote(self._data, folder, share, self.kind)] = number
 
     def _note(self, number: int, error: ray.exceptions.RayError) -> None:
         cause = getattr(error, "cause", None) or error

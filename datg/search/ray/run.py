@@ -26,6 +26,8 @@ from datg.search.ray.worker import system_message, train
 from datg.search.study.driver import SearchDriver
 from datg.storage.files import is_disk_full
 from datg.storage.lease import EVALUATION_LEASE, TRIAL_LEASE
+from datg.trial.final_evaluation import ON_FRESH_VALIDATION, ON_NOVEL
+from datg.trial.selection import Selection
 
 
 def run_trials(
@@ -56,25 +58,44 @@ def run_trials(
         with supervisor.stop_on_storage_error():
             evaluations.advance(0)
         leases = [driver.folder.trial(number) / TRIAL_LEASE for number in driver.progress.running]
-        leases += [driver.folder.trial(number) / EVALUATION_LEASE for number in evaluations.running]
+        under_way = evaluations.running + finalists.running
+        leases += [driver.folder.trial(number) / EVALUATION_LEASE for number in under_way]
         return leases + ([driver.folder.network / TRIAL_LEASE] if driver.progress.preparing == NETWORK_STAGE else [])
 
     supervisor = SearchSupervisor(driver, stop, Watchdog(allocation.asked.trial_timeout, watched))
-    evaluations = Evaluations(driver, data, allocation, stop)
+    evaluations = Evaluations(driver, data, allocation, stop, ON_NOVEL)
+    finalists = Evaluations(driver, data, allocation, stop, ON_FRESH_VALIDATION)
     try:
         if train_network(driver, data, allocation, supervisor):
             if allocation.asked.gpus_per_trial == AUTO and allocation.per_trial.gpus > 0:
-                evaluations.allocation = allocation = share_gpus(driver, data, allocation, supervisor, notify)
+                allocation = share_gpus(driver, data, allocation, supervisor, notify)
+                evaluations.allocation = finalists.allocation = allocation
             for number in driver.ended:
                 evaluations.add(number)
             _tune(driver, data, allocation, supervisor, evaluations)
-            while evaluations.unfinished and not supervisor.should_stop():
-                evaluations.advance(WAIT_SECONDS)
+            _finish(evaluations, supervisor)
+            if not supervisor.should_stop():
+                _score(driver.selection(), finalists, driver)
+                _finish(finalists, supervisor)
     finally:
         driver.folder.stop.unlink(missing_ok=True)
         with supervisor.stop_on_storage_error():
             driver.close()
+    evaluations.errors |= finalists.errors
+    evaluations.damaged |= finalists.damaged
     return evaluations
+
+
+def _score(selection: Selection, finalists: Evaluations, driver: SearchDriver) -> None:
+    """Have the trials that a choice is among scored on validation tasks that no choice has seen."""
+    driver.progress.finalists = len(selection.finalists)
+    for record in selection.finalists:
+        finalists.add(record.number)
+
+
+def _finish(evaluations: Evaluations, supervisor: SearchSupervisor) -> None:
+    while evaluations.unfinished and not supervisor.should_stop():
+        evaluations.advance(WAIT_SECONDS)
 
 
 def _tune(

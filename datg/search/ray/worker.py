@@ -17,8 +17,8 @@ from datg.storage.files import is_disk_full, read_yaml, write_text
 from datg.storage.lease import EVALUATION_LEASE, Lease
 from datg.trial.config import TrialConfig
 from datg.trial.data import TrialData
-from datg.trial.final_evaluation import evaluate_best
-from datg.trial.folder import BEST, CONFIG, EVALUATION, LAST, ValidationReport
+from datg.trial.final_evaluation import EvaluationKind, evaluate_best
+from datg.trial.folder import BEST, CONFIG, LAST, ValidationReport
 from datg.trial.run import run_trial
 
 CAUSE, REFUSED_CHECKPOINT = "error.txt", "refused.safetensors"
@@ -97,8 +97,8 @@ def train_apart(dataset: Dataset, config: TrialConfig, folder: Path, stop: Path,
 
 
 @ray.remote
-def evaluate(dataset: Dataset, folder: Path, resources: TrialResources) -> None:
-    """Evaluate a trial's best weights finally."""
+def evaluate(dataset: Dataset, folder: Path, resources: TrialResources, kind: EvaluationKind) -> None:
+    """Evaluate the best weights of an ended trial."""
     device = set_up(resources)
     lease = Lease(folder / EVALUATION_LEASE, device)
 
@@ -106,8 +106,14 @@ def evaluate(dataset: Dataset, folder: Path, resources: TrialResources) -> None:
         lease.heartbeat()
         lease.check()
 
-    novel = dataset.part("novel")
-    evaluate_best(folder / BEST, novel, device=str(device), progress=progress, save_to=folder / EVALUATION)
+    evaluate_best(
+        folder / BEST,
+        dataset.part(kind.part),
+        device=str(device),
+        purpose=kind.purpose,
+        progress=progress,
+        save_to=folder / kind.file,
+    )
 
 
 @ray.remote(max_retries=0, max_calls=1)  # the next one must not find memory that this process keeps

@@ -19,6 +19,7 @@ from datg.trial.folder import NETWORK
 
 SEARCH_YAML = "search.yaml"
 STUDY = "study.db"
+COMPARISON_FORMS = ("md", "tex", "csv", "seeds.csv")
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class SearchFolder:
         return self.path / "best.yaml"
 
     def comparison(self, form: str) -> Path:
-        """Return the table of a comparison, as ``md`` or ``csv``."""
+        """Return the table of a comparison in one of :data:`COMPARISON_FORMS`."""
         return self.path / f"comparison.{form}"
 
     @property

@@ -7,7 +7,7 @@ from datg.config import flatten
 from datg.errors import StateError
 from datg.search.settings import SearchSettings
 from datg.search.state.folder import SearchFolder, find_folder
-from datg.trial.folder import BEST, CONFIG, EVALUATION, PROGRESS
+from datg.trial.folder import BEST, CONFIG, EVALUATION, FRESH_VALIDATION, PROGRESS
 from datg.trial.records import OUTCOME, TrialRecord, context_tags, read_config, read_trial
 
 _Signature = tuple[int | None, ...]
@@ -68,7 +68,7 @@ class RecordReader:
 def _signature(trial_dir: Path) -> _Signature:
     """Return what changes with each of a trial's files: they are replaced, so number and time; None for one that is not there."""
     times: list[int | None] = []
-    for name in (CONFIG, PROGRESS, OUTCOME, EVALUATION):
+    for name in (CONFIG, PROGRESS, OUTCOME, EVALUATION, FRESH_VALIDATION):
         try:
             status = (trial_dir / name).stat()
             times += [status.st_ino, status.st_mtime_ns]

@@ -13,8 +13,8 @@ from datg.search.state.folder import SearchFolder
 from datg.search.study.stored import pruning_state
 from datg.storage.checkpoint import check_checkpoint, load_checkpoint
 from datg.storage.files import read_yaml, write_text, write_yaml
-from datg.trial.folder import BEST, CONFIG, EVALUATION, LAST, PROGRESS, read_reports, report_lines
-from datg.trial.records import read_test
+from datg.trial.folder import BEST, CONFIG, EVALUATION, FRESH_VALIDATION, LAST, PROGRESS, read_reports, report_lines
+from datg.trial.records import read_score
 
 
 def repair(folder: SearchFolder, trials: list[FrozenTrial]) -> list[str]:
@@ -49,9 +49,10 @@ def _repair_running(trial_dir: Path, who: str, *, has_reports: bool) -> list[str
 
 def _repair_ended(trial_dir: Path, trial: FrozenTrial, *, has_reports: bool) -> list[str]:
     lines = []
-    if (trial_dir / EVALUATION).exists() and read_test(trial_dir) is None:
-        (trial_dir / EVALUATION).unlink()
-        lines.append(f"{trial_dir / EVALUATION} is damaged; it is made again")
+    for path in (trial_dir / EVALUATION, trial_dir / FRESH_VALIDATION):
+        if path.exists() and read_score(path) is None:
+            path.unlink()
+            lines.append(f"{path} is damaged; it is made again")
     if not (trial_dir / EVALUATION).exists():
         broken = _broken(trial_dir / BEST, needed=has_reports)
         lines += [f"{text}; trial {trial.number} cannot be evaluated without it" for text in broken]

@@ -30,7 +30,8 @@ from datg.storage.lease import TRIAL_LEASE, revoke
 from datg.trial.config import TrialConfig
 from datg.trial.folder import BEST, CONFIG, LAST, ValidationReport, read_reports
 from datg.trial.preparation import network_to_train, with_network
-from datg.trial.records import FAILURES, OUTCOME, SUCCESSES, TrialOutcome, lacks_evaluation, write_outcome
+from datg.trial.records import FAILURES, OUTCOME, SUCCESSES, TrialOutcome, lacks_evaluation, read_trial, write_outcome
+from datg.trial.selection import Selection, select
 
 IN_A_ROW = 10  # failures after which a search gives up
 VISIBLE_SECONDS = 30.0  # in which a file that another machine wrote must be seen here
@@ -96,9 +97,17 @@ class SearchDriver:
 
     @property
     def all_done(self) -> bool:
-        """Return whether every trial has ended and, where it has weights, been evaluated."""
+        """Return whether every trial has ended and been evaluated where it has weights, the finalists on fresh tasks, too."""
         ended = self.ended
-        return len(ended) >= self.settings.trials and not any(lacks_evaluation(self.folder.trial(n)) for n in ended)
+        if len(ended) < self.settings.trials or any(lacks_evaluation(self.folder.trial(n)) for n in ended):
+            return False
+        return not self.selection().unscored
+
+    def selection(self) -> Selection:
+        """Return what the search chooses once every trial has ended; nothing before, and a comparison never chooses."""
+        if self.settings.grid or len(self._ended) < self.settings.trials:
+            return Selection()
+        return select(read_trial(self.folder.trial(number), searched={}, tags={}) for number in self.ended)
 
     @property
     def hopeless(self) -> bool:

@@ -14,7 +14,8 @@ class SearchProgress:
         outcomes: ended trials by outcome.
         running: trial number to the fraction of its iterations done.
         best: number, objective and its half-width of the best trial.
-        evaluated: final evaluations done.
+        evaluated: evaluations done, by the part of the data set that they are on.
+        finalists: trials to be scored on fresh validation tasks, once they are known.
         started: monotonic seconds.
         ended_here: outcomes of the trials that ended since this driver started.
         preparing: what is done before the first trial.
@@ -24,7 +25,8 @@ class SearchProgress:
     outcomes: Counter[str] = field(default_factory=Counter)
     running: dict[int, float] = field(default_factory=dict)
     best: tuple[int, float, float] | None = None
-    evaluated: int = 0
+    evaluated: Counter[str] = field(default_factory=Counter)
+    finalists: int = 0
     started: float = field(default_factory=time.monotonic)
     ended_here: list[str] = field(default_factory=list)
     preparing: str = ""

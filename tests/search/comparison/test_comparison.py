@@ -1,20 +1,24 @@
 import csv
+import io
 import json
 
 import numpy as np
 import pytest
 import yaml
+from rich.console import Console
 
+from datg.cli.console import print_rows
 from datg.errors import ConfigError
 from datg.learners import LEARNERS
+from datg.search.comparison.forms import explain_intervals, format_row, format_rows, row_values, write_tables
 from datg.search.comparison.grid import Comparison
-from datg.search.comparison.table import Row, compare, format_row, row_values, write_tables
+from datg.search.comparison.table import compare
 from datg.search.space import with_params
 from datg.search.state.records import RecordReader
 from datg.search.study.driver import SearchDriver
 from datg.search.study.stored import open_study, sqlite_url
 from datg.strategies import STRATEGIES
-from datg.trial.evaluation import Evaluation
+from datg.trial.accuracies import Evaluation
 from datg.trial.folder import EVALUATION
 from datg.trial.records import TrialRecord
 from tests.search.conftest import settings_for
@@ -173,11 +177,44 @@ def test_differences_are_paired_by_task_and_seed(folder):
     assert datg.differences["vanilla"].ci95 == pytest.approx(1.96 * by_task.std(ddof=1) / 50**0.5, abs=1e-6)
     assert set(vanilla.differences) == {"datg"}
     assert vanilla.differences["datg"].mean == pytest.approx(-by_task.mean(), abs=1e-6)
-    assert vanilla.accuracy == pytest.approx(np.mean(list(plain.values())), abs=1e-6)
-    assert vanilla.spread == pytest.approx(np.std([a.mean() for a in plain.values()], ddof=1), abs=1e-6)
+    by_seed = [(better[seed] - plain[seed]).mean() for seed in better]
+    half_width = 12.706 * np.std(by_seed, ddof=1) / 2**0.5  # Student's quantile for one degree of freedom
+    assert datg.differences["vanilla"].seeds_ci95 == pytest.approx(half_width, rel=1e-3)
+    assert vanilla.score.mean == pytest.approx(np.mean(list(plain.values())), abs=1e-6)
+    assert vanilla.score.spread == pytest.approx(np.std([a.mean() for a in plain.values()], ddof=1), abs=1e-6)
     assert (datg.seeds, datg.failures) == (2, "1 diverged")
-    assert mlti == Row(learner="protonet", strategy="mlti", seeds=0, failures="1 diverged")
+    assert (mlti.seeds, mlti.score, mlti.failures, mlti.differences) == (0, None, "1 diverged", {})
     assert format_row(mlti)["novel accuracy"] == "" and format_row(datg)["minus vanilla"].startswith("+0.1")
+    assert format_row(datg)["minus vanilla"].count("±") == 2
+    assert row_values(mlti).keys() == row_values(datg).keys()
+
+
+def test_one_seed_has_no_interval_over_seeds_and_that_is_said(folder):
+    rng = np.random.default_rng(0)
+    records = [record_of(number, name, 0, rng.random(50), folder) for number, name in enumerate(("vanilla", "datg"))]
+    rows = compare(records)
+    assert [row.score.seeds_ci95 for row in rows] == [None, None]
+    assert all(cell.count("±") <= 1 for row in rows for cell in format_row(row).values())
+    assert "with one training seed" in " ".join(explain_intervals(rows)).lower()
+    more = [
+        *records,
+        record_of(2, "vanilla", 1, rng.random(50), folder),
+        record_of(3, "datg", 1, rng.random(50), folder),
+    ]
+    assert len(explain_intervals(compare(more))) == 1
+
+
+def test_a_terminal_of_80_columns_shows_every_interval(folder):
+    rng = np.random.default_rng(0)
+    names = ("vanilla", "random_mixup", "inter_cluster", "datg")
+    records = [
+        record_of(10 * seed + number, name, seed, rng.random(50), folder)
+        for seed in range(3)
+        for number, name in enumerate(names)
+    ]
+    file = io.StringIO()
+    print_rows(format_rows(compare(records)), Console(file=file, width=80, highlight=False))
+    assert "…" not in file.getvalue() and file.getvalue().count("±") == 2 * (4 + 3 + 3)
 
 
 def test_the_tables_are_readable_by_people_and_programs(glyphs, data_root, folder):
@@ -188,6 +225,16 @@ def test_the_tables_are_readable_by_people_and_programs(glyphs, data_root, folde
         for number, setting in enumerate(settings.grid)
     ]
     write_tables(folder, settings, records)
+    assert {path.name for path in folder.path.glob("comparison.*")} == {
+        f"comparison.{form}" for form in ("md", "tex", "csv", "seeds.csv")
+    }
+    by_seed = list(csv.DictReader(folder.comparison("seeds.csv").read_text().splitlines()))
+    assert [(row["strategy"], row["seed"]) for row in by_seed] == [
+        (name, seed) for name in ("vanilla", "datg") for seed in "01"
+    ]
+    assert float(by_seed[0]["accuracy"]) == pytest.approx(records[0].test.accuracy)
+    table = folder.comparison("tex").read_text()
+    assert table.count(r"\\") == 3 and table.count(r"$\pm$") == 2 * 4 and "±" not in table.split(r"\begin", 1)[1]
     lines = folder.comparison("md").read_text().splitlines()
     assert "glyphs, conv4, 5-way 1-shot, preset mlti" in lines[0]
     assert len({line.count("|") for line in lines[2:]}) == 1 and len(lines) == 2 + 2 + 2

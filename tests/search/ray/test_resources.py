@@ -16,6 +16,7 @@ from datg.search.ray.resources import Allocation, Resources, TrialResources, all
 from datg.search.state.folder import SearchFolder
 from datg.search.study.progress import SearchProgress
 from datg.trial.data import TrialData
+from datg.trial.final_evaluation import ON_NOVEL
 from tests.trial.test_run import config_of, dataset_of
 
 NODES = [{"CPU": 8.0}, {"CPU": 4.0, "GPU": 2.0}]
@@ -137,19 +138,19 @@ class Slots:
     def __init__(self, tmp_path, monkeypatch, *, slots, concurrent, asked):
         self.progress, self.folder = SearchProgress(asked), SearchFolder(tmp_path)
         self.started, self.done = [], set()
-        monkeypatch.setattr("datg.search.ray.evaluations.lacks_evaluation", lambda folder: True)
+        monkeypatch.setattr("datg.search.ray.evaluations.lacks_evaluation", lambda folder, file: True)
         monkeypatch.setattr("datg.search.ray.evaluations.evaluate", self)
         monkeypatch.setattr(
             "datg.search.ray.evaluations.ray.wait", lambda refs, **_: ([r for r in refs if r in self.done], [])
         )
         monkeypatch.setattr("datg.search.ray.evaluations.ray.get", lambda reference: None)
         allocation = Allocation(TrialResources(1, 0.0), slots, concurrent, concurrent, Resources())
-        self.evaluations = Evaluations(self, None, allocation, StopRequest())
+        self.evaluations = Evaluations(self, None, allocation, StopRequest(), ON_NOVEL)
 
     def options(self, **options):
         return self
 
-    def remote(self, data, folder, share):
+    def remote(self, data, folder, share, kind):
         self.started.append(int(folder.name))
         return int(folder.name)
 
@@ -174,7 +175,7 @@ def test_an_evaluation_waits_as_long_as_trials_need_every_slot(tmp_path, monkeyp
     assert search.started == [0, 1, 2, 3]
     search.done = {2, 3}
     search.evaluations.advance(0)
-    assert not search.evaluations.unfinished and search.progress.evaluated == 4
+    assert not search.evaluations.unfinished and search.progress.evaluated["novel"] == 4
 
 
 def test_a_slot_that_no_trial_may_have_is_for_evaluations(tmp_path, monkeypatch):

@@ -1,9 +1,9 @@
 import numpy as np
 
 from datg.search.state.records import RecordReader
-from datg.trial.evaluation import Evaluation
+from datg.trial.accuracies import Evaluation
 from datg.trial.folder import BEST, EVALUATION
-from datg.trial.records import TrialOutcome, read_test, read_trial, write_outcome
+from datg.trial.records import TrialOutcome, read_score, read_trial, write_outcome
 from tests.faults.scripted import drive, run, validate
 from tests.search.conftest import settings_for
 
@@ -36,7 +36,7 @@ def test_a_trial_is_read_again_until_it_is_evaluated_and_then_never(glyphs, data
     assert not record.complete and record.test is None
     Evaluation(np.array([0.25, 0.75], dtype=np.float32)).save(place / EVALUATION, {})
     (record,) = reader.records()
-    assert record.complete and record.test == read_test(place) and record.test.accuracy == 0.5
+    assert record.complete and record.test == read_score(place / EVALUATION) and record.test.accuracy == 0.5
 
 
 def test_a_folder_without_a_configuration_is_no_trial_yet(glyphs, data_root, folder):

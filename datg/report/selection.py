@@ -1,0 +1,85 @@
+"""What a search's best is worth, in sentences."""
+
+from datg.errors import ConfigError
+from datg.search.settings import SearchSettings
+from datg.search.space import Range, bounds_of, with_params
+from datg.trial.config import TrialConfig
+from datg.trial.records import TrialRecord
+from datg.trial.selection import Selection
+
+NEAR_EDGE = 0.02  # of a range, in its own scale
+
+
+def describe_selection(selection: Selection, records: list[TrialRecord], settings: SearchSettings) -> list[str]:
+    """Return sentences on the best trial: what it was chosen from, its score on fresh tasks, its ties, and what is suspicious."""
+    best = selection.best
+    if best is None or best.last is None:
+        return []
+    lines = [
+        f"best by validation: trial {best.number}, {best.last.objective:.4f} ± {best.last.objective_ci95:.4f}, the best of "
+        f"{selection.of} trials, each the best of its validations on the same {settings.config.evaluation.validation_tasks} "
+        "tasks, so it is optimistic"
+    ]
+    lines += [line for record in selection.finalists if (line := _fresh(record))]
+    lines += _ties(selection)
+    lines += _best_at_first(records)
+    return lines + _edges(best, settings)
+
+
+def _fresh(record: TrialRecord) -> str:
+    fresh = record.fresh_validation
+    if fresh is None:
+        return ""
+    return (
+        f"trial {record.number} on {fresh.episodes} fresh validation tasks, which no choice has seen: {fresh.accuracy:.4f} ± "
+        f"{fresh.ci95:.4f}"
+    )
+
+
+def _ties(selection: Selection) -> list[str]:
+    if not selection.ties:
+        return []
+    numbers = ", ".join(str(record.number) for record in selection.ties)
+    return [
+        "cannot be told from the best, because the 95 % interval of their paired difference over validation tasks holds 0: trial "
+        f"{numbers}"
+    ]
+
+
+def _best_at_first(records: list[TrialRecord]) -> list[str]:
+    """Say so if most trials that were validated more than once are best at their first validation."""
+    several = [record.reports for record in records if len(record.reports) > 1]
+    first = sum(reports[-1].best_iteration == reports[0].iteration for reports in several)
+    if 2 * first <= len(several):
+        return []
+    return [f"{first} of {len(several)} trials are best at their first validation: no later one was better"]
+
+
+def _edges(best: TrialRecord, settings: SearchSettings) -> list[str]:
+    """Name the searched values of the best trial that lie at an end of their range, where the range could be wider."""
+    bounds = {**bounds_of(settings.config, len(settings.provenance["split"]["base"])), **best.searched}
+    config = with_params(settings.config, best.searched)
+    lines = []
+    for entry in settings.ranges:
+        if entry.kind == "choice":
+            continue
+        low, high = entry.resolved(bounds)
+        value = best.searched[entry.key]
+        ends = zip(("low", "high"), (low, high), entry.values, entry.beyond(low, high), strict=True)
+        for end, edge, bound, beyond in ends:
+            if isinstance(bound, str) or low == high:  # what data and learner allow cannot be widened
+                continue
+            if entry.distance(value, edge, low, high) <= NEAR_EDGE and _is_valid(config, entry, beyond):
+                lines.append(
+                    f"the best has {entry.key} {value:.4g}, at the {end} end of its range [{low:g}, {high:g}]: a wider one may "
+                    "hold better"
+                )
+    return lines
+
+
+def _is_valid(config: TrialConfig, entry: Range, value: float) -> bool:
+    try:
+        with_params(config, {entry.key: value})
+    except ConfigError:
+        return False
+    return True

@@ -1,0 +1,133 @@
+"""A comparison's rows as text, as plain values, and as files: Markdown, LaTeX, and CSV by row and by seed."""
+
+import csv
+import io
+from collections.abc import Iterable
+from typing import Any
+
+from datg.search.comparison.table import REFERENCES, Row, compare
+from datg.search.settings import SearchSettings
+from datg.search.state.folder import SearchFolder
+from datg.storage.files import write_text
+from datg.trial.accuracies import Summary
+from datg.trial.records import TrialRecord
+
+INTERVALS = (
+    "The first ± is the 95 % interval over tasks, for these very trainings; the second is Student's 95 % interval over training "
+    "seeds. Differences are paired by task and by seed."
+)
+ONE_SEED = (
+    "With one training seed there is no interval over seeds: how much another seed would change a row is not known; --seeds 5 "
+    "tells."
+)
+
+
+def explain_intervals(rows: list[Row]) -> list[str]:
+    """Return what a reader must know of the intervals of a table, a sentence a line."""
+    return [INTERVALS] + ([ONE_SEED] if any(row.seeds == 1 for row in rows) else [])
+
+
+def format_row(row: Row, *, between: str = " ") -> dict[str, str]:
+    """Return a row as a reader wants it, the two intervals of a cell parted by ``between``."""
+    return {
+        "learner": row.learner,
+        "strategy": row.strategy,
+        "seeds": str(row.seeds),
+        "novel accuracy": _cell(row.score, between, signed=False),
+        **{f"minus {name}": _cell(row.differences.get(name), between, signed=True) for name in REFERENCES},
+        "remarks": row.failures,
+    }
+
+
+def format_rows(rows: list[Row]) -> list[dict[str, str]]:
+    """Return rows for a terminal: seeds below tasks, without a column that says nothing."""
+    lines = [format_row(row, between="\n") for row in rows]
+    silent = ["remarks"] if not any(row.failures for row in rows) else []
+    silent += ["learner"] if len({row.learner for row in rows}) == 1 else []
+    return [{key: value for key, value in line.items() if key not in silent} for line in lines]
+
+
+def _cell(summary: Summary | None, between: str, *, signed: bool) -> str:
+    if summary is None:
+        return ""
+    seeds = "" if summary.seeds_ci95 is None else f"{between}± {summary.seeds_ci95:.4f}"
+    return f"{summary.mean:{'+' if signed else ''}.4f} ± {summary.ci95:.4f}{seeds}"
+
+
+def row_values(row: Row) -> dict[str, Any]:
+    """Return a row as a program wants it."""
+    values = {"learner": row.learner, "strategy": row.strategy, "seeds": row.seeds, "failures": row.failures}
+    spread = None if row.score is None else row.score.spread
+    values |= _values("accuracy", row.score) | {"spread": spread}
+    for name in REFERENCES:
+        values |= _values(f"minus_{name}", row.differences.get(name))
+    return values
+
+
+def _values(key: str, summary: Summary | None) -> dict[str, float | None]:
+    if summary is None:
+        return {key: None, f"{key}_ci95": None, f"{key}_seeds_ci95": None}
+    return {key: summary.mean, f"{key}_ci95": summary.ci95, f"{key}_seeds_ci95": summary.seeds_ci95}
+
+
+def seed_values(record: TrialRecord) -> dict[str, Any]:
+    """Return one seed of a row as a program wants it."""
+    last, test = record.last, record.test
+    return {
+        **{key: record.searched[key] for key in ("learner", "strategy", "seed")},
+        "outcome": record.outcome or record.state,
+        "best_iteration": None if last is None else last.best_iteration,
+        "validation": None if last is None else last.objective,
+        "validation_ci95": None if last is None else last.objective_ci95,
+        "accuracy": None if test is None else test.accuracy,
+        "accuracy_ci95": None if test is None else test.ci95,
+    }
+
+
+def write_tables(folder: SearchFolder, settings: SearchSettings, records: list[TrialRecord]) -> None:
+    """Write the table of a comparison into its folder, in every form."""
+    rows = compare(records)
+    write_text(folder.comparison("md"), _markdown(folder, settings, rows))
+    write_text(folder.comparison("tex"), _latex(folder, settings, rows))
+    write_text(folder.comparison("csv"), _csv(row_values(row) for row in rows))
+    write_text(folder.comparison("seeds.csv"), _csv(seed_values(record) for row in rows for record in row.records))
+
+
+def _csv(entries: Iterable[dict[str, Any]]) -> str:
+    table, lines = io.StringIO(), list(entries)
+    writer = csv.DictWriter(table, lines[0].keys(), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return table.getvalue()
+
+
+def _caption(folder: SearchFolder, settings: SearchSettings) -> str:
+    config = settings.config
+    task, training = config.task, config.training
+    return (
+        f"{folder.name}: {config.dataset}, {config.backbone_name}, {task.ways}-way {task.shots}-shot, preset {training.preset}, "
+        f"{training.iterations} iterations, {config.evaluation.test_tasks} tasks of novel classes, the same for every row."
+    )
+
+
+def _markdown(folder: SearchFolder, settings: SearchSettings, rows: list[Row]) -> str:
+    lines = [format_row(row) for row in rows]
+    table = [lines[0].keys(), ["---"] * len(lines[0]), *(line.values() for line in lines)]
+    text = " ".join([_caption(folder, settings), *explain_intervals(rows)])
+    return "\n".join([text, "", *(f"| {' | '.join(cells)} |" for cells in table), ""])
+
+
+def _latex(folder: SearchFolder, settings: SearchSettings, rows: list[Row]) -> str:
+    lines = [format_row(row) for row in rows]
+    head, *body = (
+        " & ".join(_escaped(cell) for cell in cells) + r" \\"
+        for cells in [list(lines[0]), *(line.values() for line in lines)]
+    )
+    comments = [f"% {line}" for line in [_caption(folder, settings), *explain_intervals(rows)]]
+    begin = r"\begin{tabular}{ll" + "r" * (len(lines[0]) - 3) + "l}"
+    table = [begin, r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
+    return "\n".join([*comments, *table, ""])
+
+
+def _escaped(cell: str) -> str:
+    return cell.replace("_", r"\_").replace("±", r"$\pm$")

@@ -1,0 +1,86 @@
+"""The best trial of a search, those that cannot be told from it, and what the best is worth on fresh tasks.
+
+The best validation accuracy of T trials, each the highest of its validations, all on the same tasks, is optimistic: the luck on
+those tasks is selected, too. So the best and its ties, the finalists, are scored once more on validation tasks that no choice
+has seen.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from datg.trial.accuracies import Accuracies, Mean, load_evaluation, over_tasks
+from datg.trial.folder import BEST_VALIDATION, FRESH_VALIDATION
+from datg.trial.records import DONE, TrialRecord, lacks_evaluation, ranked
+
+MOST_FINALISTS = 5
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a search would choose, by validation alone.
+
+    Attributes:
+        best: the finished trial with the highest validation accuracy; None before there is one.
+        ties: finished trials whose paired difference to it has an interval that holds 0, the best first.
+        of: how many trials have a score, pruned ones included.
+    """
+
+    best: TrialRecord | None = None
+    ties: list[TrialRecord] = field(default_factory=list)
+    of: int = 0
+
+    @property
+    def finalists(self) -> list[TrialRecord]:
+        """Return the best and its ties, at most :data:`MOST_FINALISTS`."""
+        return [] if self.best is None else [self.best, *self.ties][:MOST_FINALISTS]
+
+    @property
+    def unscored(self) -> list[TrialRecord]:
+        """Return the finalists that have no score on fresh validation tasks yet."""
+        return [record for record in self.finalists if lacks_evaluation(record.folder, FRESH_VALIDATION)]
+
+    def mark(self, number: int) -> str:
+        """Return ``best``, ``tie`` or nothing for a trial."""
+        if self.best is not None and number == self.best.number:
+            return "best"
+        return "tie" if any(record.number == number for record in self.ties) else ""
+
+
+def select(records: Iterable[TrialRecord]) -> Selection:
+    """Return what a search would choose among its trials so far; novel classes have no say."""
+    order = ranked(list(records))
+    finished = [record for record in order if record.state == DONE]
+    if not finished:
+        return Selection(of=len(order))
+    best, *others = finished
+    scores = _best_validation(best)
+    ties = [record for record in others if _may_tie(best, record) and _ties(scores, record)]
+    return Selection(best, ties, len(order))
+
+
+def difference(first: Accuracies, second: Accuracies) -> Mean:
+    """Return the mean of paired differences of `(tasks,)` accuracies on the same tasks, with its interval."""
+    return over_tasks(first.astype(np.float64) - second)
+
+
+def _may_tie(best: TrialRecord, other: TrialRecord) -> bool:
+    """Return False where even the widest possible interval of the difference, a correlation of -1, does not hold 0."""
+    assert best.last is not None and other.last is not None
+    return best.last.objective - other.last.objective <= best.last.objective_ci95 + other.last.objective_ci95
+
+
+def _ties(scores: Accuracies | None, other: TrialRecord) -> bool:
+    others = _best_validation(other)
+    if scores is None or others is None or len(scores) != len(others):
+        return False
+    return difference(scores, others).holds_zero
+
+
+def _best_validation(record: TrialRecord) -> Accuracies | None:
+    """Return `(tasks,)` accuracies of a trial's best validation; None where they are missing or cannot be read."""
+    try:
+        return load_evaluation(record.folder / BEST_VALIDATION).accuracies
+    except (OSError, ValueError, KeyError):  # pyarrow's errors are of these kinds
+        return None
