@@ -15,7 +15,7 @@ from datg.trial.records import OUTCOME
 from tests.faults.searches import ROOT, SMALL, Place, check_mlflow, check_whole, needs_machines, steps, until
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
-REMOVALS, SECONDS = 3, 20
+REMOVALS, SECONDS = 2, 12
 # A cluster that loses a node every so often, in a process of its own; tells its address, and how often data arrived at nodes.
 CLUSTER = """
 import json, os, sys, time

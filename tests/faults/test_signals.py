@@ -11,7 +11,7 @@ from datg.storage.lease import TRIAL_LEASE, last_heartbeat
 from tests.faults.searches import SMALL, check_mlflow, check_whole, steps, until, worker_of
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
-EVERY, ITERATIONS = 100, 200
+EVERY, ITERATIONS = 200, 400
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 75, signal.SIGUSR1: 75}
 
 
