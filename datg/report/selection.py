@@ -1,11 +1,14 @@
 """What a search's best is worth, in sentences."""
 
+import math
+
 from datg.errors import ConfigError
 from datg.search.settings import SearchSettings
-from datg.search.space import Range, bounds_of, with_params
+from datg.search.space import Range, with_params
 from datg.trial.config import TrialConfig
-from datg.trial.records import TrialRecord
-from datg.trial.selection import Selection
+from datg.trial.folder import EVALUATION
+from datg.trial.records import DONE, TrialRecord
+from datg.trial.selection import Selection, difference
 
 NEAR_EDGE = 0.02  # of a range, in its own scale
 
@@ -13,17 +16,33 @@ NEAR_EDGE = 0.02  # of a range, in its own scale
 def describe_selection(selection: Selection, records: list[TrialRecord], settings: SearchSettings) -> list[str]:
     """Return sentences on the best trial: what it was chosen from, its score on fresh tasks, its ties, and what is suspicious."""
     best = selection.best
-    if best is None or best.last is None:
+    if best is None:
         return []
-    lines = [
-        f"best by validation: trial {best.number}, {best.last.objective:.4f} ± {best.last.objective_ci95:.4f}, the best of "
-        f"{selection.of} trials, each the best of its validations on the same {settings.config.evaluation.validation_tasks} "
-        "tasks, so it is optimistic"
+    tasks = settings.config.evaluation.validation_tasks
+    ci95 = best.last.objective_ci95 if best.last else math.nan
+    return [
+        *_gain(best, records, settings),
+        f"best by validation: trial {best.number}, {best.objective:.4f} ± {ci95:.4f}, the best of {selection.of} trials, each "
+        f"the best of its validations on the same {tasks} tasks, so it is optimistic",
+        *(line for record in selection.finalists if (line := _fresh(record))),
+        *_ties(selection),
+        *_best_at_first(records),
+        *_edges(best, settings),
     ]
-    lines += [line for record in selection.finalists if (line := _fresh(record))]
-    lines += _ties(selection)
-    lines += _best_at_first(records)
-    return lines + _edges(best, settings)
+
+
+def _gain(best: TrialRecord, records: list[TrialRecord], settings: SearchSettings) -> list[str]:
+    """Say what the search gained over the method's own setting, where that is a trial and finished."""
+    own = next((record for record in records if record.number == 0 and record.state == DONE), None)
+    if settings.own_setting is None or own is None:
+        return []
+    if best.number == own.number:
+        return ["no trial was better on validation than trial 0, the setting that the search began from"]
+    gains = {"validation": difference(best, own), "novel classes": difference(best, own, EVALUATION)}
+    told = [f"{name} {gain.value:+.4f} ± {gain.ci95:.4f}" for name, gain in gains.items() if gain is not None]
+    if not told:
+        return []
+    return [f"best minus trial 0, the setting that the search began from, paired by task: {', '.join(told)}"]
 
 
 def _fresh(record: TrialRecord) -> str:
@@ -57,7 +76,7 @@ def _best_at_first(records: list[TrialRecord]) -> list[str]:
 
 def _edges(best: TrialRecord, settings: SearchSettings) -> list[str]:
     """Name the searched values of the best trial that lie at an end of their range, where the range could be wider."""
-    bounds = {**bounds_of(settings.config, len(settings.provenance["split"]["base"])), **best.searched}
+    bounds = {**settings.bounds, **best.searched}
     config = with_params(settings.config, best.searched)
     lines = []
     for entry in settings.ranges:

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from datg.config import flatten, sentences
 from datg.errors import ConfigError, StateError
-from datg.search.space import Space, parse_space
+from datg.search.space import Space, bounds_of, contains, default_params, parse_space
 from datg.search.state.folder import SearchFolder
 from datg.search.study import PRUNERS, SAMPLERS
 from datg.storage.files import read_yaml, write_yaml
@@ -74,6 +74,22 @@ class SearchSettings(BaseModel):
         """Return validations of a full trial."""
         training = self.config.training
         return -(-training.iterations // training.eval_every)
+
+    @property
+    def bounds(self) -> dict[str, Any]:
+        """Return the named bounds of the space; none for a comparison."""
+        return {} if self.grid else bounds_of(self.config, len(self.provenance["split"]["base"]))
+
+    @property
+    def own_setting(self) -> dict[str, Any] | None:
+        """Return the searched values of the configuration itself, the method's own setting unless the user has set others.
+
+        It is trial 0. None where it lies outside the space, and for a comparison.
+        """
+        if self.grid:
+            return None
+        params = default_params(self.ranges, self.config)
+        return params if contains(self.ranges, params, self.bounds) else None
 
     def differences(self, other: "SearchSettings") -> list[str]:
         """Return what decides results and is not the same in ``other``, a line each."""

@@ -55,14 +55,22 @@ def select(records: Iterable[TrialRecord]) -> Selection:
     if not finished:
         return Selection(of=len(order))
     best, *others = finished
-    scores = _best_validation(best)
-    ties = [record for record in others if _may_tie(best, record) and _ties(scores, record)]
+    ties = [record for record in others if _may_tie(best, record) and _ties(best, record)]
     return Selection(best, ties, len(order))
 
 
-def difference(first: Accuracies, second: Accuracies) -> Mean:
-    """Return the mean of paired differences of `(tasks,)` accuracies on the same tasks, with its interval."""
-    return over_tasks(first.astype(np.float64) - second)
+def difference(first: TrialRecord, second: TrialRecord, file: str = BEST_VALIDATION) -> Mean | None:
+    """Return how much better the first trial is in an evaluation, the mean of differences paired by task with its interval.
+
+    Args:
+        first: a trial.
+        second: another one.
+        file: the evaluation, in the folders of both; None is returned where it is missing, damaged or on other tasks.
+    """
+    accuracies, others = _accuracies(first, file), _accuracies(second, file)
+    if accuracies is None or others is None or len(accuracies) != len(others):
+        return None
+    return over_tasks(accuracies.astype(np.float64) - others)
 
 
 def _may_tie(best: TrialRecord, other: TrialRecord) -> bool:
@@ -71,16 +79,13 @@ def _may_tie(best: TrialRecord, other: TrialRecord) -> bool:
     return best.last.objective - other.last.objective <= best.last.objective_ci95 + other.last.objective_ci95
 
 
-def _ties(scores: Accuracies | None, other: TrialRecord) -> bool:
-    others = _best_validation(other)
-    if scores is None or others is None or len(scores) != len(others):
-        return False
-    return difference(scores, others).holds_zero
+def _ties(best: TrialRecord, other: TrialRecord) -> bool:
+    found = difference(best, other)
+    return found is not None and found.holds_zero
 
 
-def _best_validation(record: TrialRecord) -> Accuracies | None:
-    """Return `(tasks,)` accuracies of a trial's best validation; None where they are missing or cannot be read."""
+def _accuracies(record: TrialRecord, file: str) -> Accuracies | None:
     try:
-        return load_evaluation(record.folder / BEST_VALIDATION).accuracies
+        return load_evaluation(record.folder / file).accuracies
     except (OSError, ValueError, KeyError):  # pyarrow's errors are of these kinds
         return None

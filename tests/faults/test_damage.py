@@ -23,7 +23,7 @@ from datg.storage.files import read_yaml, write_yaml
 from datg.trial.config import TrialConfig
 from datg.trial.data import TrialData
 from datg.trial.final_evaluation import evaluate_best
-from datg.trial.folder import BEST, CONFIG, EVALUATION, read_reports
+from datg.trial.folder import BEST, CONFIG, EVALUATION, FRESH_VALIDATION, read_reports
 from datg.trial.records import lacks_evaluation, ranked
 from datg.trial.run import StopTrial, run_trial
 from tests.faults.scripted import stored_trials
@@ -161,6 +161,7 @@ FILES = {  # what is said when the search goes on; None: nothing, because nothin
     "trials/0/progress.jsonl": "was damaged; it was made again from last.safetensors",
     "trials/0/last.safetensors": None,
     "trials/0/best.safetensors": None,
+    "trials/0/best_validation.parquet": "whether trial 0 ties with the best is not known",
     "trials/0/evaluation.parquet": "is damaged; it is made again",
     "trials/0/clusters.json": None,
     "trials/0/outcome.json": None,
@@ -169,6 +170,7 @@ FILES = {  # what is said when the search goes on; None: nothing, because nothin
     "trials/1/progress.jsonl": None,
     "trials/1/last.safetensors": "trial 1 begins anew",
     "trials/1/best.safetensors": "trial 1 begins anew",
+    "trials/1/best_validation.parquet": "whether trial 1 ties with the best is not known",
     "trials/1/clusters.json": None,
     "trials/1/worker.json": None,
 }
@@ -220,6 +222,18 @@ def test_a_damaged_study_ends_with_its_name_and_what_is_left(damage, resume, tmp
     assert "still in trials/" in str(caught.value) or damage is block
     status = read_status(SearchFolder(tmp_path / "runs" / "search"))
     assert status.outcomes == {"finished": 1} and status.best is not None, "the rest can still be looked at"
+
+
+@pytest.mark.parametrize("damage", [truncate, empty, garble])
+def test_a_damaged_score_on_fresh_tasks_is_made_again(damage, resume):
+    def hurt(folder):
+        path = folder.trial(0) / FRESH_VALIDATION
+        shutil.copy(folder.trial(0) / EVALUATION, path)
+        damage(path)
+
+    prepared = resume(hurt)
+    assert f"{FRESH_VALIDATION} is damaged; it is made again" in "\n".join(prepared.remarks)
+    assert not (prepared.folder.trial(0) / FRESH_VALIDATION).exists()
 
 
 def test_lost_weights_that_were_not_evaluated_are_named(resume, glyphs):

@@ -5,7 +5,7 @@ import pytest
 
 from datg.report.selection import describe_selection
 from datg.trial.accuracies import Evaluation
-from datg.trial.folder import FRESH_VALIDATION
+from datg.trial.folder import EVALUATION, FRESH_VALIDATION
 from datg.trial.selection import select
 from tests.search.conftest import settings_for
 from tests.trial.test_selection import trial
@@ -19,6 +19,15 @@ INSIDE = {
     "strategy.mix_high": 2,
     "strategy.mmd_bandwidth": 1.0,
     "strategy.mmd_weight": 0.1,
+}
+
+OWN = {
+    "strategy.clusters": 2,
+    "strategy.alpha": 2.0,
+    "strategy.beta": 2.0,
+    "strategy.mix_low": 0,
+    "strategy.mix_high": 4,
+    "strategy.mmd_weight": 1.0,
 }
 
 
@@ -36,17 +45,31 @@ def searched(record, **values):
 
 
 def test_a_best_is_called_the_best_of_many_and_its_fresh_score_stands_beside(tmp_path, settings):
-    records = [searched(trial(tmp_path, number, TASKS - number)) for number in range(3)]
+    records = [searched(trial(tmp_path, number, TASKS - number)) for number in range(1, 4)]
     assert len(said(records, settings)) == 1
-    assert "trial 0" in said(records, settings)[0] and "the best of 3 trials" in said(records, settings)[0]
+    assert "trial 1" in said(records, settings)[0] and "the best of 3 trials" in said(records, settings)[0]
     Evaluation(np.full(50, 0.25, np.float32)).save(records[0].folder / FRESH_VALIDATION, {})
-    again = [searched(trial(tmp_path, number, TASKS - number)) for number in range(3)]
-    assert "trial 0 on 50 fresh validation tasks" in said(again, settings)[1] and "0.2500" in said(again, settings)[1]
+    again = [searched(trial(tmp_path, number, TASKS - number)) for number in range(1, 4)]
+    assert "trial 1 on 50 fresh validation tasks" in said(again, settings)[1] and "0.2500" in said(again, settings)[1]
+
+
+def test_the_first_line_is_what_the_search_gained_over_the_setting_that_it_began_from(tmp_path, settings):
+    assert settings.own_setting == {**INSIDE, **OWN}
+    own = searched(trial(tmp_path, 0, TASKS - 0.25), **{key.partition(".")[2]: value for key, value in OWN.items()})
+    better = searched(trial(tmp_path, 1, TASKS))
+    for record, value in ((own, 0.5), (better, 0.75)):
+        Evaluation(np.full(50, value, np.float32)).save(record.folder / EVALUATION, {})
+    first = said([own, better], settings)[0]
+    assert first.startswith("best minus trial 0") and "validation +0.2500 ± 0.0000" in first
+    assert "novel classes +0.2500 ± 0.0000" in first
+    assert said([own], settings)[0].startswith("no trial was better on validation than trial 0")
+    pruned = replace(own, state="pruned")
+    assert "the best of 2 trials" in said([pruned, better], settings)[0]
 
 
 def test_ties_are_named(tmp_path, settings):
-    records = [searched(trial(tmp_path, number, TASKS)) for number in range(3)]
-    assert "holds 0: trial 1, 2" in said(records, settings)[-1]
+    records = [searched(trial(tmp_path, number, TASKS)) for number in range(1, 4)]
+    assert "holds 0: trial 2, 3" in said(records, settings)[-1]
 
 
 @pytest.mark.parametrize(("first", "told"), [(2, True), (1, False)])

@@ -13,7 +13,17 @@ from datg.search.state.folder import SearchFolder
 from datg.search.study.stored import pruning_state
 from datg.storage.checkpoint import check_checkpoint, load_checkpoint
 from datg.storage.files import read_yaml, write_text, write_yaml
-from datg.trial.folder import BEST, CONFIG, EVALUATION, FRESH_VALIDATION, LAST, PROGRESS, read_reports, report_lines
+from datg.trial.folder import (
+    BEST,
+    BEST_VALIDATION,
+    CONFIG,
+    EVALUATION,
+    FRESH_VALIDATION,
+    LAST,
+    PROGRESS,
+    read_reports,
+    report_lines,
+)
 from datg.trial.records import read_score
 
 
@@ -32,7 +42,17 @@ def repair(folder: SearchFolder, trials: list[FrozenTrial]) -> list[str]:
             lines += _repair_ended(trial_dir, trial, has_reports=has_reports)
         else:
             lines += _repair_running(trial_dir, f"trial {trial.number}", has_reports=has_reports)
+        lines += _check_best_validation(trial_dir, trial.number)
     return lines
+
+
+def _check_best_validation(trial_dir: Path, number: int) -> list[str]:
+    """Name a trial whose accuracies by validation task are lost; a better validation writes them again."""
+    path = trial_dir / BEST_VALIDATION
+    if not (trial_dir / BEST).exists() or read_score(path) is not None:
+        return []
+    path.unlink(missing_ok=True)
+    return [f"{path} is damaged or missing; whether trial {number} ties with the best is not known without it"]
 
 
 def _repair_running(trial_dir: Path, who: str, *, has_reports: bool) -> list[str]:

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from datg.errors import ConfigError
 from datg.search.settings import SearchSettings
-from datg.search.space import bounds_of, contains, default_params, nested_with, suggest, with_params
+from datg.search.space import nested_with, suggest, with_params
 from datg.search.state.folder import SearchFolder
 from datg.search.study import PRUNERS
 from datg.search.study.memory import MemoryStudy
@@ -44,8 +44,7 @@ class SearchDriver:
         """Take up the study where it stands; in an empty one the paper's setting becomes trial 0."""
         self.folder, self.settings, self.config = folder, settings, settings.config
         self._ranges = settings.ranges
-        base_classes = len(settings.provenance["split"]["base"])
-        self._bounds = {} if settings.grid else bounds_of(self.config, base_classes)
+        self._own_setting = settings.own_setting
         self._stored, self._writer = stored, OrderedWriter()
         self._running: set[int] = set()
         self.progress = SearchProgress(settings.trials)
@@ -55,10 +54,8 @@ class SearchDriver:
         self._take_up(trials)
 
     def _take_up(self, trials: list[FrozenTrial]) -> None:
-        if not trials and not self.settings.grid:
-            params = default_params(self._ranges, self.config)
-            if contains(self._ranges, params, self._bounds):
-                self._memory.enqueue(params)
+        if not trials and self._own_setting is not None:
+            self._memory.enqueue(self._own_setting)
         self._states = {trial.number: pruning_state(trial) for trial in trials}
         self._to_resume = [trial.number for trial in trials if trial.state == TrialState.RUNNING]
         self._ended: dict[int, str] = {}
@@ -137,7 +134,7 @@ class SearchDriver:
             trials=settings.trials,
             keys=[entry.key for entry in self._ranges],
         )
-        trial = self._memory.suggest(sampler, lambda handle: suggest(handle, self._ranges, self._bounds))
+        trial = self._memory.suggest(sampler, lambda handle: suggest(handle, self._ranges, settings.bounds))
         self._states[number] = PruningState()
         self._write_and_wait(self._stored.add, trial)
         return number
@@ -191,6 +188,8 @@ class SearchDriver:
         # The latest accuracy and not the best so far: pruners decide as well by it (benchmarks/pruning.py), and the stored
         # values are a curve to look at.
         prune, notes = self._memory.report(number, entry.accuracy, step, ask_pruner=done <= LAST_PRUNING)
+        # What the method's own setting is worth must be known, so that what the search gained is.
+        prune = prune and not (number == 0 and self._own_setting is not None)
         state = PruningState(step, entry.objective, entry.objective_ci95, prune, notes)
         self._states[number] = state
         self._note_best(number, state)

@@ -11,7 +11,7 @@ from datg.errors import ConfigError, StateError
 from datg.search.settings import SearchSettings
 from datg.search.state.folder import DriverLock, find_folder, new_folder
 from datg.search.state.records import RecordReader
-from datg.search.study import SAMPLERS
+from datg.search.study import PRUNERS, SAMPLERS
 from datg.search.study.driver import SearchDriver
 from datg.search.study.stored import open_study, pruning_state, sqlite_url
 from datg.storage.files import read_yaml, write_yaml
@@ -150,6 +150,22 @@ def test_an_unpromising_trial_is_pruned_and_stays_so(folder, glyphs, data_root):
     assert stored_trials(driver)[number].state == TrialState.PRUNED
     assert not stored_trials(driver)[number].user_attrs["error"]
     assert driver.progress.outcomes["pruned"] >= 1
+
+
+@pytest.mark.parametrize("pruner", [name for name in PRUNERS if name != "none"])
+def test_the_setting_that_a_search_begins_from_is_never_pruned(pruner, folder, glyphs, data_root):
+    settings = settings_for(glyphs, data_root, search__pruner=pruner, search__trials=12, training__eval_every=2)
+    driver = start(folder, settings)
+    own, *others = [driver.next_trial() for _ in range(12)]
+    steps = range(2, 41, 2)
+    for number in others[:-1]:
+        report(driver, number, *(progress_of(step, 0.5 + number / 100) for step in steps))
+        driver.finish(number, "finished")
+    bad = [progress_of(step, 0.1) for step in steps]
+    assert report(driver, others[-1], *bad), "another trial that is as bad is pruned"
+    assert not report(driver, own, *bad)
+    driver.finish(own, "finished")
+    assert stored_trials(driver)[own].state == TrialState.COMPLETE
 
 
 def test_settings_survive_their_file(folder, settings):
