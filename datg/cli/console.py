@@ -9,12 +9,14 @@ from typing import Any
 
 from rich.console import Console
 from rich.live import Live
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 LIVE_SECONDS = 0.5
 PLAIN_SECONDS = 30.0
+UNLIMITED = 10_000  # columns
 PLAIN_WIDTH = 200  # columns of a log file: wide enough for a leaderboard
 
 
@@ -78,14 +80,28 @@ def _plain_progress(out: Console) -> Callable[[str, int, int], None]:
 
 
 def print_rows(rows: list[dict[str, Any]], out: Console) -> None:
-    """Print a table of equal mappings: a value and its ``ci95`` share a column, and so do all dotted keys."""
+    """Print a table of equal mappings: a value and its ``ci95`` share a column, and so do all dotted keys.
+
+    Where that is too wide the dotted keys follow in a table of their own, so that a row stays a line.
+    """
     compact = [_compact(row) for row in rows]
+    table = _table(compact)
+    wanted = Measurement.get(out, out.options.update(max_width=UNLIMITED), table).maximum
+    if "setting" not in (compact[0] if compact else ()) or wanted <= out.width:
+        out.print(table)
+        return
+    out.print(_table([{key: cell for key, cell in row.items() if key != "setting"} for row in compact]))
+    out.print()
+    out.print(_table([_setting(row) for row in rows]))
+
+
+def _table(rows: list[dict[str, str]]) -> Table:
     table = Table(box=None, pad_edge=False)
-    for key in compact[0] if compact else ():
+    for key in rows[0] if rows else ():
         table.add_column(key, justify="left" if key == "setting" else "right", no_wrap=key != "setting")
-    for row in compact:
+    for row in rows:
         table.add_row(*row.values())
-    out.print(table)
+    return table
 
 
 def _compact(row: dict[str, Any]) -> dict[str, str]:
@@ -95,6 +111,12 @@ def _compact(row: dict[str, Any]) -> dict[str, str]:
             cells[key.removesuffix(" ci95")] += f" ± {_cell(value)}"
     setting = [f"{key.rpartition('.')[2]} {_cell(value)}" for key, value in row.items() if "." in key]
     return {**cells, "setting": ", ".join(setting)} if setting else cells
+
+
+def _setting(row: dict[str, Any]) -> dict[str, str]:
+    """Return a row's dotted keys by their last part, after what names the row."""
+    name = next(iter(row))
+    return {name: _cell(row[name])} | {key.rpartition(".")[2]: _cell(value) for key, value in row.items() if "." in key}
 
 
 def _cell(value: Any) -> str:

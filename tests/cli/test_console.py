@@ -26,6 +26,19 @@ def test_a_leaderboard_fits_its_terminal(width):
     assert "-" in lines[2] and "alpha 0.2500, clusters 3" in lines[2]
 
 
+def test_a_wide_leaderboard_has_a_line_a_trial_in_each_of_two_tables():
+    keys = ("clusters", "alpha", "beta", "mix_low", "mix_high", "mmd_bandwidth", "mmd_weight")
+    rows = [
+        {**ROWS[0], "trial": "best 12", "test": 0.25, "test ci95": 0.01, "best at": "15000/15000"}
+        | {f"strategy.{key}": 0.123456 for key in keys}
+        for _ in range(3)
+    ]
+    lines = printed(80, lambda out: print_rows(rows, out)).splitlines()
+    assert len(lines) == 4 + 1 + 4 and max(map(len, lines)) <= 80
+    assert sorted(lines[5].split()) == sorted(["trial", *keys]) and "…" not in "".join(lines)
+    assert len(printed(200, lambda out: print_rows(rows, out)).splitlines()) == 4
+
+
 @pytest.mark.parametrize(("seconds", "text"), [(5, "5 s"), (65, "1 min 05 s"), (7500, "2 h 05 min")])
 def test_durations_are_read_easily(seconds, text):
     assert format_duration(seconds) == text
