@@ -33,9 +33,10 @@ def command(launcher, *arguments):
     return [sys.executable, str(ROOT / "launchers" / f"{launcher}.py"), *map(str, arguments)]
 
 
-def run(launcher, *arguments, cwd, data_root, code=0):
+def run(launcher, *arguments, cwd, data_root, code=0, **more):
+    variables = environment(data_root) | more
     found = subprocess.run(
-        command(launcher, *arguments), cwd=cwd, env=environment(data_root), capture_output=True, text=True, timeout=300
+        command(launcher, *arguments), cwd=cwd, env=variables, capture_output=True, text=True, timeout=300
     )
     assert found.returncode == code, found.stdout + found.stderr
     return found
@@ -170,7 +171,10 @@ def test_a_dry_run_prints_every_value_and_where_it_came_from(tmp_path, data_root
 @pytest.mark.filterwarnings("ignore")
 def test_search_export_train_and_evaluate(tmp_path, data_root):
     arguments = ["--dataset", "glyphs", "--trials", 4, "--json", *SMALL]
-    found = json.loads(run("search", *arguments, cwd=tmp_path, data_root=data_root).stdout)
+    elsewhere = {"RAY_ADDRESS": "192.0.2.2:6379"}  # a cluster that is none: a search starts its own
+    searched = run("search", *arguments, cwd=tmp_path, data_root=data_root, **elsewhere)
+    found = json.loads(searched.stdout)
+    assert "RAY_ADDRESS is 192.0.2.2:6379 and is not used" in searched.stderr
     folder = tmp_path / "runs" / found["search"]
     assert len(found["trials"]) == 4
     assert all(trial["episodes"] == 100 for trial in found["trials"])

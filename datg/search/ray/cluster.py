@@ -12,6 +12,7 @@ import socket
 import tempfile
 from pathlib import Path
 
+import joblib
 import ray
 import torch
 
@@ -40,7 +41,7 @@ def start_ray(resources: Resources) -> Allocation:
         RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",
     )
     if resources.address is None:
-        allocate([{"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}], resources)
+        allocate([{"CPU": float(usable_cpus()), "GPU": float(torch.cuda.device_count())}], resources)
     else:
         _check_reachable(resources.address)
     logging.getLogger("ray").setLevel(logging.ERROR)
@@ -48,7 +49,9 @@ def start_ray(resources: Resources) -> Allocation:
     try:
         with without_api_server() if resources.address is None else contextlib.nullcontext(), keeping_signal_handlers():
             ray.init(
-                address=resources.address,
+                # Ray's default would join whatever cluster RAY_ADDRESS or a file of an earlier one names.
+                address=resources.address or "local",
+                num_cpus=usable_cpus() if resources.address is None else None,
                 include_dashboard=False if resources.address is None else None,
                 configure_logging=True,
                 logging_level=logging.ERROR,
@@ -72,6 +75,11 @@ def start_ray(resources: Resources) -> Allocation:
     except ConfigError:
         shut_down()
         raise
+
+
+def usable_cpus() -> int:
+    """Return how many processors this process may use: by its affinity and its cgroup's quota."""
+    return int(joblib.cpu_count())
 
 
 def _check_reachable(address: str) -> None:

@@ -1,6 +1,8 @@
 import gc
 import os
 import signal
+import subprocess
+import sys
 import weakref
 
 import pytest
@@ -130,6 +132,15 @@ def test_a_trial_is_measured_by_training_and_validating(monkeypatch):
     found = measure(config_of(strategy={"clusters": 2}), TrialData.from_dataset(dataset_of()), torch.device("cpu"))
     assert (found.memory, found.total) == (20, 80)
     assert found.seconds > 0 and found.busy == 0.0  # no kernel runs on a GPU here
+
+
+def test_processors_are_those_that_this_process_may_use():
+    script = (
+        "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); "
+        "from datg.search.ray.cluster import usable_cpus; print(usable_cpus())"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
+    assert found.stdout.strip() == "1"
 
 
 class Slots:
