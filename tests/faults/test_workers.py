@@ -20,7 +20,7 @@ FAULTS = {  # trial: fault, how often; outcome, state in the study, tries, part 
     6: ("host memory", 2, "finished", "COMPLETE", 3, ""),
     7: ("stop", 1, "finished", "COMPLETE", 2, ""),
     8: ("nan", 1, "diverged", "PRUNED", 1, "was nan"),
-    9: ("sigkill", ALWAYS, "failed", "FAIL", 3, "its process died"),
+    9: ("sigkill", ALWAYS, "failed", "FAIL", 3, "its process died (Ray: Worker unexpectedly exits"),
     10: ("hang", 1, "finished", "COMPLETE", 2, ""),
 }
 

@@ -104,11 +104,12 @@ def _tune(
     """Run all trials."""
     placement = tune.PlacementGroupFactory([{"CPU": allocation.per_trial.cpus, "GPU": allocation.per_trial.gpus}])
     trainable = tune.with_resources(tune.with_parameters(train, data=data, resources=allocation.per_trial), placement)
+    searcher = StudySearcher(driver, supervisor, evaluations.add)
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
-            search_alg=StudySearcher(driver, supervisor, evaluations.add),
-            scheduler=StudyScheduler(driver, supervisor),
+            search_alg=searcher,
+            scheduler=StudyScheduler(driver, supervisor, searcher.note_error),
             num_samples=-1,
             max_concurrent_trials=allocation.concurrent,
             reuse_actors=True,

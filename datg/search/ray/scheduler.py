@@ -1,5 +1,6 @@
 """What Tune's scheduler is: it passes validations to the driver, and stops what that prunes."""
 
+from collections.abc import Callable
 from typing import Any
 
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -9,11 +10,13 @@ from datg.search.study.driver import SearchDriver
 
 
 class StudyScheduler(Unsaved, FIFOScheduler):
-    """Passes reports to the driver and stops what it prunes."""
+    """Passes reports to the driver and stops what it prunes; ``on_error`` gets a trial's id and what Ray wrote of its errors."""
 
-    def __init__(self, driver: SearchDriver, supervisor: SearchSupervisor) -> None:
+    def __init__(
+        self, driver: SearchDriver, supervisor: SearchSupervisor, on_error: Callable[[str, str], None]
+    ) -> None:
         super().__init__()
-        self._driver, self._supervisor = driver, supervisor
+        self._driver, self._supervisor, self._on_error = driver, supervisor, on_error
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Take a validation; return whether Tune is to go on with the trial or to stop it."""
@@ -22,3 +25,7 @@ class StudyScheduler(Unsaved, FIFOScheduler):
             with self._supervisor.stop_on_storage_error():
                 prune = self._driver.report(trial.config["number"])
         return str(TrialScheduler.STOP if prune else TrialScheduler.CONTINUE)
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """Pass on what Ray wrote, before the search algorithm is told that the trial is over."""
+        self._on_error(trial.trial_id, str(trial.get_error() or ""))

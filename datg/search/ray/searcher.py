@@ -1,5 +1,6 @@
 """What Tune's search algorithm is: it hands out the driver's trials and passes on how they ended."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ from datg.search.ray.supervisor import SearchSupervisor, Unsaved
 from datg.search.ray.worker import CAUSE
 from datg.search.study.driver import SearchDriver
 
+DETAIL, GUESSES = "Worker exit detail:", "Some common causes"  # what Ray knows of a process, and what it only supposes
+DIED = "died"
+
 
 class StudySearcher(Unsaved, Searcher):
     """Hands out the driver's trials."""
@@ -18,6 +22,11 @@ class StudySearcher(Unsaved, Searcher):
         super().__init__()
         self._driver, self._supervisor, self._on_end = driver, supervisor, on_end
         self._numbers: dict[str, int] = {}
+        self._errors: dict[str, str] = {}
+
+    def note_error(self, trial_id: str, text: str) -> None:
+        """Keep what Ray wrote of a trial's errors, until it is told that the trial is over."""
+        self._errors[trial_id] = text
 
     def suggest(self, trial_id: str) -> Any:
         """Return what a worker needs to know of the next trial; nothing while none may start, FINISHED when none is left."""
@@ -39,7 +48,7 @@ class StudySearcher(Unsaved, Searcher):
         number, result = self._numbers[trial_id], result or {}
         outcome, cause = result.get("outcome", ""), result.get("error", "")
         if error or not outcome:
-            outcome, cause = _broken(self._driver.folder.trial(number))
+            outcome, cause = _broken(self._driver.folder.trial(number), self._errors.pop(trial_id, ""))
         if outcome == "blocked":
             self._supervisor.stop.ask(cause)
         with self._supervisor.stop_on_storage_error():
@@ -56,9 +65,26 @@ class StudySearcher(Unsaved, Searcher):
         """Restore nothing: a resumed search is a new Tune run."""
 
 
-def _broken(folder: Path) -> tuple[str, str]:
+def _broken(folder: Path, ray_text: str) -> tuple[str, str]:
     """Return outcome and cause of a trial that was tried as often as is allowed, or that Tune stopped."""
     path = folder / CAUSE
     if path.exists():
         return "error", path.read_text(encoding="utf-8")
-    return "failed", "its process died (killed, out of memory, or its machine was lost)"
+    return "failed", explain_failure(ray_text)
+
+
+def explain_failure(ray_text: str) -> str:
+    """Return in a line why a trial's process is no more, as far as Ray knows.
+
+    Args:
+        ray_text: what Ray wrote of the trial's errors, one after the other; the last one counts.
+    """
+    last = re.sub(r"\x1b\[[0-9;]*m", "", ray_text).rpartition("Failure # ")[2]
+    lines = [line.strip() for line in last.splitlines() if line.strip()]
+    if not lines:
+        return "its process died; why is not known"
+    if DETAIL in last:
+        return f"its process died (Ray: {last.partition(DETAIL)[2].partition(GUESSES)[0].strip()})"
+    if DIED in lines[-1]:
+        return f"its process died (Ray: {lines[-1]})"
+    return f"its process could not do its work: {lines[-1]}"
