@@ -126,13 +126,18 @@ def prepare_training(
         ) from error
     keep_freed_memory()
     return PreparedTraining(
-        folder, identity, config, provenance, dataset, _training_seeds(seeds, config, provenance), chosen
+        folder,
+        identity,
+        config,
+        provenance,
+        dataset,
+        training_seeds(seeds, values.get("seed") if provenance.get("search") else None),
+        chosen,
     )
 
 
-def _training_seeds(number: int, config: TrialConfig, provenance: dict[str, Any]) -> list[int]:
-    """Return the first seeds 0, 1, ... without the one that a search chose the configuration by: its luck was chosen, too."""
-    chosen_by = config.seed if provenance.get("search") else None
+def training_seeds(number: int, chosen_by: int | None) -> list[int]:
+    """Return the first ``number`` seeds 0, 1, ... without the one that a search chose by: its luck was chosen, too."""
     return [seed for seed in range(number + 1) if seed != chosen_by][:number]
 
 

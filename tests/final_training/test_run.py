@@ -6,10 +6,23 @@ import pytest
 
 from datg.errors import ConfigError, DataError
 from datg.final_training import run as module
-from datg.final_training.run import prepare_training
+from datg.final_training.run import prepare_training, training_seeds
 from datg.storage.files import write_yaml
 from datg.trial.data import provenance_of
 from tests.trial.test_run import config_of, dataset_of
+
+
+@pytest.mark.parametrize(("chosen_by", "seeds"), [(0, [1, 2, 3]), (2, [0, 1, 3]), (9, [0, 1, 2]), (None, [0, 1, 2])])
+def test_the_seed_that_a_search_chose_by_is_left_out(chosen_by, seeds):
+    assert training_seeds(3, chosen_by) == seeds
+
+
+def test_an_export_of_a_search_leaves_its_seed_out_and_other_files_none(prepare, tmp_path):
+    assert prepare().seeds == [1]
+    changed = prepare(settings=["seed=1"], output=tmp_path / "changed")
+    assert changed.seeds == [1], "what is set does not change what the search chose by"
+    write_yaml(tmp_path / "best.yaml", {"config": config_of().to_dict()})
+    assert prepare(output=tmp_path / "other").seeds == [0]
 
 
 @pytest.fixture
@@ -22,7 +35,9 @@ def prepare(tmp_path, monkeypatch):
     def act(dataset=exported, settings=(), **options):
         monkeypatch.setattr(module, "open_dataset", lambda name, root: replace(dataset, name=name))
         return prepare_training(
-            path, list(settings), seeds=1, output=tmp_path / "runs", root=tmp_path, device="cpu", **options
+            path,
+            list(settings),
+            **{"seeds": 1, "output": tmp_path / "runs", "root": tmp_path, "device": "cpu", **options},
         )
 
     return act
