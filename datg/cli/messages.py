@@ -53,7 +53,7 @@ def status_line(progress: SearchProgress) -> str:
     parts = [progress.preparing] if progress.preparing else []
     if progress.best is not None:
         number, objective, ci95 = progress.best
-        parts.append(f"best {objective:.4f} ± {ci95:.4f} (trial {number})")
+        parts.append(f"best of {len(progress.scored)} {objective:.4f} ± {ci95:.4f} (trial {number})")
     running = ", ".join(f"{number}: {share:.0%}" for number, share in sorted(progress.running.items()))
     parts.append(f"running {len(progress.running)}" + (f" ({running})" if running else ""))
     parts += [f"{outcome} {count}" for outcome, count in sorted(progress.outcomes.items())]

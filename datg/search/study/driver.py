@@ -265,8 +265,11 @@ class SearchDriver:
             self._stored.close()
 
     def _note_best(self, number: int, state: PruningState) -> None:
+        if state.objective is None:
+            return
+        self.progress.scored.add(number)
         best = self.progress.best
-        if state.objective is not None and (best is None or state.objective > best[1]):
+        if not self.settings.grid and (best is None or state.objective > best[1]):
             self.progress.best = (number, state.objective, state.ci95)
 
 

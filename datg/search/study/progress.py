@@ -13,7 +13,8 @@ class SearchProgress:
         asked: trials wanted.
         outcomes: ended trials by outcome.
         running: trial number to the fraction of its iterations done.
-        best: number, objective and its half-width of the best trial.
+        scored: numbers of the trials that have been validated.
+        best: number, objective and its half-width of the best of them; None in a comparison, which selects nothing.
         evaluated: evaluations done, by the part of the data set that they are on.
         finalists: trials to be scored on fresh validation tasks, once they are known.
         started: monotonic seconds.
@@ -24,6 +25,7 @@ class SearchProgress:
     asked: int
     outcomes: Counter[str] = field(default_factory=Counter)
     running: dict[int, float] = field(default_factory=dict)
+    scored: set[int] = field(default_factory=set)
     best: tuple[int, float, float] | None = None
     evaluated: Counter[str] = field(default_factory=Counter)
     finalists: int = 0

@@ -19,8 +19,9 @@ from datg.search.study.driver import SearchDriver
 from datg.search.study.stored import open_study, sqlite_url
 from datg.strategies import STRATEGIES
 from datg.trial.accuracies import Evaluation
-from datg.trial.folder import EVALUATION
+from datg.trial.folder import EVALUATION, ValidationReport
 from datg.trial.records import TrialRecord
+from tests.faults.scripted import save_progress
 from tests.search.conftest import settings_for
 
 
@@ -115,6 +116,9 @@ def test_the_driver_hands_out_the_grid_in_order_and_goes_on_after_a_stop(glyphs,
 
     first = driver(create=True)
     assert [first.next_trial(), first.next_trial()] == [0, 1]
+    save_progress(first, 0, ValidationReport(10, 1.0, 1.0, {"loss": 1.0, "ce": 1.0}, 0.5, 0.01, 0.5, 0.01, 10))
+    first.report(0)
+    assert first.progress.scored == {0} and first.progress.best is None, "a comparison selects nothing"
     again = driver()
     assert [again.next_trial() for _ in range(5)] == [0, 1, 2, 3, None]
     for number, setting in enumerate(settings.grid):

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from optuna.trial import TrialState
 
+from datg.cli.messages import status_line
 from datg.errors import ConfigError, StateError
 from datg.search.settings import SearchSettings
 from datg.search.state.folder import DriverLock, find_folder, new_folder
@@ -65,6 +66,7 @@ def test_a_search_has_exactly_the_asked_number_of_trials_and_the_paper_is_its_fi
     assert driver.progress.outcomes.total() == settings.trials
     best = max(pruning_state(t).objective for t in trials)
     assert driver.progress.best[1] == best
+    assert f"best of {len(driver.progress.scored)} {best:.4f}" in status_line(driver.progress)
 
 
 def test_a_killed_driver_loses_nothing_and_doubles_nothing(folder, settings):
