@@ -22,6 +22,8 @@ from tests.data.importing.raw_forms import stock
 
 def pytest_configure(config: pytest.Config) -> None:
     torch.set_num_threads(1)
+    # Of commands in processes of their own, too: threads that share a core with another test wait for each other.
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
