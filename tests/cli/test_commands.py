@@ -157,6 +157,20 @@ def test_verbose_shows_the_traceback_and_keeps_the_exit_code(tmp_path, data_root
     assert "Traceback" in found.stderr and "error: `nothing` is no search" in found.stderr
 
 
+@pytest.mark.parametrize(("given", "policy"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
+def test_threads_wait_without_spinning_unless_the_user_says_otherwise(given, policy, tmp_path, data_root):
+    script = """
+import os, sys
+from datg.cli.main import run_command
+def show():
+    print(os.environ["OMP_WAIT_POLICY"], "torch" in sys.modules)
+run_command(show)
+"""
+    variables = {key: value for key, value in environment(data_root).items() if key != "OMP_WAIT_POLICY"} | given
+    found = subprocess.run([sys.executable, "-c", script], env=variables, capture_output=True, text=True, timeout=60)
+    assert found.stdout.split() == [policy, "False"], "set before torch is loaded, which reads it"
+
+
 def test_a_dry_run_prints_every_value_and_where_it_came_from(tmp_path, data_root):
     arguments = ["--dataset", "glyphs", "--shots", 5, "--set", "training.preset=paper", "--dry-run"]
     lines = run("search", *arguments, cwd=tmp_path, data_root=data_root).stdout.splitlines()
