@@ -35,7 +35,7 @@ class BackboneOptions(ABC):
 
 
 class PreNormActivations(NamedTuple):
-    """What the first block makes of examples one by one, whatever they will be normalised with.
+    """Hold what the first block makes of examples one by one, whatever they will be normalised with.
 
     Attributes:
         values: `(n, *shape)`; what is still missing is a scale and a shift of each channel, and the activation.

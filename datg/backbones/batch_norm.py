@@ -12,7 +12,7 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class NormMode:
-    """How a block normalises a set of examples.
+    """Say how a block normalises a set of examples.
 
     Attributes:
         kind: ``running`` for running statistics; ``runs`` for the batch statistics of each of several consecutive runs of

@@ -20,7 +20,7 @@ SMALLEST_SIDE = 16  # four poolings leave one pixel
 
 @dataclass(frozen=True, kw_only=True)
 class Conv4Options(BackboneOptions):
-    """What conv4 can be told.
+    """Hold what conv4 can be told.
 
     Attributes:
         filters: channels of every block.

@@ -18,7 +18,7 @@ from datg.backbones.batch_norm import NormMode
 
 @dataclass(frozen=True, kw_only=True)
 class Fc2Options(BackboneOptions):
-    """What fc2 can be told.
+    """Hold what fc2 can be told.
 
     Attributes:
         width: units of both blocks.

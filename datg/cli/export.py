@@ -2,15 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from datg.cli.options import OUTPUT, WHAT, Json, Output, Verbose
-
-if TYPE_CHECKING:
-    from datg.trial.records import TrialRecord
-    from datg.trial.selection import Selection
 
 
 def export(
@@ -27,10 +23,10 @@ def export(
 
     Example: datg export dermnet-20261122-1 --top 3 --out configs
     """
-    from datg.search.export import export_best, finished_best
+    from datg.search.export import export_best
     from datg.search.state.records import open_records
+    from datg.storage.files import read_yaml
     from datg.tracking.sent import runs_by_trial
-    from datg.trial.selection import select
 
     folder, settings, records = open_records(output, search)
     mlflow_runs = runs_by_trial(folder.mlflow)
@@ -40,15 +36,13 @@ def export(
         return
     if len(paths) < top:
         print(f"only {len(paths)} of the {top} asked: the others were pruned, failed or are not done")
-    selection = select(records)
-    for path, record in zip(paths, finished_best(records), strict=False):
-        print(f"{path}: {describe(record, selection)}\n  python launchers/train.py {path} --seeds 3")
+    for path in paths:
+        print(f"{path}: {describe(read_yaml(path)['provenance'])}\n  python launchers/train.py {path} --seeds 3")
 
 
-def describe(record: "TrialRecord", selection: "Selection") -> str:
-    """Return how a trial was chosen, and its scores on validation tasks."""
-    mark = {"best": "the best", "tie": "cannot be told from the best"}.get(selection.mark(record.number), "")
-    fresh = record.fresh_validation
-    parts = [f"trial {record.number} of {selection.of}" + (f" ({mark})" if mark else "")]
-    parts.append(f"validation {record.objective:.4f}")
-    return ", ".join([*parts, *([f"on fresh tasks {fresh.accuracy:.4f}"] if fresh else [])])
+def describe(provenance: dict[str, Any]) -> str:
+    """Return which trial an exported configuration is of, how it was chosen, and its scores on validation tasks."""
+    selection = provenance["selection"]
+    fresh = selection["fresh validation accuracy"]
+    scores = f"validation {selection['validation accuracy']:.4f}" + (f", on fresh tasks {fresh:.4f}" if fresh else "")
+    return f"trial {provenance['trial']} ({selection['trial is']}) of {selection['of trials']}, {scores}"

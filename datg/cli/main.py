@@ -123,7 +123,7 @@ def run_command(command: Callable[..., Any]) -> None:
 
 def _run(app: typer.Typer) -> None:
     # Read when torch is loaded, later. Threads that spin while they wait take the cores from each other beside any other work:
-    # a small training took 273 s so, and 23 s with threads that sleep.
+    # a small training on two cores took 76 s beside two busy processes so, and 30 s with threads that sleep.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it complains where the home folder cannot be written
     raise_on_signals()

@@ -5,7 +5,6 @@ from datg.report.selection import describe_selection
 from datg.report.status import causes, how_to_resume
 from datg.runtime.exit_codes import ExitCode
 from datg.search.comparison.forms import explain_intervals
-from datg.search.comparison.table import compare
 from datg.search.session import SearchSession
 from datg.search.state.folder import COMPARISON_FORMS
 from datg.search.study.progress import SearchProgress
@@ -35,7 +34,7 @@ def summary(session: SearchSession, code: int, uri: str, unsent: Unsent | None) 
     elif code == ExitCode.NO_SUCCESS:
         lines.append("no trial succeeded; the causes stand above.")
     elif settings.grid:
-        lines += explain_intervals(compare(session.records()))
+        lines += explain_intervals(settings)
         lines.append(f"tables: {', '.join(folder.comparison(form).name for form in COMPARISON_FORMS)} in {folder.path}")
     else:
         records = session.records()

@@ -14,7 +14,7 @@ Part = Literal["base", "validation", "novel"]
 
 
 class ImportSettings(BaseModel):
-    """What an importer and a protocol may be told; each reads what concerns it.
+    """Hold what an importer and a protocol may be told; each reads what concerns it.
 
     Attributes:
         form: of the raw files; None recognises it.

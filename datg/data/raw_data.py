@@ -42,7 +42,7 @@ RawClasses = dict[str, list[Example]]
 
 @dataclass(frozen=True)
 class RawData:
-    """Everything found in the raw files.
+    """Hold everything found in the raw files.
 
     Attributes:
         shape: of every example.
@@ -62,7 +62,7 @@ class RawData:
 
 @dataclass(frozen=True)
 class Workplace:
-    """What an importer may use.
+    """Hold what an importer may use.
 
     Attributes:
         folder: for intermediate files; removed when the import ends.

@@ -57,7 +57,7 @@ class Augmented:
 
 @dataclass(frozen=True)
 class Source:
-    """Where augmentations draw from.
+    """Say where augmentations draw from.
 
     Attributes:
         rng: small things.

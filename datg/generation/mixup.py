@@ -25,7 +25,7 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class MixPlan:
-    """How B tasks are mixed.
+    """Say how B tasks are mixed.
 
     Attributes:
         layers: `(B,)` the layer at which each task is mixed, ascending: tasks are exchangeable, so their order is free, and
@@ -60,7 +60,7 @@ class Mixture:
 
 @dataclass(frozen=True)
 class MixedTasks:
-    """What :func:`mix_tasks` returns.
+    """Hold what :func:`mix_tasks` returns.
 
     Attributes:
         generated: `(B, N, M, *shape)` generated tasks at layer L_S.

@@ -29,7 +29,7 @@ HEADER = "# python launchers/import_data.py {name} RAW --protocol file --split-f
 
 @dataclass(frozen=True)
 class Identity:
-    """What a numbered class is.
+    """Hold what a numbered class is.
 
     Attributes:
         name: of the class in the named copy that most pictures voted for.

@@ -18,7 +18,7 @@ from datg.trial.folder import CLUSTERS
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was found and drawn.
+    """Hold what was found and drawn.
 
     Attributes:
         sizes: by part, examples of each class.

@@ -25,7 +25,7 @@ MOST_PRODUCTS = 1 << 27  # 0.5 GiB, for 11,585 examples; products of more cost a
 
 @dataclass(frozen=True, kw_only=True)
 class ProtoNetOptions(LearnerOptions):
-    """What a prototypical network can be told.
+    """Hold what a prototypical network can be told.
 
     Attributes:
         evaluation_statistics: what evaluation normalises by: running statistics, or those of the task.

@@ -6,7 +6,7 @@ from datg.errors import ConfigError
 from datg.search.settings import SearchSettings
 from datg.search.space import Range, with_params
 from datg.trial.config import TrialConfig
-from datg.trial.folder import EVALUATION
+from datg.trial.folder import BEST_VALIDATION, EVALUATION
 from datg.trial.records import DONE, TrialRecord
 from datg.trial.selection import Selection, difference
 
@@ -38,7 +38,7 @@ def _gain(best: TrialRecord, records: list[TrialRecord], settings: SearchSetting
         return []
     if best.number == own.number:
         return ["no trial was better on validation than trial 0, the setting that the search began from"]
-    gains = {"validation": difference(best, own), "novel classes": difference(best, own, EVALUATION)}
+    gains = {"validation": difference(best, own, BEST_VALIDATION), "novel classes": difference(best, own, EVALUATION)}
     told = [f"{name} {gain.value:+.4f} ± {gain.ci95:.4f}" for name, gain in gains.items() if gain is not None]
     if not told:
         return []

@@ -34,7 +34,7 @@ class Status:
         evaluated: final evaluations done.
         best: of the finished trials, or while there is none of the running ones: number, validation accuracy and its half-width,
             of how many trials it is the best, those that tie with it, and its accuracy on fresh validation tasks; None before the
-            first validation.
+            first validation, and for a comparison, which selects nothing.
         causes: failures by cause, a line each.
         unsent: what MLflow lacks, as the driver last knew; None if nothing.
         bytes: that the folder takes.
@@ -70,11 +70,10 @@ def read_status(folder: SearchFolder) -> Status:
     for record in records:
         if record.state != RUNNING:
             outcomes[record.outcome] = outcomes.get(record.outcome, 0) + 1
-    selection = select(records)
+    selection = Selection() if asked.comparison else select(records)
     driver = _driver(folder)
     done = sum(outcomes.values()) >= asked.trials and all(record.complete for record in records)
-    if not asked.comparison:
-        done = done and not selection.unscored
+    done = done and not selection.unscored
     return Status(
         search=folder.name,
         driver=driver,
@@ -82,7 +81,7 @@ def read_status(folder: SearchFolder) -> Status:
         asked=asked.trials,
         outcomes=outcomes,
         evaluated=sum((record.folder / EVALUATION).exists() for record in records),
-        best=_best(selection, records),
+        best=None if asked.comparison else _best(selection, records),
         causes=causes(records),
         unsent=count_unsent(records, read_sent(folder.mlflow)),
         bytes=total_size(folder.path),
@@ -112,7 +111,7 @@ def causes(records: list[TrialRecord]) -> list[str]:
 
 @dataclass(frozen=True)
 class _Asked:
-    """What the status needs of a search's settings.
+    """Hold what the status needs of a search's settings.
 
     Attributes:
         comparison: whether it is a comparison, which selects nothing.

@@ -4,7 +4,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What the end of a command means."""
+    """Say what the end of a command means."""
 
     DONE = 0
     BUG = 1

@@ -25,7 +25,7 @@ def export_best(
     Raises:
         ConfigError: the search has no complete trial.
     """
-    best = finished_best(records)[:top]
+    best = [record for record in ranked(records) if record.state == DONE][:top]
     if not best:
         raise ConfigError(f"search {folder.name} has no finished trial yet; resume it with --resume {folder.name}.")
     selection, paths = select(records), []
@@ -34,11 +34,6 @@ def export_best(
         write_export(path, folder, settings, record, selection, mlflow_runs.get(record.number))
         paths.append(path)
     return paths
-
-
-def finished_best(records: list[TrialRecord]) -> list[TrialRecord]:
-    """Return the trials that can be exported: the finished ones, best validation first."""
-    return [record for record in ranked(records) if record.state == DONE]
 
 
 def write_export(

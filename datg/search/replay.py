@@ -24,7 +24,7 @@ UNCOMPARED = ("time", "seconds")
 
 @dataclass(frozen=True)
 class Replay:
-    """What came out.
+    """Hold what came out.
 
     Attributes:
         validations: compared.

@@ -10,7 +10,7 @@ from datg.search.ray.resources import Resources
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What the user asked for; see the options of ``launchers/search.py``.
+    """Hold what the user asked for; see the options of ``launchers/search.py``.
 
     Attributes:
         spaces: the folder of the spaces that go with data sets.

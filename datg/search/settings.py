@@ -21,7 +21,7 @@ SHOWN = 80  # characters of a value in a list of differences
 
 
 class SearchSettings(BaseModel):
-    """Everything that decides what a search does.
+    """Hold everything that decides what a search does.
 
     Attributes:
         id: tells this search from others of the same name; its runs in MLflow are found by it.

@@ -36,7 +36,7 @@ Bounds = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Range:
-    """What one key may be.
+    """Hold what one key may be.
 
     Attributes:
         key: dotted.

@@ -43,7 +43,7 @@ class Losses:
 
 @dataclass(frozen=True)
 class Batch:
-    """What a strategy draws a meta-batch from.
+    """Hold what a strategy draws a meta-batch from.
 
     Attributes:
         sampler: draws tasks of base classes.
@@ -81,7 +81,7 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class StrategyContext:
-    """What a strategy's hyperparameters must fit.
+    """Hold what a strategy's hyperparameters must fit.
 
     Attributes:
         shared_layers: L_S of the learner.
@@ -99,7 +99,7 @@ class StrategyContext:
 
 @dataclass(frozen=True, kw_only=True)
 class Clustering:
-    """How a strategy wants the base classes clustered.
+    """Say how a strategy wants the base classes clustered.
 
     Attributes:
         number: k.

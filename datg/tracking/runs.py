@@ -199,7 +199,7 @@ class SearchRuns:
 
     def _show(self, selection: Selection) -> None:
         """Mark the best trial and its ties, and give the parent what the best is worth."""
-        marks = {record.number: selection.mark(record.number) for record in [*selection.finalists[:1], *selection.ties]}
+        marks = {record.number: selection.mark(record.number) for record in selection.chosen}
         for number in self._marks.keys() - marks.keys():
             self._client.delete_tag(self._children[number].run_id, SELECTION_TAG)
         for number, mark in marks.items():

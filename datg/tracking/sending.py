@@ -21,7 +21,7 @@ COMPLETE_TAG, PREPARED_TAG = "datg.complete", "datg.prepared"
 
 @dataclass
 class ChildRun:
-    """What MLflow has of a trial.
+    """Hold what MLflow has of a trial.
 
     Attributes:
         points: how many of its validations have been sent.

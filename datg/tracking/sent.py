@@ -12,7 +12,7 @@ TEST_POINTS = 3  # of a final evaluation
 
 @dataclass
 class Sent:
-    """What MLflow has, as the driver last knew; kept in a file beside the search.
+    """Hold what MLflow has, as the driver last knew; kept in a file beside the search.
 
     Attributes:
         parent: the id of the run above.
@@ -43,7 +43,7 @@ def runs_by_trial(path: Path) -> dict[int, str]:
 
 @dataclass(frozen=True)
 class Unsent:
-    """What MLflow lacks.
+    """Hold what MLflow lacks.
 
     Attributes:
         points: metric points.

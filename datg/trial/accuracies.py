@@ -75,11 +75,6 @@ class Summary:
     spread: float | None
     seeds: int
 
-    def __str__(self) -> str:
-        """Return the mean with both intervals."""
-        seeds = "" if self.seeds_ci95 is None else f" ± {self.seeds_ci95:.4f}"
-        return f"{self.mean:.4f} ± {self.ci95:.4f}{seeds}"
-
 
 def summarise(by_seed: Sequence[npt.NDArray[np.floating[Any]]]) -> Summary:
     """Summarise `(tasks,)` values on the same tasks, one array a seed."""

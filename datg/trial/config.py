@@ -120,7 +120,7 @@ class EvaluationSection(_Section):
 
 
 class TrialConfig(_Section):
-    """Everything that decides what a trial computes, except the data themselves."""
+    """Hold everything that decides what a trial computes, except the data themselves."""
 
     dataset: str
     seed: Annotated[int, Field(ge=0)] = 0

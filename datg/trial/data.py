@@ -9,7 +9,7 @@ from datg.data.class_table import ClassTable
 
 @dataclass(frozen=True)
 class TrialData:
-    """What a trial may see: base and validation classes, and where they come from. Never the novel classes.
+    """Hold what a trial may see: base and validation classes, and where they come from. Never the novel classes.
 
     Attributes:
         provenance: fingerprint and split of the data set, saved with every result.

@@ -17,7 +17,7 @@ from datg.trial.prepare import make_sampler
 
 @dataclass(frozen=True)
 class EvaluationKind:
-    """What an ended trial is evaluated on.
+    """Hold what an ended trial is evaluated on.
 
     Attributes:
         part: of the data set, whose classes the tasks are drawn from.

@@ -84,7 +84,7 @@ class TrialRecord:
 
 @dataclass(frozen=True)
 class TrialOutcome:
-    """What ``outcome.json`` says.
+    """Hold what ``outcome.json`` says.
 
     Attributes:
         outcome: see :class:`TrialRecord`.

@@ -39,7 +39,7 @@ class _Interrupted(Exception):
 
 @dataclass(frozen=True)
 class TrialResult:
-    """How a trial ended.
+    """Say how a trial ended.
 
     Attributes:
         outcome: ``finished``, ``collapsed`` (finished, but the loss never left ln N), ``stopped`` (by ``report``) or

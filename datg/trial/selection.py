@@ -19,7 +19,7 @@ MOST_FINALISTS = 5
 
 @dataclass(frozen=True)
 class Selection:
-    """What a search would choose, by validation alone.
+    """Hold what a search would choose, by validation alone.
 
     Attributes:
         best: the finished trial with the highest validation accuracy; None before there is one.
@@ -32,9 +32,14 @@ class Selection:
     of: int = 0
 
     @property
+    def chosen(self) -> list[TrialRecord]:
+        """Return the best and its ties."""
+        return [] if self.best is None else [self.best, *self.ties]
+
+    @property
     def finalists(self) -> list[TrialRecord]:
         """Return the best and its ties, at most :data:`MOST_FINALISTS`."""
-        return [] if self.best is None else [self.best, *self.ties][:MOST_FINALISTS]
+        return self.chosen[:MOST_FINALISTS]
 
     @property
     def unscored(self) -> list[TrialRecord]:
@@ -55,11 +60,12 @@ def select(records: Iterable[TrialRecord]) -> Selection:
     if not finished:
         return Selection(of=len(order))
     best, *others = finished
-    ties = [record for record in others if _may_tie(best, record) and _ties(best, record)]
+    scores = _accuracies(best, BEST_VALIDATION)
+    ties = [record for record in others if _may_tie(best, record) and _ties(scores, record)]
     return Selection(best, ties, len(order))
 
 
-def difference(first: TrialRecord, second: TrialRecord, file: str = BEST_VALIDATION) -> Mean | None:
+def difference(first: TrialRecord, second: TrialRecord, file: str) -> Mean | None:
     """Return how much better the first trial is in an evaluation, the mean of differences paired by task with its interval.
 
     Args:
@@ -67,10 +73,13 @@ def difference(first: TrialRecord, second: TrialRecord, file: str = BEST_VALIDAT
         second: another one.
         file: the evaluation, in the folders of both; None is returned where it is missing, damaged or on other tasks.
     """
-    accuracies, others = _accuracies(first, file), _accuracies(second, file)
-    if accuracies is None or others is None or len(accuracies) != len(others):
+    return _paired(_accuracies(first, file), _accuracies(second, file))
+
+
+def _paired(first: Accuracies | None, second: Accuracies | None) -> Mean | None:
+    if first is None or second is None or len(first) != len(second):
         return None
-    return over_tasks(accuracies.astype(np.float64) - others)
+    return over_tasks(first.astype(np.float64) - second)
 
 
 def _may_tie(best: TrialRecord, other: TrialRecord) -> bool:
@@ -79,8 +88,8 @@ def _may_tie(best: TrialRecord, other: TrialRecord) -> bool:
     return best.last.objective - other.last.objective <= best.last.objective_ci95 + other.last.objective_ci95
 
 
-def _ties(best: TrialRecord, other: TrialRecord) -> bool:
-    found = difference(best, other)
+def _ties(best: Accuracies | None, other: TrialRecord) -> bool:
+    found = _paired(best, _accuracies(other, BEST_VALIDATION))
     return found is not None and found.holds_zero
 
 

@@ -228,7 +228,10 @@ def test_search_export_train_and_evaluate(tmp_path, data_root):
     assert json.loads(again.stdout)["trials"] == found["trials"], "made again, and the same"
     assert f"the best of {len(found['trials'])} trials" in again.stderr and "fresh validation tasks" in again.stderr
 
-    run("export", found["search"], "--top", 1, cwd=tmp_path, data_root=data_root)
+    written = run("export", found["search"], "--top", 1, cwd=tmp_path, data_root=data_root).stdout
+    assert (
+        f"trial {finalists[0]['trial']} (best) of 4, validation {finalists[0]['validation']:.4f}, on fresh" in written
+    )
     path = tmp_path / "configs" / f"{found['search']}-top1.yaml"
     exported = yaml.safe_load(path.read_text())
     best = max((t for t in trials_of(SearchFolder(folder)) if t.state.name == "COMPLETE"), key=lambda t: t.value)

@@ -30,7 +30,7 @@ DENSE_COPIES = 3  # of the scores while they are computed
 
 @dataclass(frozen=True)
 class PreparedCells:
-    """What is left of a matrix of counts.
+    """Hold what is left of a matrix of counts.
 
     Attributes:
         scores: `(cells, genes)` float32.

@@ -28,7 +28,7 @@ OWN_CONTAINERS = (".npz", ".h5ad", ".pkl", ".pickle")  # forms of their own, eve
 
 @dataclass(frozen=True, kw_only=True)
 class ImportRequest:
-    """What is to be imported.
+    """Hold what is to be imported.
 
     Attributes:
         name: of the data set from now on.

@@ -22,9 +22,10 @@ ONE_SEED = (
 )
 
 
-def explain_intervals(rows: list[Row]) -> list[str]:
-    """Return what a reader must know of the intervals of a table, a sentence a line."""
-    return [INTERVALS] + ([ONE_SEED] if any(row.seeds == 1 for row in rows) else [])
+def explain_intervals(settings: SearchSettings) -> list[str]:
+    """Return what a reader must know of the intervals of a comparison's table, a sentence a line."""
+    seeds = {setting["seed"] for setting in settings.grid}
+    return [INTERVALS, ONE_SEED] if len(seeds) == 1 else [INTERVALS]
 
 
 def format_row(row: Row, *, between: str = " ") -> dict[str, str]:
@@ -113,7 +114,7 @@ def _caption(folder: SearchFolder, settings: SearchSettings) -> str:
 def _markdown(folder: SearchFolder, settings: SearchSettings, rows: list[Row]) -> str:
     lines = [format_row(row) for row in rows]
     table = [lines[0].keys(), ["---"] * len(lines[0]), *(line.values() for line in lines)]
-    text = " ".join([_caption(folder, settings), *explain_intervals(rows)])
+    text = " ".join([_caption(folder, settings), *explain_intervals(settings)])
     return "\n".join([text, "", *(f"| {' | '.join(cells)} |" for cells in table), ""])
 
 
@@ -123,7 +124,7 @@ def _latex(folder: SearchFolder, settings: SearchSettings, rows: list[Row]) -> s
         " & ".join(_escaped(cell) for cell in cells) + r" \\"
         for cells in [list(lines[0]), *(line.values() for line in lines)]
     )
-    comments = [f"% {line}" for line in [_caption(folder, settings), *explain_intervals(rows)]]
+    comments = [f"% {line}" for line in [_caption(folder, settings), *explain_intervals(settings)]]
     begin = r"\begin{tabular}{ll" + "r" * (len(lines[0]) - 3) + "l}"
     table = [begin, r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
     return "\n".join([*comments, *table, ""])

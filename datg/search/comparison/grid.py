@@ -23,7 +23,7 @@ OWN_SECTIONS = {"strategy": "strategies", "learner": "learner"}  # each with the
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What is compared.
+    """Hold what is compared.
 
     Attributes:
         learners: names; each is combined with every strategy that is defined for it.

@@ -25,7 +25,7 @@ USABLE = 0.9  # of a GPU's memory: fragmentation, and sizes that vary between tr
 
 @dataclass(frozen=True)
 class Need:
-    """What a trial needs of a GPU.
+    """Hold what a trial needs of a GPU.
 
     Attributes:
         memory: bytes, with the context of its process.

@@ -12,7 +12,7 @@ MOST_ON_A_GPU = 16  # trials
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What a search may use.
+    """Hold what a search may use.
 
     Attributes:
         address: of a Ray cluster, ``auto`` for the one this machine belongs to, None to start one here.
@@ -33,7 +33,7 @@ class Resources:
 
 @dataclass(frozen=True)
 class TrialResources:
-    """What one trial gets of a machine.
+    """Hold what one trial gets of a machine.
 
     Attributes:
         cpus: cores, and threads.

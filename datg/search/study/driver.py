@@ -44,7 +44,7 @@ class SearchDriver:
         """Take up the study where it stands; in an empty one the paper's setting becomes trial 0."""
         self.folder, self.settings, self.config = folder, settings, settings.config
         self._ranges = settings.ranges
-        self._own_setting = settings.own_setting
+        self._bounds, self._own_setting = settings.bounds, settings.own_setting
         self._stored, self._writer = stored, OrderedWriter()
         self._running: set[int] = set()
         self.progress = SearchProgress(settings.trials)
@@ -134,7 +134,7 @@ class SearchDriver:
             trials=settings.trials,
             keys=[entry.key for entry in self._ranges],
         )
-        trial = self._memory.suggest(sampler, lambda handle: suggest(handle, self._ranges, settings.bounds))
+        trial = self._memory.suggest(sampler, lambda handle: suggest(handle, self._ranges, self._bounds))
         self._states[number] = PruningState()
         self._write_and_wait(self._stored.add, trial)
         return number

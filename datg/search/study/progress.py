@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class SearchProgress:
-    """What is going on, for display.
+    """Hold what is going on, for display.
 
     Attributes:
         asked: trials wanted.

@@ -20,7 +20,7 @@ from datg.search.study import SAMPLERS
 
 @dataclass(frozen=True, kw_only=True)
 class Draw:
-    """What a sampler is made for.
+    """Hold what a sampler is made for.
 
     Attributes:
         seed: of this trial alone.

@@ -56,7 +56,7 @@ class _LongHeader(Exception):
 
 @dataclass
 class _Limits:
-    """What an archive may still unpack."""
+    """Hold what an archive may still unpack."""
 
     archive: Path
     packed: int
