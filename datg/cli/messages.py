@@ -19,14 +19,14 @@ def summary(session: SearchSession, code: int, uri: str, unsent: Unsent | None) 
     folder, settings = session.folder, session.settings
     resume = how_to_resume(folder.name, comparison=bool(settings.grid), external=settings.external_study)
     lines = causes(session.records())
-    errors = {} if session.evaluations is None else session.evaluations.errors
-    lines += [f"trial {number} not evaluated: {error}" for number, error in sorted(errors.items())]
+    errors = {} if session.tasks is None else session.tasks.errors
+    lines += [f"{what}: {error}" for what, error in errors.items()]
     if session.stop.requested and code in (ExitCode.RESUMABLE, ExitCode.CTRL_C):
         lines.append(f"stopped ({session.stop.reason}); go on with: {resume}")
     elif code == ExitCode.NO_SUCCESS and session.stop.requested:
         lines.append(f"{session.stop.reason}; their causes stand above. Once they are repaired, go on with: {resume}")
     elif code == ExitCode.RESUMABLE:
-        lines.append(f"some final evaluations failed; try them again with: {resume}")
+        lines.append(f"what stands above failed; try it again with: {resume}")
     elif code == ExitCode.DAMAGED:
         lines.append(
             "best weights of the trials above are damaged: restore them from a copy, or make them again with replay.py."
@@ -38,7 +38,7 @@ def summary(session: SearchSession, code: int, uri: str, unsent: Unsent | None) 
         lines.append(f"tables: {', '.join(folder.comparison(form).name for form in COMPARISON_FORMS)} in {folder.path}")
     else:
         records = session.records()
-        lines += describe_selection(select(records), records, settings)
+        lines += describe_selection(select(records), records, session.references(), settings)
         lines.append(f"best configuration: {folder.best}")
         lines.append(f"export: python launchers/export.py {folder.name} --top 3 --out configs")
     lines.append(f"compare in MLflow: {how_to_look(uri)}")
@@ -57,6 +57,8 @@ def status_line(progress: SearchProgress) -> str:
     parts.append(f"running {len(progress.running)}" + (f" ({running})" if running else ""))
     parts += [f"{outcome} {count}" for outcome, count in sorted(progress.outcomes.items())]
     parts.append(f"evaluated {progress.evaluated[ON_NOVEL.part]} of {progress.asked}")
+    if progress.references:
+        parts.append(f"{progress.references_done} of {progress.references} references done")
     if progress.finalists:
         scored = progress.evaluated[ON_FRESH_VALIDATION.part]
         parts.append(f"{scored} of {progress.finalists} finalists scored on fresh validation tasks")

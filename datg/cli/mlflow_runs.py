@@ -23,6 +23,7 @@ def search_run(folder: SearchFolder, settings: SearchSettings) -> Parent:
         id=settings.id,
         runs_file=folder.mlflow,
         selects=not settings.grid,
+        own_trial=None if settings.own_setting is None else 0,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from datg.cli.console import console, print_rows, show_status
 from datg.cli.messages import status_line, summary
 from datg.cli.mlflow_runs import search_run
+from datg.report.leaderboard import reference_row
 from datg.runtime.exit_codes import ExitCode
 from datg.search.run import run_search
 from datg.search.session import SearchSession
@@ -40,7 +41,7 @@ def run_with_display(
         tracking_uri(uri),
         search_run(session.folder, session.settings),
         session.dataset,
-        session.records,
+        lambda: session.records() + session.references(),
         warn=lambda text: out.print(text),
     )
     out.print(f"search {session.folder.name} in {session.folder.path}")
@@ -60,7 +61,8 @@ def run_with_display(
         code = session.stop.exit_code  # a signal came while the rest was being sent
     table = rows(session.records())
     if as_json:
-        print(json.dumps({"search": session.folder.name, "exit": code, "trials": table}))
+        references = [reference_row(record) for record in session.references()]
+        print(json.dumps({"search": session.folder.name, "exit": code, "trials": table, "references": references}))
     else:
         print_rows(table, out)
     for line in summary(session, code, tracking_uri(uri), unsent):

@@ -59,6 +59,15 @@ def search(
         int | None,
         typer.Option(min=0, help="Seed of the sampler and of training.", show_default="0", rich_help_panel=WHAT),
     ] = None,
+    references: Annotated[
+        bool | None,
+        typer.Option(
+            "--references/--no-references",
+            help="Train what the best is measured against, too: Vanilla, and the method's own setting if no trial has it.",
+            show_default="--references",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
     resume: Annotated[
         str | None,
         typer.Option(metavar="SEARCH", help="Name of a search to go on with.", rich_help_panel=STOPPING),
@@ -89,7 +98,7 @@ def search(
         "search.pruner": pruner,
         "search.seed": seed,
     }
-    request = options.request(dataset, flags)
+    request = options.request(dataset, flags, references=references)
     if options.dry_run:
         show_settings(request, resume)
         return

@@ -136,6 +136,7 @@ class SearchOptions:
         *,
         comparison: "Comparison | None" = None,
         settings: list[str] | None = None,
+        references: bool | None = None,
     ) -> "Request":
         """Return what the user asked for.
 
@@ -144,6 +145,7 @@ class SearchOptions:
             flags: dotted keys and what the command's own flags gave for them; None was not given.
             comparison: what is compared, if it is a comparison.
             settings: what was given by ``--set``; all of it by default.
+            references: whether references are wanted; None was not said.
         """
         from datg.search.request import Request
 
@@ -173,4 +175,5 @@ class SearchOptions:
             ),
             allow_change=self.allow_change,
             comparison=comparison,
+            references=references,
         )

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -49,11 +49,18 @@ def format_status(status: Status) -> list[str]:
         silent = "" if trial["silent"] is None else f", last sign {format_duration(trial['silent'])} ago"
         lines.append(f"  trial {trial['trial']}: {trial['done']:.0%} done, {trial['where']}{silent}")
     lines += [f"  {line}" for line in status.causes]
+    lines += [f"  {_describe_reference(reference)}" for reference in status.references]
     lines.append(f"  MLflow: {'has everything' if status.unsent is None else f'lacks {status.unsent}'}")
     lines.append(f"  disk: {format_size(status.bytes)}")
     if status.resume:
         lines.append(f"  go on with: {status.resume}")
     return lines
+
+
+def _describe_reference(reference: dict[str, Any]) -> str:
+    scores = {"validation": reference["validation"], "novel classes": reference["test"]}
+    told = "".join(f", {part} {value:.4f}" for part, value in scores.items() if value is not None)
+    return f"reference {reference['name']}: {reference['outcome'] or 'not done'}{told}"
 
 
 def summary_line(status: Status) -> str:

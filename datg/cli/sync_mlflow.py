@@ -35,8 +35,9 @@ def sync_search(output: Path, search: str, *, root: Path | None, uri: str | None
     from datg.cli.mlflow_runs import search_run
     from datg.data.catalog import open_dataset, with_test_dataset
     from datg.errors import without_password
+    from datg.search.settings import SearchSettings
     from datg.search.state.folder import DriverLock, find_folder
-    from datg.search.state.records import open_records
+    from datg.search.state.records import RecordReader
     from datg.tracking.sent import count_unsent, read_sent
     from datg.tracking.store import how_to_look
     from datg.tracking.store import tracking_uri as store_of
@@ -44,12 +45,16 @@ def sync_search(output: Path, search: str, *, root: Path | None, uri: str | None
 
     out, store = console(), store_of(uri)
     with DriverLock(find_folder(output, search)):
-        folder, settings, records = open_records(output, search)
+        folder = find_folder(output, search)
+        settings = SearchSettings.load(folder)
+        reader = RecordReader(folder, settings)
+        trials = reader.records()
+        records = trials + reader.references()
         config = settings.config
         data_root = root or Path(settings.data_root)
         dataset = with_test_dataset(open_dataset(config.dataset, data_root), config.evaluation.test_dataset, data_root)
         view = MlflowView(store, search_run(folder, settings), dataset, lambda: records)
-        done = len(records) >= settings.trials and all(record.complete for record in records)
+        done = len(trials) >= settings.trials and all(record.complete for record in records)
         try:
             view.finish("FINISHED" if done else "KILLED")
         except Exception as error:  # whatever MLflow, its database or the network throw
@@ -57,5 +62,5 @@ def sync_search(output: Path, search: str, *, root: Path | None, uri: str | None
             reason = without_password((str(error).strip() or type(error).__name__).splitlines()[0])
             out.print(f"MLflow at {without_password(store)} does not take the results ({reason}); it lacks {lacking}.")
             return ExitCode.RESUMABLE
-    out.print(f"MLflow has everything of {folder.name}: {len(records)} trials; {how_to_look(store)}")
+    out.print(f"MLflow has everything of {folder.name}: {len(trials)} trials; {how_to_look(store)}")
     return ExitCode.DONE

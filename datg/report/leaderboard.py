@@ -36,6 +36,13 @@ def _line(record: TrialRecord, selection: Selection) -> dict[str, Any]:
     }
 
 
+def reference_row(record: TrialRecord) -> dict[str, Any]:
+    """Return outcome (empty before the end) and scores of a reference as a program wants them."""
+    scores = score_row(record)
+    kept = ("validation", "validation ci95", "test", "test ci95", "episodes")
+    return {"name": record.reference, "outcome": record.outcome, **{key: scores[key] for key in kept}}
+
+
 def score_row(record: TrialRecord) -> dict[str, Any]:
     """Return outcome and scores of a trial as a program wants them."""
     last, test, fresh = record.last, record.test, record.fresh_validation

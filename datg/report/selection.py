@@ -6,22 +6,30 @@ from datg.errors import ConfigError
 from datg.search.settings import SearchSettings
 from datg.search.space import Range, with_params
 from datg.trial.config import TrialConfig
-from datg.trial.folder import BEST_VALIDATION, EVALUATION
-from datg.trial.records import DONE, TrialRecord
-from datg.trial.selection import Selection, difference
+from datg.trial.records import DONE, FAILED, TrialRecord
+from datg.trial.selection import Selection, gain
 
 NEAR_EDGE = 0.02  # of a range, in its own scale
 
 
-def describe_selection(selection: Selection, records: list[TrialRecord], settings: SearchSettings) -> list[str]:
-    """Return sentences on the best trial: what it was chosen from, its score on fresh tasks, its ties, and what is suspicious."""
+def describe_selection(
+    selection: Selection, records: list[TrialRecord], references: list[TrialRecord], settings: SearchSettings
+) -> list[str]:
+    """Return sentences on the best trial: what was gained, what it was chosen from, its score on fresh tasks, its ties, what is
+    suspicious.
+    """
     best = selection.best
     if best is None:
         return []
     tasks = settings.config.evaluation.validation_tasks
     ci95 = best.last.objective_ci95 if best.last else math.nan
     return [
-        *_gain(best, records, settings),
+        *(
+            line
+            for reference in references
+            if (line := _gain_over(best, reference, f"reference {reference.reference}"))
+        ),
+        *_gain_over_own(best, records, settings),
         f"best by validation: trial {best.number}, {best.objective:.4f} ± {ci95:.4f}, the best of {selection.of} trials, each "
         f"the best of its validations on the same {tasks} tasks, so it is optimistic",
         *(line for record in selection.finalists if (line := _fresh(record))),
@@ -31,18 +39,25 @@ def describe_selection(selection: Selection, records: list[TrialRecord], setting
     ]
 
 
-def _gain(best: TrialRecord, records: list[TrialRecord], settings: SearchSettings) -> list[str]:
-    """Say what the search gained over the method's own setting, where that is a trial and finished."""
+def _gain_over(best: TrialRecord, reference: TrialRecord, name: str) -> str:
+    """Say how far the best is ahead of a reference; nothing where they have no tasks in common."""
+    if reference.state == FAILED:
+        return f"{name} {reference.outcome}: {reference.error}"
+    gained = gain(best, reference)
+    means = {"validation": gained.validation, "novel classes": gained.novel}
+    told = [f"{part} {mean.value:+.4f} ± {mean.ci95:.4f}" for part, mean in means.items() if mean is not None]
+    return f"best minus {name}, paired by task: {', '.join(told)}" if told else ""
+
+
+def _gain_over_own(best: TrialRecord, records: list[TrialRecord], settings: SearchSettings) -> list[str]:
+    """Say what the search gained over the setting that it began from, where that is a trial and finished."""
     own = next((record for record in records if record.number == 0 and record.state == DONE), None)
     if settings.own_setting is None or own is None:
         return []
     if best.number == own.number:
         return ["no trial was better on validation than trial 0, the setting that the search began from"]
-    gains = {"validation": difference(best, own, BEST_VALIDATION), "novel classes": difference(best, own, EVALUATION)}
-    told = [f"{name} {gain.value:+.4f} ± {gain.ci95:.4f}" for name, gain in gains.items() if gain is not None]
-    if not told:
-        return []
-    return [f"best minus trial 0, the setting that the search began from, paired by task: {', '.join(told)}"]
+    line = _gain_over(best, own, "trial 0, the setting that the search began from")
+    return [line] if line else []
 
 
 def _fresh(record: TrialRecord) -> str:

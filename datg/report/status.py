@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from datg.errors import ConfigError
+from datg.report.leaderboard import reference_row
 from datg.search.state.folder import SearchFolder, read_driver
 from datg.storage.disk_size import total_size
 from datg.storage.files import read_yaml
@@ -35,6 +36,8 @@ class Status:
         best: of the finished trials, or while there is none of the running ones: number, validation accuracy and its half-width,
             of how many trials it is the best, those that tie with it, and its accuracy on fresh validation tasks; None before the
             first validation, and for a comparison, which selects nothing.
+        references: what the search is measured against: name, outcome (empty before the end), accuracy on validation tasks and on
+            novel classes.
         causes: failures by cause, a line each.
         unsent: what MLflow lacks, as the driver last knew; None if nothing.
         bytes: that the folder takes.
@@ -48,6 +51,7 @@ class Status:
     outcomes: dict[str, int]
     evaluated: int
     best: dict[str, Any] | None
+    references: list[dict[str, Any]]
     causes: list[str]
     unsent: Unsent | None
     bytes: int
@@ -73,7 +77,8 @@ def read_status(folder: SearchFolder) -> Status:
     selection = Selection() if asked.comparison else select(records)
     driver = _driver(folder)
     done = sum(outcomes.values()) >= asked.trials and all(record.complete for record in records)
-    done = done and not selection.unscored
+    references = [_reference(folder, name) for name in asked.references]
+    done = done and not selection.unscored and all(record.complete for record in references)
     return Status(
         search=folder.name,
         driver=driver,
@@ -82,8 +87,9 @@ def read_status(folder: SearchFolder) -> Status:
         outcomes=outcomes,
         evaluated=sum((record.folder / EVALUATION).exists() for record in records),
         best=None if asked.comparison else _best(selection, records),
+        references=[reference_row(record) for record in references],
         causes=causes(records),
-        unsent=count_unsent(records, read_sent(folder.mlflow)),
+        unsent=count_unsent(records + _begun(references), read_sent(folder.mlflow)),
         bytes=total_size(folder.path),
         resume=None if driver or done else asked.resume,
     )
@@ -115,12 +121,14 @@ class _Asked:
 
     Attributes:
         comparison: whether it is a comparison, which selects nothing.
+        references: names of what it is measured against.
         resume: the command that goes on with it.
     """
 
     trials: int
     iterations: int
     comparison: bool
+    references: list[str]
     resume: str
 
 
@@ -130,13 +138,14 @@ def _read_asked(folder: SearchFolder) -> _Asked:
         given = read_yaml(folder.settings)
         comparison = bool(given["grid"])
         resume = how_to_resume(folder.name, comparison=comparison, external=bool(given["external_study"]))
-        return _Asked(int(given["trials"]), int(given["config"]["training"]["iterations"]), comparison, resume)
+        iterations, references = int(given["config"]["training"]["iterations"]), list(given.get("references", {}))
+        return _Asked(int(given["trials"]), iterations, comparison, references, resume)
     from datg.search.settings import SearchSettings
 
     settings = SearchSettings.load(folder)
     comparison = bool(settings.grid)
     resume = how_to_resume(folder.name, comparison=comparison, external=settings.external_study)
-    return _Asked(settings.trials, settings.config.training.iterations, comparison, resume)
+    return _Asked(settings.trials, settings.config.training.iterations, comparison, list(settings.references), resume)
 
 
 def _best(selection: Selection, records: list[TrialRecord]) -> dict[str, Any] | None:
@@ -152,6 +161,14 @@ def _best(selection: Selection, records: list[TrialRecord]) -> dict[str, Any] | 
         "ties": [tie.number for tie in selection.ties],
         "fresh validation": None if fresh is None else fresh.accuracy,
     }
+
+
+def _reference(folder: SearchFolder, name: str) -> TrialRecord:
+    return read_trial(folder.reference(name), searched={}, tags={}, reference=name)
+
+
+def _begun(references: list[TrialRecord]) -> list[TrialRecord]:
+    return [record for record in references if record.folder.exists()]
 
 
 def _running(record: TrialRecord, iterations: int) -> dict[str, Any]:

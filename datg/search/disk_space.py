@@ -24,7 +24,11 @@ def bytes_needed(settings: SearchSettings, base: ClassTable, concurrent: int) ->
     moments = 2 if config.training.optimiser == "adam" else 1
     last = (1 + moments) * weights
     each = BYTES_PER_TEST * config.evaluation.test_tasks + SMALL_FILES + weights + last
-    return settings.trials * each + (min(concurrent, settings.trials) + 1) * (weights + last) + SPARE
+    return (
+        (settings.trials + len(settings.references)) * each
+        + (min(concurrent, settings.trials) + 1) * (weights + last)
+        + SPARE
+    )
 
 
 def check_room(output: Path, needed: int) -> None:

@@ -49,6 +49,7 @@ def _settings(request: Request) -> tuple[SearchSettings, Layers, Dataset]:
         root=root,
         external_study=request.study_storage is not None,
         make_grid=None if request.comparison is None else partial(request.comparison.grid, dataset),
+        references=request.references is not False and request.comparison is None,
     )
     return settings, layers, dataset
 

@@ -17,6 +17,7 @@ class Request:
         flags: dotted keys that were given as flags.
         allow_change: whether a resumed search may differ from what it began as.
         comparison: what is compared, if it is not a search in a space.
+        references: whether a search is measured against trainings beside its trials; None: a new one is, another one as it began.
     """
 
     dataset: str | None
@@ -31,3 +32,4 @@ class Request:
     resources: Resources
     allow_change: bool = False
     comparison: Comparison | None = None
+    references: bool | None = None

@@ -20,6 +20,7 @@ from datg.trial.prepare import check_trial
 
 if TYPE_CHECKING:
     pass
+from datg.search.references import references_of
 from datg.search.settings import SearchSettings
 from datg.search.versions import versions
 
@@ -35,6 +36,7 @@ def resolve_settings(
     root: Path,
     external_study: bool,
     make_grid: MakeGrid | None = None,
+    references: bool = False,
 ) -> SearchSettings:
     """Make checked settings of everything that the user said.
 
@@ -45,6 +47,7 @@ def resolve_settings(
         root: where the data set was found.
         external_study: whether the study lives elsewhere.
         make_grid: of a comparison: the setting of every trial, from the configuration that they start from.
+        references: whether the search is measured against trainings beside its trials.
 
     Raises:
         ConfigError: with every mistake.
@@ -73,7 +76,7 @@ def resolve_settings(
         grid = make_grid(config)
         search |= {"trials": len(grid), "pruner": "none", "sampler": "random"}
     try:
-        return SearchSettings(
+        settings = SearchSettings(
             id=uuid.uuid4().hex,
             config=config,
             space={entry.key: {entry.kind: list(entry.values)} for entry in space},
@@ -86,6 +89,7 @@ def resolve_settings(
         )
     except ValidationError as error:
         raise ConfigError("\n".join(sentences(error, SearchSettings, "search."))) from None
+    return settings.model_copy(update={"references": references_of(settings)}) if references else settings
 
 
 def _check_names(sampler: str, pruner: str) -> None:
@@ -128,4 +132,6 @@ def explain(settings: SearchSettings, layers: Layers) -> list[tuple[str, Any, st
         rows.append((f"space.{key}", entry, "strategy" if strategy_ranges.get(key) == entry else "YAML"))
     for number, setting in enumerate(settings.grid):
         rows.append((f"trial {number}", setting, "grid"))
+    for name, setting in settings.references.items():
+        rows.append((f"reference {name}", setting or "the configuration above", "--no-references leaves it out"))
     return rows

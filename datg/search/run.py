@@ -29,7 +29,7 @@ def run_search(
         from datg.search.ray.run import run_trials
 
         try:
-            session.evaluations = run_trials(session.driver, session.dataset, session.allocation, session.stop, notify)
+            session.tasks = run_trials(session.driver, session.dataset, session.allocation, session.stop, notify)
         finally:
             shut_down()
     if session.driver.out_of_reach or (session.stop.requested and not session.driver.all_done):
@@ -44,6 +44,6 @@ def run_search(
     write_export(session.folder.best, session.folder, session.settings, selection.best, selection, run_id)
     if session.settings.grid:
         write_tables(session.folder, session.settings, records)
-    if session.evaluations.damaged:
+    if session.tasks.damaged:
         return ExitCode.DAMAGED
-    return ExitCode.RESUMABLE if session.evaluations.errors else ExitCode.DONE
+    return ExitCode.RESUMABLE if session.tasks.errors else ExitCode.DONE

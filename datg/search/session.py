@@ -18,7 +18,7 @@ from datg.search.study.stored import StoredStudy, open_study, sqlite_url
 from datg.trial.records import TrialRecord
 
 if TYPE_CHECKING:
-    from datg.search.ray.evaluations import Evaluations
+    from datg.search.ray.spare_tasks import SpareTasks
 
 
 @dataclass
@@ -30,7 +30,7 @@ class SearchSession:
         lock: held while it runs.
         allocation: what Ray can give.
         remarks: what was repaired or changed before it went on.
-        evaluations: the final ones, once they have run.
+        tasks: evaluations and references, once they have run.
     """
 
     folder: SearchFolder
@@ -42,11 +42,15 @@ class SearchSession:
     stop: StopRequest
     remarks: list[str]
     reader: RecordReader
-    evaluations: "Evaluations | None" = None
+    tasks: "SpareTasks | None" = None
 
     def records(self) -> list[TrialRecord]:
         """Return the trials so far."""
         return self.reader.records()
+
+    def references(self) -> list[TrialRecord]:
+        """Return the references so far."""
+        return self.reader.references()
 
 
 def open_search_study(request: Request, folder: SearchFolder, settings: SearchSettings, *, create: bool) -> StoredStudy:

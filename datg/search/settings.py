@@ -29,6 +29,7 @@ class SearchSettings(BaseModel):
         config: the configuration that every trial starts from.
         space: what is searched.
         grid: instead of a space: the setting of every trial, by its number (a comparison).
+        references: what the best is measured against beside the trials: by name, what replaces values of ``config``.
         trials: how many trials there will be.
         sampler: suggests configurations.
         pruner: ends unpromising trials.
@@ -46,6 +47,7 @@ class SearchSettings(BaseModel):
     config: TrialConfig
     space: dict[str, Any]
     grid: list[dict[str, Any]] = []
+    references: dict[str, dict[str, Any]] = {}
     trials: Annotated[int, Field(ge=1)]
     sampler: str
     pruner: str

@@ -8,6 +8,7 @@ from datg.data.catalog import Dataset
 from datg.tracking.sent import metric_values
 from datg.trial.folder import ValidationReport
 from datg.trial.records import Score, TrialRecord
+from datg.trial.selection import Gain
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
@@ -60,6 +61,21 @@ def best_metrics(best: TrialRecord) -> list["Metric"]:
     scores = {"val": best.objective, "fresh_val": best.fresh_validation, "test": best.test}
     values = {name: score if isinstance(score, float) else score.accuracy for name, score in scores.items() if score}
     return [Metric(f"best/{name}", value, int(best.last.time * 1000), 0) for name, value in values.items()]
+
+
+def gain_metrics(gained: Gain) -> list["Metric"]:
+    """Return how far the best is ahead of a reference, paired by task, with the half-width of the 95 % interval."""
+    from mlflow.entities import Metric
+
+    values: dict[str, float | None] = {}
+    for part, mean in {"val": gained.validation, "test": gained.novel}.items():
+        if mean is not None:
+            values |= {part: mean.value, f"{part}_ci95": mean.ci95}
+    return [
+        Metric(f"gain_over_{gained.over}/{name}", value, int(gained.time * 1000), 0)
+        for name, value in values.items()
+        if value is not None
+    ]
 
 
 def _score_metrics(name: str, score: Score | None, record: TrialRecord) -> list["Metric"]:

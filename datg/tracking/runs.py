@@ -1,4 +1,4 @@
-"""The MLflow runs of a search: one above, one below it for each trial, found again by their tags.
+"""The MLflow runs of a search: one above, one below it for each trial and reference, found again by their tags.
 
 A crash between making a run and noting its id makes no second run; one that a slow server made after its answer was given up is
 deleted, and one that somebody deleted is restored.
@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from datg.data.catalog import Dataset
 from datg.storage.files import write_json
 from datg.tracking.database import database_file, whole_database
-from datg.tracking.entities import best_metrics, fresh_validation_metrics
+from datg.tracking.entities import best_metrics, fresh_validation_metrics, gain_metrics
 from datg.tracking.sending import COMPLETE_TAG, PREPARED_TAG, ChildRun, prepare_run, send_trial
 from datg.tracking.sent import Sent, read_sent
 from datg.trial.records import TrialRecord
-from datg.trial.selection import Selection, select
+from datg.trial.selection import Selection, gain, select
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 ID_TAG, SURPLUS_TAG = "datg.id", "datg.surplus"
 SELECTION_TAG = "selection"  # of a trial: best, or tie
 PARENT_TAG = "mlflow.parentRunId"
-PARENT = "parent"  # stands for the run above among trial numbers
+PARENT = "parent"  # stands for the run above among the keys of trials and references
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +39,7 @@ class Parent:
         experiment: where it stands.
         artifacts: files logged when it ends.
         selects: whether one of the trials is chosen, as in a search.
+        own_trial: the trial that has the setting that the search began from; None if there is none.
         runs_file: where the ids of the runs are written down.
     """
 
@@ -50,6 +51,7 @@ class Parent:
     artifacts: list[Path]
     runs_file: Path
     selects: bool = False
+    own_trial: int | None = None
 
 
 class SearchRuns:
@@ -70,9 +72,9 @@ class SearchRuns:
         for name in ("mlflow", "alembic", "urllib3"):
             logging.getLogger(name).setLevel(logging.ERROR)
         self._uri, self._parent, self._dataset = uri, parent, dataset
-        self._children: dict[int, ChildRun] = {}
-        self._begun: dict[int, str] = {}  # runs that an earlier attempt made, but did not finish making
-        self._marks: dict[int, str] = {}  # SELECTION_TAG of the trials that have one
+        self._children: dict[str, ChildRun] = {}
+        self._begun: dict[str, str] = {}  # runs that an earlier attempt made, but did not finish making
+        self._marks: dict[str, str] = {}  # SELECTION_TAG of the trials that have one
         with whole_database(uri):
             self._client: MlflowClient = MlflowClient(tracking_uri=uri)
             self._experiment_id = self._find_experiment()
@@ -96,16 +98,17 @@ class SearchRuns:
         return None if file is None else (file.parent / "mlartifacts" / self._parent.experiment).as_uri()
 
     def _find_runs(self) -> dict[str, "Run"]:
-        """Return one run a trial number (as text), and that of the parent, whatever has become of them."""
+        """Return one run a trial or reference by its key, and that of the parent, whatever has become of them."""
         runs: dict[str, Run] = {}
         for run in sorted(
             self._search_runs(), key=lambda run: (run.info.lifecycle_stage != "active", run.info.start_time)
         ):
-            trial = run.data.tags.get("trial", PARENT)
-            if SURPLUS_TAG in run.data.tags:
+            tags = run.data.tags
+            key = tags.get("trial") or tags.get("reference") or PARENT
+            if SURPLUS_TAG in tags:
                 continue
-            if trial not in runs:
-                runs[trial] = run
+            if key not in runs:
+                runs[key] = run
                 if run.info.lifecycle_stage != "active":
                     self._client.restore_run(run.info.run_id)
             elif run.info.lifecycle_stage == "active":  # made by a server that answered too late
@@ -143,15 +146,15 @@ class SearchRuns:
 
     def _take_children(self, runs: dict[str, "Run"]) -> None:
         noted = read_sent(self._parent.runs_file)
-        for trial, run in runs.items():
+        for key, run in runs.items():
             tags, run_id = run.data.tags, run.info.run_id
             if SELECTION_TAG in tags:
-                self._marks[int(trial)] = tags[SELECTION_TAG]
+                self._marks[key] = tags[SELECTION_TAG]
             if tags.get(PARENT_TAG) == self._parent_id and PREPARED_TAG in tags:
-                points = noted.points.get(trial, 0) if noted.trials.get(trial) == run_id else 0
-                self._children[int(trial)] = ChildRun(run_id, points, complete=COMPLETE_TAG in tags)
+                points = noted.points.get(key, 0) if noted.trials.get(key) == run_id else 0
+                self._children[key] = ChildRun(run_id, points, complete=COMPLETE_TAG in tags)
             else:
-                self._begun[int(trial)] = run_id
+                self._begun[key] = run_id
 
     def send(self, record: TrialRecord) -> bool:
         """Send what MLflow lacks of a trial; return whether there was anything.
@@ -159,9 +162,9 @@ class SearchRuns:
         Raises:
             Exception: whatever MLflow raises.
         """
-        run = self._children.get(record.number)
+        run = self._children.get(record.key)
         if run is None:
-            run = self._children[record.number] = self._create_child(record)
+            run = self._children[record.key] = self._create_child(record)
             self._write_runs_file()
         sent = not run.complete and send_trial(self._client, record, run)
         if sent:
@@ -170,12 +173,12 @@ class SearchRuns:
 
     def _create_child(self, record: TrialRecord) -> ChildRun:
         """Make the run of a trial, or complete one that an earlier attempt has only begun."""
-        run_id = self._begun.get(record.number)
+        run_id = self._begun.get(record.key)
         if run_id is not None:
             self._client.set_tag(run_id, PARENT_TAG, self._parent_id)  # the parent may be another one by now
         else:
             tags = {ID_TAG: self._parent.id, **record.tags, PARENT_TAG: self._parent_id}
-            name = f"{self._parent.name} #{record.number}"
+            name = f"{self._parent.name} {record.reference or f'#{record.number}'}"
             run_id = self._client.create_run(self._experiment_id, tags=tags, run_name=name).info.run_id
         prepare_run(self._client, run_id, record.searched, self._dataset)
         return ChildRun(run_id)
@@ -185,40 +188,45 @@ class SearchRuns:
 
         Args:
             status: FINISHED, KILLED or FAILED.
-            records: of the trials, all of which have been sent.
+            records: of trials and references, all of which have been sent.
 
         Raises:
             Exception: whatever MLflow raises.
         """
         if self._parent.selects:
-            self._show(select(records))
+            self._show(
+                select(record for record in records if not record.reference),
+                [record for record in records if record.reference or record.number == self._parent.own_trial],
+            )
         for path in self._parent.artifacts:
             if path.exists():
                 self._client.log_artifact(self._parent_id, str(path))
         self._client.set_terminated(self._parent_id, status)
 
-    def _show(self, selection: Selection) -> None:
+    def _show(self, selection: Selection, references: list[TrialRecord]) -> None:
         """Mark the best trial and its ties, and give the parent what the best is worth."""
-        marks = {record.number: selection.mark(record.number) for record in selection.chosen}
-        for number in self._marks.keys() - marks.keys():
-            self._client.delete_tag(self._children[number].run_id, SELECTION_TAG)
-        for number, mark in marks.items():
-            if self._marks.get(number) != mark:
-                self._client.set_tag(self._children[number].run_id, SELECTION_TAG, mark)
+        marks = {record.key: selection.mark(record.number) for record in selection.chosen}
+        for key in self._marks.keys() - marks.keys():
+            self._client.delete_tag(self._children[key].run_id, SELECTION_TAG)
+        for key, mark in marks.items():
+            if self._marks.get(key) != mark:
+                self._client.set_tag(self._children[key].run_id, SELECTION_TAG, mark)
         self._marks = marks
         for record in selection.finalists:
-            self._client.log_batch(self._children[record.number].run_id, metrics=fresh_validation_metrics(record))
+            self._client.log_batch(self._children[record.key].run_id, metrics=fresh_validation_metrics(record))
         if selection.best is not None:
             self._client.set_tag(self._parent_id, "best", f"trial {selection.best.number}, the best of {selection.of}")
-            self._client.log_batch(self._parent_id, metrics=best_metrics(selection.best))
+            metrics = best_metrics(selection.best)
+            metrics += [point for record in references for point in gain_metrics(gain(selection.best, record))]
+            self._client.log_batch(self._parent_id, metrics=metrics)
 
     def _write_runs_file(self) -> None:
         runs = sorted(self._children.items())
         sent = Sent(
             self._experiment_id,
             self._parent_id,
-            trials={str(number): run.run_id for number, run in runs},
-            points={str(number): run.points for number, run in runs},
-            complete=[number for number, run in runs if run.complete],
+            trials={key: run.run_id for key, run in runs},
+            points={key: run.points for key, run in runs},
+            complete=[key for key, run in runs if run.complete],
         )
         write_json(self._parent.runs_file, asdict(sent))

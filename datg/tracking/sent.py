@@ -16,29 +16,31 @@ class Sent:
 
     Attributes:
         parent: the id of the run above.
-        trials: ids of the runs by trial number (as text).
+        trials: ids of the runs by the key of trial or reference.
         points: validations sent, likewise.
-        complete: numbers of trials of which nothing more will come.
+        complete: keys of trials of which nothing more will come.
     """
 
     experiment: str = ""
     parent: str = ""
     trials: dict[str, str] = field(default_factory=dict)
     points: dict[str, int] = field(default_factory=dict)
-    complete: list[int] = field(default_factory=list)
+    complete: list[str] = field(default_factory=list)
 
 
 def read_sent(path: Path) -> Sent:
     """Read what :class:`MlflowView` wrote; a file that is missing or damaged says that nothing was sent."""
     try:
-        return Sent(**json.loads(path.read_text(encoding="utf-8")))
+        sent = Sent(**json.loads(path.read_text(encoding="utf-8")))
+        sent.complete = [str(key) for key in sent.complete]  # earlier versions wrote numbers
     except (OSError, ValueError, TypeError):
         return Sent()
+    return sent
 
 
 def runs_by_trial(path: Path) -> dict[int, str]:
     """Return the ids of the MLflow runs that show trials, by trial number, from the file that :class:`Sent` is kept in."""
-    return {int(number): run for number, run in read_sent(path).trials.items()}
+    return {int(key): run for key, run in read_sent(path).trials.items() if key.isdigit()}
 
 
 @dataclass(frozen=True)
@@ -64,11 +66,11 @@ def count_unsent(records: list[TrialRecord], sent: Sent) -> Unsent | None:
     """Return what MLflow lacks of ``records``; None if it has everything."""
     points = total = trials = 0
     for record in records:
-        recorded, key = points_in(record), str(record.number)
-        missing = 0 if record.number in sent.complete else recorded - points_in(record, sent.points.get(key, 0))
+        recorded, key = points_in(record), record.key
+        missing = 0 if key in sent.complete else recorded - points_in(record, sent.points.get(key, 0))
         total += recorded
         points += missing
-        trials += missing > 0 or (record.complete and record.number not in sent.complete)
+        trials += missing > 0 or (record.complete and key not in sent.complete)
     return Unsent(points, trials, total) if trials else None
 
 

@@ -40,7 +40,7 @@ class TrialRecord:
     """One trial.
 
     Attributes:
-        number: of the trial in its search, or the seed of a final training.
+        number: of the trial in its search, or the seed of a final training; -1 for a reference.
         state: running, done, pruned or failed.
         outcome: finer: finished, collapsed, pruned, diverged, error, failed; empty while running.
         searched: dotted keys and values of what was searched.
@@ -48,6 +48,7 @@ class TrialRecord:
         error: one line, if it failed.
         ended: when, in seconds since 1970.
         complete: whether nothing more will come: it has ended, and is evaluated if it has weights.
+        reference: the name of a training that a search is measured against; empty for a trial.
     """
 
     number: int
@@ -60,6 +61,12 @@ class TrialRecord:
     error: str = ""
     ended: float | None = None
     complete: bool = False
+    reference: str = ""
+
+    @property
+    def key(self) -> str:
+        """Return what tells it from the others of its search."""
+        return self.reference or str(self.number)
 
     @cached_property
     def test(self) -> Score | None:
@@ -125,11 +132,11 @@ def read_record(number: int, state: str, outcome: str, folder: Path, **state_in_
     )
 
 
-def read_trial(folder: Path, *, searched: dict[str, Any], tags: dict[str, str]) -> TrialRecord:
-    """Read a trial of a search from its folder, which is called by its number."""
+def read_trial(folder: Path, *, searched: dict[str, Any], tags: dict[str, str], reference: str = "") -> TrialRecord:
+    """Read a trial of a search from its folder, which is called by its number, or a reference by its name."""
     noted = read_outcome(folder) or TrialOutcome("")
     return read_record(
-        int(folder.name),
+        -1 if reference else int(folder.name),
         state_of(noted.outcome),
         noted.outcome,
         folder,
@@ -137,6 +144,7 @@ def read_trial(folder: Path, *, searched: dict[str, Any], tags: dict[str, str]) 
         tags=tags,
         error=noted.error,
         ended=noted.ended,
+        reference=reference,
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from datg.trial.accuracies import Accuracies, Mean, load_evaluation, over_tasks
-from datg.trial.folder import BEST_VALIDATION, FRESH_VALIDATION
+from datg.trial.folder import BEST_VALIDATION, EVALUATION, FRESH_VALIDATION
 from datg.trial.records import DONE, TrialRecord, lacks_evaluation, ranked
 
 MOST_FINALISTS = 5
@@ -63,6 +63,33 @@ def select(records: Iterable[TrialRecord]) -> Selection:
     scores = _accuracies(best, BEST_VALIDATION)
     ties = [record for record in others if _may_tie(best, record) and _ties(scores, record)]
     return Selection(best, ties, len(order))
+
+
+@dataclass(frozen=True)
+class Gain:
+    """Hold how far the best of a search is ahead of what it is measured against, paired by task.
+
+    Attributes:
+        over: the key of trial or reference.
+        validation: on the tasks that the best was chosen by, so it is optimistic; None where one side has no score.
+        novel: on tasks of novel classes, likewise.
+        time: of the best's last validation, in seconds since 1970.
+    """
+
+    over: str
+    validation: Mean | None
+    novel: Mean | None
+    time: float
+
+
+def gain(best: TrialRecord, reference: TrialRecord) -> Gain:
+    """Return how far the best of a search is ahead of a reference, or of another trial."""
+    return Gain(
+        over=reference.reference or f"trial_{reference.number}",
+        validation=difference(best, reference, BEST_VALIDATION),
+        novel=difference(best, reference, EVALUATION),
+        time=best.last.time if best.last else 0.0,
+    )
 
 
 def difference(first: TrialRecord, second: TrialRecord, file: str) -> Mean | None:

@@ -198,8 +198,8 @@ def test_search_export_train_and_evaluate(tmp_path, data_root):
     assert len(states) == 4 and set(states) <= {"COMPLETE", "PRUNED"}
 
     client, runs = mlflow_runs(tmp_path)
-    children = [run for run in runs if run.data.tags.get("mlflow.parentRunId")]
-    assert len(runs) == 5 and len(children) == 4
+    children = [run for run in runs if "trial" in run.data.tags]
+    assert len(runs) == 6 and len(children) == 4
     assert not any("error" in child.data.tags for child in children)
     assert {run.info.status for run in runs} <= {"FINISHED", "KILLED"}
     for child in children:
@@ -209,6 +209,12 @@ def test_search_export_train_and_evaluate(tmp_path, data_root):
         lines = (folder / "trials" / str(trial) / "progress.jsonl").read_text().splitlines()
         assert [point.step for point in points] == [json.loads(line)["iteration"] for line in lines]
 
+    (vanilla,) = found["references"]
+    assert vanilla["name"] == "vanilla" and vanilla["episodes"] == 100
+    (reference,) = [entry for entry in runs if entry.data.tags.get("reference") == "vanilla"]
+    assert reference.data.tags["strategy"] == "vanilla" and reference.info.run_name == f"{found['search']} vanilla"
+    assert reference.data.metrics["test/accuracy"] == pytest.approx(vanilla["test"])
+    assert "best minus reference vanilla, paired by task: validation" in searched.stderr
     finalists = [trial for trial in found["trials"] if trial["selection"]]
     assert finalists[0]["selection"] == "best" and {trial["selection"] for trial in finalists[1:]} <= {"tie"}
     assert all((trial["fresh validation"] is not None) == (trial in finalists) for trial in found["trials"])
@@ -219,6 +225,8 @@ def test_search_export_train_and_evaluate(tmp_path, data_root):
     assert best_run.metrics["fresh_val/accuracy"] == pytest.approx(finalists[0]["fresh validation"])
     (parent,) = [entry for entry in runs if "mlflow.parentRunId" not in entry.data.tags]
     assert parent.data.tags["best"] == f"trial {finalists[0]['trial']}, the best of 4"
+    assert parent.data.metrics["gain_over_vanilla/test"] == pytest.approx(finalists[0]["test"] - vanilla["test"])
+    assert parent.data.metrics["gain_over_trial_0/val"] >= 0
     assert parent.data.metrics["best/fresh_val"] == pytest.approx(finalists[0]["fresh validation"])
 
     (folder / "trials" / str(finalists[0]["trial"]) / "fresh_validation.parquet").unlink()  # as if stopped before
@@ -226,6 +234,7 @@ def test_search_export_train_and_evaluate(tmp_path, data_root):
     assert stopped["resume"] == f"python launchers/search.py --resume {found['search']}"
     again = run("search", "--resume", found["search"], "--json", cwd=tmp_path, data_root=data_root)
     assert json.loads(again.stdout)["trials"] == found["trials"], "made again, and the same"
+    assert json.loads(again.stdout)["references"] == found["references"]
     assert f"the best of {len(found['trials'])} trials" in again.stderr and "fresh validation tasks" in again.stderr
 
     written = run("export", found["search"], "--top", 1, cwd=tmp_path, data_root=data_root).stdout
@@ -244,7 +253,7 @@ def test_search_export_train_and_evaluate(tmp_path, data_root):
     assert trained["summary"]["seeds"] == 2 and trained["summary"]["seeds_ci95"] > 0
     assert [seed["seed"] for seed in trained["seeds"]] == [1, 2], "never the seed that the search chose by"
     _, runs = mlflow_runs(tmp_path)
-    assert len(runs) == 5 + 3
+    assert len(runs) == 6 + 3
     again = json.loads(run("train", path, "--seeds", 2, "--json", cwd=tmp_path, data_root=data_root).stdout)
     assert again == trained, "what is done is not done again"
 

@@ -36,8 +36,8 @@ def settings(glyphs, data_root):
     return settings_for(glyphs, data_root)
 
 
-def said(records, settings):
-    return describe_selection(select(records), records, settings)
+def said(records, settings, references=()):
+    return describe_selection(select(records), records, list(references), settings)
 
 
 def searched(record, **values):

@@ -77,7 +77,7 @@ def test_what_mlflow_lacks_is_counted_in_points(glyphs, data_root, folder):
     run(drive(folder, settings))
     records = RecordReader(folder, settings).records()
     assert count_unsent(records, Sent()) == Unsent(points=2 * 4 * 5, trials=2, total=40)
-    assert count_unsent(records, Sent(points={"0": 4, "1": 3}, complete=[0])) == Unsent(points=5, trials=1, total=40)
-    assert count_unsent(records, Sent(complete=[0, 1])) is None
+    assert count_unsent(records, Sent(points={"0": 4, "1": 3}, complete=["0"])) == Unsent(points=5, trials=1, total=40)
+    assert count_unsent(records, Sent(complete=["0", "1"])) is None
     folder.mlflow.write_text("{")
     assert read_sent(folder.mlflow) == Sent()

@@ -1,7 +1,8 @@
-"""Runs trials and final evaluations on Ray until none is missing, or a stop is asked for.
+"""Runs trials, references and final evaluations on Ray until none is missing, or a stop is asked for.
 
-Ray Tune schedules trials; when one ends, pruned ones included, a separate task evaluates its best weights on novel classes. The
-data set reaches each node once, through the object store. Ray's own state is disposable.
+Ray Tune schedules trials; when one ends, pruned ones included, a separate task evaluates its best weights on novel classes.
+References are trained where no trial needs the slot. The data set reaches each node once, through the object store. Ray's own
+state is disposable.
 """
 
 import shutil
@@ -15,19 +16,18 @@ from ray import tune
 
 from datg.data.catalog import Dataset
 from datg.runtime.signals import StopRequest
-from datg.search.ray.evaluations import Evaluations
 from datg.search.ray.resources import AUTO, Allocation
 from datg.search.ray.scheduler import StudyScheduler
 from datg.search.ray.searcher import StudySearcher
+from datg.search.ray.spare_tasks import SpareTasks
 from datg.search.ray.stages import NETWORK_STAGE, share_gpus, train_network
 from datg.search.ray.supervisor import WAIT_SECONDS, SearchSupervisor
 from datg.search.ray.watchdog import Watchdog
 from datg.search.ray.worker import system_message, train
 from datg.search.study.driver import SearchDriver
 from datg.storage.files import is_disk_full
-from datg.storage.lease import EVALUATION_LEASE, TRIAL_LEASE
-from datg.trial.final_evaluation import ON_FRESH_VALIDATION, ON_NOVEL
-from datg.trial.selection import Selection
+from datg.storage.lease import TRIAL_LEASE
+from datg.trial.final_evaluation import ON_FRESH_VALIDATION
 
 
 def run_trials(
@@ -36,8 +36,8 @@ def run_trials(
     allocation: Allocation,
     stop: StopRequest,
     notify: Callable[[str], None],
-) -> Evaluations:
-    """Run trials and final evaluations until none is missing or a stop is requested; Ray must have been started.
+) -> SpareTasks:
+    """Run trials, references and evaluations until none is missing or a stop is requested; Ray must have been started.
 
     Args:
         driver: decides.
@@ -47,7 +47,7 @@ def run_trials(
         notify: told what the user should know.
 
     Returns:
-        The final evaluations; those that failed for good have an error.
+        Evaluations and references; those that failed for good have an error.
     """
     stop.install()
     driver.folder.stop.unlink(missing_ok=True)
@@ -56,55 +56,58 @@ def run_trials(
 
     def watched() -> list[Path]:
         with supervisor.stop_on_storage_error():
-            evaluations.advance(0)
+            tasks.advance(0)
         leases = [driver.folder.trial(number) / TRIAL_LEASE for number in driver.progress.running]
-        under_way = evaluations.running + finalists.running
-        leases += [driver.folder.trial(number) / EVALUATION_LEASE for number in under_way]
+        leases += tasks.leases
         return leases + ([driver.folder.network / TRIAL_LEASE] if driver.progress.preparing == NETWORK_STAGE else [])
 
     supervisor = SearchSupervisor(driver, stop, Watchdog(allocation.asked.trial_timeout, watched))
-    evaluations = Evaluations(driver, data, allocation, stop, ON_NOVEL)
-    finalists = Evaluations(driver, data, allocation, stop, ON_FRESH_VALIDATION)
+    tasks = SpareTasks(driver, data, allocation, stop)
     try:
         if train_network(driver, data, allocation, supervisor):
             if allocation.asked.gpus_per_trial == AUTO and allocation.per_trial.gpus > 0:
                 allocation = share_gpus(driver, data, allocation, supervisor, notify)
-                evaluations.allocation = finalists.allocation = allocation
+                tasks.allocation = allocation
+            for name in driver.settings.references:  # first, because they take longest
+                tasks.add_reference(name)
             for number in driver.ended:
-                evaluations.add(number)
-            _tune(driver, data, allocation, supervisor, evaluations)
-            _finish(evaluations, supervisor)
+                tasks.evaluate_trial(number)
+            _tune(driver, data, allocation, supervisor, tasks)
+            _finish(tasks, supervisor)
             if not supervisor.should_stop():
-                _score(driver.selection(), finalists, driver)
-                _finish(finalists, supervisor)
+                _score_finalists(driver, tasks)
+                _finish(tasks, supervisor)
     finally:
         driver.folder.stop.unlink(missing_ok=True)
         with supervisor.stop_on_storage_error():
             driver.close()
-    evaluations.errors |= finalists.errors
-    evaluations.damaged |= finalists.damaged
-    return evaluations
+    return tasks
 
 
-def _score(selection: Selection, finalists: Evaluations, driver: SearchDriver) -> None:
+def _score_finalists(driver: SearchDriver, tasks: SpareTasks) -> None:
     """Have the trials that a choice is among scored on validation tasks that no choice has seen."""
-    driver.progress.finalists = len(selection.finalists)
-    for record in selection.finalists:
-        finalists.add(record.number)
+    finalists = driver.selection().finalists
+    driver.progress.finalists = len(finalists)
+    for record in finalists:
+        tasks.evaluate_trial(record.number, ON_FRESH_VALIDATION)
 
 
-def _finish(evaluations: Evaluations, supervisor: SearchSupervisor) -> None:
-    while evaluations.unfinished and not supervisor.should_stop():
-        evaluations.advance(WAIT_SECONDS)
+def _finish(tasks: SpareTasks, supervisor: SearchSupervisor) -> None:
+    """Wait for tasks; after a stop only for trainings, which get a while to save."""
+    with supervisor.stop_on_storage_error():
+        while tasks.unfinished and not supervisor.should_stop():
+            tasks.advance(WAIT_SECONDS)
+        while tasks.training and not supervisor.out_of_patience:
+            tasks.advance(WAIT_SECONDS)
 
 
 def _tune(
-    driver: SearchDriver, data: Any, allocation: Allocation, supervisor: SearchSupervisor, evaluations: Evaluations
+    driver: SearchDriver, data: Any, allocation: Allocation, supervisor: SearchSupervisor, tasks: SpareTasks
 ) -> None:
     """Run all trials."""
     placement = tune.PlacementGroupFactory([{"CPU": allocation.per_trial.cpus, "GPU": allocation.per_trial.gpus}])
     trainable = tune.with_resources(tune.with_parameters(train, data=data, resources=allocation.per_trial), placement)
-    searcher = StudySearcher(driver, supervisor, evaluations.add)
+    searcher = StudySearcher(driver, supervisor, tasks.evaluate_trial)
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(

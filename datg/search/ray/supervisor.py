@@ -44,7 +44,12 @@ class SearchSupervisor(Unsaved, tune.Stopper):
     def stop_all(self) -> bool:
         """Return whether to end now; once a stop is requested, running trials get a while to save."""
         self.stop.install()  # Tune has put its own handler for SIGUSR1
-        return self.should_stop() and (not self._driver.progress.running or time.monotonic() > (self._patience or 0.0))
+        return self.should_stop() and (not self._driver.progress.running or self.out_of_patience)
+
+    @property
+    def out_of_patience(self) -> bool:
+        """Return whether what runs has had its while to save since a stop was requested."""
+        return self._patience is not None and time.monotonic() > self._patience
 
     def should_stop(self) -> bool:
         """Return whether a stop has been requested; the first time, running trials are told."""

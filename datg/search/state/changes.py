@@ -8,6 +8,7 @@ from datg.config import USER_SOURCES, Layers, parse_settings
 from datg.data.catalog import Dataset, open_dataset, with_test_dataset
 from datg.data.dataset_yaml import add_dataset_yaml, read_dataset_yaml
 from datg.errors import ConfigError, StateError
+from datg.search.references import references_of
 from datg.search.request import Request
 from datg.search.resolve import resolve_settings
 from datg.search.settings import SearchSettings
@@ -35,7 +36,7 @@ def requested_settings(request: Request, saved: SearchSettings) -> _Found:
     if not changed:
         dataset = with_test_dataset(open_dataset(config.dataset, root), config.evaluation.test_dataset, root)
         now = {"provenance": provenance_of(dataset), "versions": versions(), "data_root": str(root)}
-        return _more_trials(request, saved.model_copy(update=now)), dataset
+        return _as_many(request, saved.model_copy(update=now), saved), dataset
     layers, space = _layers(request, saved)
     dataset = open_dataset(request.dataset or config.dataset, root)
     dataset = with_test_dataset(dataset, layers.values.get("evaluation.test_dataset"), root)
@@ -45,7 +46,7 @@ def requested_settings(request: Request, saved: SearchSettings) -> _Found:
         kept = {key: entry for key, entry in saved.space.items() if layers.sources.get(key) not in USER_SOURCES}
         wanted = wanted.model_copy(update={"space": kept})
     unchanged = {key: getattr(saved, key) for key in ("id", "study", "changes", "trials")}
-    return _more_trials(request, wanted.model_copy(update=unchanged)), dataset
+    return _as_many(request, wanted.model_copy(update=unchanged), saved), dataset
 
 
 def _layers(request: Request, saved: SearchSettings) -> tuple[Layers, Any]:
@@ -60,13 +61,15 @@ def _layers(request: Request, saved: SearchSettings) -> tuple[Layers, Any]:
     return layers, space
 
 
-def _more_trials(request: Request, settings: SearchSettings) -> SearchSettings:
+def _as_many(request: Request, settings: SearchSettings, saved: SearchSettings) -> SearchSettings:
+    """Return settings with as many trials as are wanted now, and with references or without."""
     trials = request.flags.get("search.trials", settings.trials)
     if trials < settings.trials:
         raise ConfigError(
             f"`--trials` must be at least {settings.trials}, as many as are already asked for, got {trials}."
         )
-    return settings.model_copy(update={"trials": trials})
+    measured = bool(saved.references) if request.references is None else request.references
+    return settings.model_copy(update={"trials": trials, "references": references_of(settings) if measured else {}})
 
 
 def reconcile_settings(

@@ -81,6 +81,11 @@ class SearchFolder:
         """Return the folder of the network that is trained before any trial, if the strategy needs one."""
         return self.path / NETWORK
 
+    @property
+    def references(self) -> Path:
+        """Return the folder of the trainings that the search is measured against."""
+        return self.path / "references"
+
     def trial_numbers(self) -> list[int]:
         """Return the numbers of the trials that have a folder, in order."""
         return sorted(int(path.name) for path in (self.path / "trials").glob("*") if path.name.isdigit())
@@ -88,6 +93,10 @@ class SearchFolder:
     def trial(self, number: int) -> Path:
         """Return the folder of a trial."""
         return self.path / "trials" / str(number)
+
+    def reference(self, name: str) -> Path:
+        """Return the folder of one of them."""
+        return self.references / name
 
 
 def new_folder(output: Path, prefix: str) -> SearchFolder:

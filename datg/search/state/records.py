@@ -1,11 +1,14 @@
 """The trials of a search, read from their folders again and again, and of each only what has changed."""
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from datg.config import flatten
 from datg.errors import StateError
 from datg.search.settings import SearchSettings
+from datg.search.space import with_params
 from datg.search.state.folder import SearchFolder, find_folder
 from datg.trial.folder import BEST, CONFIG, EVALUATION, FRESH_VALIDATION, PROGRESS
 from datg.trial.records import OUTCOME, TrialRecord, context_tags, read_config, read_trial
@@ -31,29 +34,45 @@ class RecordReader:
     def __init__(self, folder: SearchFolder, settings: SearchSettings) -> None:
         self._folder, self._settings = folder, settings
         self._tags = context_tags(settings.config, folder.name)
-        self._known: dict[int, tuple[_Signature, TrialRecord]] = {}
+        self._known: dict[Path, tuple[_Signature, TrialRecord]] = {}
 
     def records(self) -> list[TrialRecord]:
         """Return the trials begun so far, by number."""
-        return [self._record(number) for number in self._folder.trial_numbers() if self._has_begun(number)]
+        places = {self._folder.trial(number): partial(self._read, number) for number in self._folder.trial_numbers()}
+        return self._read_new(places)
 
-    def _has_begun(self, number: int) -> bool:
-        """Return whether the driver has written what the trial is; its folder is there a moment earlier."""
-        trial_dir = self._folder.trial(number)
-        return number in self._known or any((trial_dir / name).exists() for name in (CONFIG, OUTCOME, BEST))
+    def references(self) -> list[TrialRecord]:
+        """Return the references begun so far."""
+        return self._read_new(
+            {self._folder.reference(name): partial(self._read_reference, name) for name in self._settings.references}
+        )
 
-    def _record(self, number: int) -> TrialRecord:
-        cached = self._known.get(number)
-        signature = _signature(self._folder.trial(number))
-        if cached is None or cached[0] != signature:
-            cached = self._known[number] = signature, self._read(number)
-        return cached[1]
+    def _read_new(self, places: Mapping[Path, Callable[[], TrialRecord]]) -> list[TrialRecord]:
+        """Return the records of the folders that have begun; those that have changed are read."""
+        records = []
+        for path, read in places.items():
+            if not self._has_begun(path):
+                continue
+            signature = _signature(path)
+            if path not in self._known or self._known[path][0] != signature:
+                self._known[path] = signature, read()
+            records.append(self._known[path][1])
+        return records
+
+    def _has_begun(self, path: Path) -> bool:
+        """Return whether the driver has written what stands there; the folder is there a moment earlier."""
+        return path in self._known or any((path / name).exists() for name in (CONFIG, OUTCOME, BEST))
 
     def _read(self, number: int) -> TrialRecord:
         searched = self._settings.searched(number, self._params(number))
         own_tags = {key: str(value) for key, value in searched.items() if key in self._tags}
         tags = {**self._tags, **own_tags, "trial": str(number)}
         return read_trial(self._folder.trial(number), searched=searched, tags=tags)
+
+    def _read_reference(self, name: str) -> TrialRecord:
+        config = with_params(self._settings.config, self._settings.references[name])
+        tags = {**context_tags(config, self._folder.name), "reference": name}
+        return read_trial(self._folder.reference(name), searched={}, tags=tags, reference=name)
 
     def _params(self, number: int) -> dict[str, Any]:
         if self._settings.grid:

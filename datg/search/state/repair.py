@@ -4,6 +4,7 @@ A trial that was running and has lost its checkpoint begins anew and comes out t
 alone. An evaluation that cannot be read is made again from the best weights.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from optuna.trial import FrozenTrial
@@ -24,11 +25,11 @@ from datg.trial.folder import (
     read_reports,
     report_lines,
 )
-from datg.trial.records import read_score
+from datg.trial.records import OUTCOME, read_score
 
 
-def repair(folder: SearchFolder, trials: list[FrozenTrial]) -> list[str]:
-    """Look at every trial's files; return a line for each that was damaged.
+def repair(folder: SearchFolder, trials: list[FrozenTrial], references: Iterable[str] = ()) -> list[str]:
+    """Look at every trial's files, and those of references; return a line for each that was damaged.
 
     Raises:
         OSError: something cannot be read or replaced.
@@ -43,7 +44,22 @@ def repair(folder: SearchFolder, trials: list[FrozenTrial]) -> list[str]:
         else:
             lines += _repair_running(trial_dir, f"trial {trial.number}", has_reports=has_reports)
         lines += _check_best_validation(trial_dir, trial.number)
+    for name in references:
+        lines += _repair_reference(folder.reference(name), f"reference {name}")
     return lines
+
+
+def _repair_reference(place: Path, who: str) -> list[str]:
+    """Have a reference that has lost a part of what it is measured by begin anew: it comes out the same."""
+    lines = _repair_evaluations(place)
+    validation = place / BEST_VALIDATION
+    if (place / BEST).exists() and read_score(validation) is None:
+        (place / BEST).unlink()
+    anew = _repair_running(place, who, has_reports=bool(read_reports(place)))
+    if anew:
+        for name in (OUTCOME, EVALUATION, BEST_VALIDATION):
+            (place / name).unlink(missing_ok=True)
+    return lines + (anew or _rewrite_reports(place, least=0))
 
 
 def _check_best_validation(trial_dir: Path, number: int) -> list[str]:
@@ -68,15 +84,20 @@ def _repair_running(trial_dir: Path, who: str, *, has_reports: bool) -> list[str
 
 
 def _repair_ended(trial_dir: Path, trial: FrozenTrial, *, has_reports: bool) -> list[str]:
-    lines = []
-    for path in (trial_dir / EVALUATION, trial_dir / FRESH_VALIDATION):
-        if path.exists() and read_score(path) is None:
-            path.unlink()
-            lines.append(f"{path} is damaged; it is made again")
+    lines = _repair_evaluations(trial_dir)
     if not (trial_dir / EVALUATION).exists():
         broken = _broken(trial_dir / BEST, needed=has_reports)
         lines += [f"{text}; trial {trial.number} cannot be evaluated without it" for text in broken]
     return lines + _repair_reports(trial_dir, trial) + _repair_config(trial_dir)
+
+
+def _repair_evaluations(folder: Path) -> list[str]:
+    lines = []
+    for path in (folder / EVALUATION, folder / FRESH_VALIDATION):
+        if path.exists() and read_score(path) is None:
+            path.unlink()
+            lines.append(f"{path} is damaged; it is made again")
+    return lines
 
 
 def _repair_reports(trial_dir: Path, trial: FrozenTrial) -> list[str]:
@@ -84,13 +105,21 @@ def _repair_reports(trial_dir: Path, trial: FrozenTrial) -> list[str]:
     told = len(trial.intermediate_values)
     if len(read_reports(trial_dir)) >= told:
         return []
-    if (trial_dir / LAST).exists() and not _broken(trial_dir / LAST, needed=True):
-        write_text(trial_dir / PROGRESS, report_lines(load_checkpoint(trial_dir / LAST)[1]["history"]))
-        return [f"{trial_dir / PROGRESS} was damaged; it was made again from {LAST}"]
-    return [
+    return _rewrite_reports(trial_dir, least=told) or [
         f"{trial_dir / PROGRESS} is damaged: it lacks validations of trial {trial.number}; their objectives are in "
         "the study, and launchers/replay.py makes the trial again"
     ]
+
+
+def _rewrite_reports(folder: Path, *, least: int) -> list[str]:
+    """Write validations as the last checkpoint has them, if it is there and has at least so many and more than the file."""
+    if not (folder / LAST).exists() or _broken(folder / LAST, needed=True):
+        return []
+    history = load_checkpoint(folder / LAST)[1]["history"]
+    if len(history) < max(least, len(read_reports(folder)) + 1):
+        return []
+    write_text(folder / PROGRESS, report_lines(history))
+    return [f"{folder / PROGRESS} was damaged; it was made again from {LAST}"]
 
 
 def _repair_config(trial_dir: Path) -> list[str]:

@@ -75,6 +75,8 @@ def _reopen_study(
     if any(not line.startswith("version of ") for line in differences):
         remarks += [f"trial {number} was running and is given up" for number in stored.fail_running_trials(CHANGED)]
         shutil.rmtree(folder.network, ignore_errors=True)  # of another configuration or other data
+        if folder.references.exists():
+            folder.references.rename(folder.path / f"references-before-change-{len(settings.changes)}")
     settings.save(folder)
     settings.remember(stored)
-    return stored, settings, remarks + repair(folder, stored.trials())
+    return stored, settings, remarks + repair(folder, stored.trials(), settings.references)

@@ -22,6 +22,7 @@ from datg.search.study.memory import MemoryStudy
 from datg.search.study.outcomes import ERROR_ATTRIBUTE, outcome_of
 from datg.search.study.progress import SearchProgress
 from datg.search.study.pruners import LAST_PRUNING
+from datg.search.study.references import References
 from datg.search.study.samplers import sampler_for
 from datg.search.study.stored import PruningState, StoredStudy, pruning_state
 from datg.search.study.writer import OrderedWriter
@@ -47,7 +48,8 @@ class SearchDriver:
         self._bounds, self._own_setting = settings.bounds, settings.own_setting
         self._stored, self._writer = stored, OrderedWriter()
         self._running: set[int] = set()
-        self.progress = SearchProgress(settings.trials)
+        self.progress = SearchProgress(settings.trials, references=len(settings.references))
+        self.references = References(folder, settings, stored, self._writer)
         self.out_of_reach = False  # whether the study failed to be written or read
         trials = stored.trials()
         self._memory = MemoryStudy(stored.name, PRUNERS[settings.pruner](settings.steps), trials)
@@ -94,8 +96,10 @@ class SearchDriver:
 
     @property
     def all_done(self) -> bool:
-        """Return whether every trial has ended and been evaluated where it has weights, the finalists on fresh tasks, too."""
+        """Return whether trials and references have ended and been evaluated where they have weights, finalists twice."""
         ended = self.ended
+        if not self.references.all_done:
+            return False
         if len(ended) < self.settings.trials or any(lacks_evaluation(self.folder.trial(n)) for n in ended):
             return False
         return not self.selection().unscored

@@ -17,6 +17,8 @@ class SearchProgress:
         best: number, objective and its half-width of the best of them; None in a comparison, which selects nothing.
         evaluated: evaluations done, by the part of the data set that they are on.
         finalists: trials to be scored on fresh validation tasks, once they are known.
+        references: wanted.
+        references_done: trained and evaluated.
         started: monotonic seconds.
         ended_here: outcomes of the trials that ended since this driver started.
         preparing: what is done before the first trial.
@@ -29,13 +31,16 @@ class SearchProgress:
     best: tuple[int, float, float] | None = None
     evaluated: Counter[str] = field(default_factory=Counter)
     finalists: int = 0
+    references: int = 0
+    references_done: int = 0
     started: float = field(default_factory=time.monotonic)
     ended_here: list[str] = field(default_factory=list)
     preparing: str = ""
 
     def seconds_left(self) -> float | None:
-        """Estimate the seconds left from the trials ended so far; None before the first."""
+        """Estimate the seconds left from the trials ended so far, as long for a reference; None before the first."""
         if not self.ended_here:
             return None
         each = (time.monotonic() - self.started) / len(self.ended_here)
-        return each * (self.asked - sum(self.outcomes.values()))
+        missing = self.asked - sum(self.outcomes.values()) + self.references - self.references_done
+        return each * missing

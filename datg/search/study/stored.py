@@ -28,6 +28,7 @@ SQLITE_TIMEOUT = 60  # seconds to wait for another process's lock
 SETTINGS_ATTRIBUTE = "settings"  # attribute of the study: what the search was asked for
 PRUNING = "pruning"  # attribute of a trial: its PruningState
 METRIC = "validation accuracy"
+REFERENCES = "-references"  # ends the name of the study that a search's references are kept in
 _METHODS = (
     "get_study_id_from_name",
     "get_trial_id_from_study_id_trial_number",
@@ -113,6 +114,14 @@ class StoredStudy:
         )  # also an empty one: an earlier end may have been cut off
         tell(self._study, optuna.Trial(self._study, trial_id), outcome, objective)
 
+    def add_reference(self, trial: FrozenTrial) -> None:
+        """Write a reference that has ended into the study of the references, unless it stands there."""
+        study = optuna.create_study(
+            storage=self._storage, study_name=f"{self.name}{REFERENCES}", direction="maximize", load_if_exists=True
+        )
+        if all(kept.user_attrs != trial.user_attrs for kept in study.get_trials(deepcopy=False)):
+            study.add_trial(trial)
+
     def fail_running_trials(self, error: str) -> list[int]:
         """End all running trials as failed, or as pruned where that has been decided; return their numbers."""
         running = [trial for trial in self.trials() if trial.state == TrialState.RUNNING]
@@ -184,10 +193,11 @@ def is_empty(file: Path, name: str) -> bool:
 
 
 def recover_settings(url: str) -> dict[str, Any] | None:
-    """Return what a search was asked for, if there is one study in the storage and it remembers that."""
+    """Return what a search was asked for, if there is one study in the storage, or one beside that of its references."""
     with _translated(url):
         summaries = optuna.get_all_study_summaries(_open_storage(url, create=False))
-        return summaries[0].user_attrs.get(SETTINGS_ATTRIBUTE) if len(summaries) == 1 else None
+        remembered = [s.user_attrs[SETTINGS_ATTRIBUTE] for s in summaries if SETTINGS_ATTRIBUTE in s.user_attrs]
+        return remembered[0] if len(remembered) == 1 else None
 
 
 def _open_storage(url: str, *, create: bool) -> RDBStorage:

@@ -9,16 +9,16 @@ import pytest
 import ray
 import torch
 
-from datg.errors import ConfigError
+from datg.errors import ConfigError, StateError, TrialDiverged
 from datg.runtime.signals import StopRequest
 from datg.search.ray.cluster import shut_down
-from datg.search.ray.evaluations import Evaluations
 from datg.search.ray.gpu_sharing import Need, fraction, measure, trials_at_once
 from datg.search.ray.resources import Allocation, Resources, TrialResources, allocate, parse_gpus
+from datg.search.ray.spare_tasks import SpareTasks
 from datg.search.state.folder import SearchFolder
 from datg.search.study.progress import SearchProgress
+from datg.storage.lease import EVALUATION_LEASE
 from datg.trial.data import TrialData
-from datg.trial.final_evaluation import ON_NOVEL
 from tests.trial.test_run import config_of, dataset_of
 
 NODES = [{"CPU": 8.0}, {"CPU": 4.0, "GPU": 2.0}]
@@ -149,14 +149,14 @@ class Slots:
     def __init__(self, tmp_path, monkeypatch, *, slots, concurrent, asked):
         self.progress, self.folder = SearchProgress(asked), SearchFolder(tmp_path)
         self.started, self.done = [], set()
-        monkeypatch.setattr("datg.search.ray.evaluations.lacks_evaluation", lambda folder, file: True)
-        monkeypatch.setattr("datg.search.ray.evaluations.evaluate", self)
+        monkeypatch.setattr("datg.search.ray.spare_tasks.lacks_evaluation", lambda folder, file: True)
+        monkeypatch.setattr("datg.search.ray.spare_tasks.evaluate", self)
         monkeypatch.setattr(
-            "datg.search.ray.evaluations.ray.wait", lambda refs, **_: ([r for r in refs if r in self.done], [])
+            "datg.search.ray.spare_tasks.ray.wait", lambda refs, **_: ([r for r in refs if r in self.done], [])
         )
-        monkeypatch.setattr("datg.search.ray.evaluations.ray.get", lambda reference: None)
+        monkeypatch.setattr("datg.search.ray.spare_tasks.ray.get", lambda reference: None)
         allocation = Allocation(TrialResources(1, 0.0), slots, concurrent, concurrent, Resources())
-        self.evaluations = Evaluations(self, None, allocation, StopRequest(), ON_NOVEL)
+        self.tasks = SpareTasks(self, None, allocation, StopRequest())
 
     def options(self, **options):
         return self
@@ -167,8 +167,8 @@ class Slots:
 
     def end_trial(self, number):
         self.progress.outcomes["finished"] += 1
-        self.evaluations.add(number)
-        self.evaluations.advance(0)
+        self.tasks.evaluate_trial(number)
+        self.tasks.advance(0)
 
 
 def test_an_evaluation_waits_as_long_as_trials_need_every_slot(tmp_path, monkeypatch):
@@ -179,18 +179,76 @@ def test_an_evaluation_waits_as_long_as_trials_need_every_slot(tmp_path, monkeyp
     search.end_trial(2)
     assert search.started == [0]
     search.end_trial(3)
-    assert search.started == [0, 1] and search.evaluations.unfinished
+    assert search.started == [0, 1] and search.tasks.unfinished
     search.done = {0, 1}
     for _ in range(2):
-        search.evaluations.advance(0)
+        search.tasks.advance(0)
     assert search.started == [0, 1, 2, 3]
     search.done = {2, 3}
-    search.evaluations.advance(0)
-    assert not search.evaluations.unfinished and search.progress.evaluated["novel"] == 4
+    search.tasks.advance(0)
+    assert not search.tasks.unfinished and search.progress.evaluated["novel"] == 4
 
 
 def test_a_slot_that_no_trial_may_have_is_for_evaluations(tmp_path, monkeypatch):
     search = Slots(tmp_path, monkeypatch, slots=3, concurrent=2, asked=10)
     search.end_trial(0)
     search.end_trial(1)
-    assert search.started == [0] and search.evaluations.running == [0]
+    assert search.started == [0] and search.tasks.leases == [tmp_path / "trials" / "0" / EVALUATION_LEASE]
+
+
+class Training(Slots):
+    """A reference whose training ends, fails or is interrupted."""
+
+    def __init__(self, tmp_path, monkeypatch):
+        super().__init__(tmp_path, monkeypatch, slots=1, concurrent=1, asked=0)
+        self.references, self.ends = self, []
+        monkeypatch.setattr("datg.search.ray.spare_tasks.train_apart", self)
+        monkeypatch.setattr("datg.search.ray.spare_tasks.ray.wait", lambda refs, **_: (refs, []))
+        self.tasks.add_reference("vanilla")
+
+    def start(self, name):
+        return name
+
+    def finish(self, name, outcome, error=""):
+        self.ends.append((name, outcome, error))
+
+    def remote(self, *arguments):
+        return "training" if len(arguments) == 5 else "evaluation"
+
+    def act(self, monkeypatch, result):
+        def get(reference):
+            if reference == "training" and isinstance(result, Exception):
+                raise result
+            return result
+
+        monkeypatch.setattr("datg.search.ray.spare_tasks.ray.get", get)
+        self.tasks.advance(0)
+        return self
+
+
+def test_a_reference_is_trained_and_then_evaluated(tmp_path, monkeypatch):
+    training = Training(tmp_path, monkeypatch).act(monkeypatch, "collapsed")
+    assert training.ends == [("vanilla", "collapsed", "")] and training.tasks.unfinished
+    training.act(monkeypatch, None)
+    assert not training.tasks.unfinished and training.tasks.errors == {}
+
+
+def test_a_reference_that_was_interrupted_has_not_ended(tmp_path, monkeypatch):
+    training = Training(tmp_path, monkeypatch).act(monkeypatch, "interrupted")
+    assert training.ends == [] and not training.tasks.unfinished
+
+
+@pytest.mark.parametrize(
+    ("cause", "end"),
+    [
+        (TrialDiverged("loss was nan"), [("vanilla", "diverged", "loss was nan")]),
+        (ConfigError("too few classes"), [("vanilla", "error", "too few classes")]),
+        (StateError("a damaged checkpoint"), []),
+        (RuntimeError("a bug"), []),
+    ],
+)
+def test_a_reference_that_fails_for_good_has_ended_and_another_is_tried_again(tmp_path, monkeypatch, cause, end):
+    error = ray.exceptions.RayTaskError("train_apart", "", cause).as_instanceof_cause()
+    training = Training(tmp_path, monkeypatch).act(monkeypatch, error)
+    assert training.ends == end
+    assert list(training.tasks.errors) == ([] if end else ["reference vanilla not trained"])

@@ -1,0 +1,36 @@
+"""A reference whose search is killed or stopped while it trains goes on where it was, and no trial notices."""
+
+import signal
+
+import optuna
+import pytest
+
+from datg.search.settings import SearchSettings
+from datg.search.study.stored import sqlite_url
+from datg.trial.folder import read_reports
+from tests.faults.searches import SMALL, check_whole, kill, steps, until
+
+pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+ITERATIONS, EVERY = 400, 20
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_reference_goes_on_from_its_checkpoint(number, place):
+    options = [*SMALL, *steps(ITERATIONS, EVERY), "--trials", 1, "--max-concurrent", 1, "--references"]
+    process = place.start("search", *options)
+    reference = until(lambda: next(place.path.glob("runs/*/references/vanilla"), None))
+    before = until(lambda: read_reports(reference)[1:])
+    kill(process, number)
+    place.wait(process, 75 if number == signal.SIGTERM else -9)
+    before = read_reports(reference)
+    assert len(before) < ITERATIONS // EVERY, "it was still on its way"
+    said = place.run("search", "--resume", place.folder.name)
+    assert "best minus reference vanilla, paired by task: validation" in said
+    after = read_reports(reference)
+    assert after[: len(before)] == before and [entry.iteration for entry in after] == list(
+        range(EVERY, ITERATIONS + 1, EVERY)
+    )
+    check_whole(place.folder, 1)
+    name = f"{SearchSettings.load(place.folder).study}-references"
+    (kept,) = optuna.load_study(storage=sqlite_url(place.folder.study), study_name=name).trials
+    assert kept.value == max(entry.accuracy for entry in after)
