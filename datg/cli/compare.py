@@ -49,6 +49,24 @@ def compare(
             rich_help_panel=WHAT,
         ),
     ] = None,
+    tune: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Search N trials for each strategy and learner first, and compare the best of each.",
+            show_default="defaults are compared",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    repeat_search: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Number of searches of each, with other seeds, to see how their outcome spreads.",
+            show_default="1",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
     resume: Annotated[
         str | None,
         typer.Option(metavar="COMPARISON", help="Name of a comparison to go on with.", rich_help_panel=STOPPING),
@@ -57,6 +75,8 @@ def compare(
     """Compare strategies and learners with several seeds, under one preset and on the same tasks.
 
     Example: datg compare --dataset glyphs --strategies vanilla,mlti,datg --seeds 3
+
+    Example: datg compare --dataset dermnet --strategies vanilla,datg --tune 20
 
     Example: datg compare --dataset dermnet --tuned configs/dermnet-20261122-1-top1.yaml
 
@@ -68,11 +88,12 @@ def compare(
         refuse_second_driver(options.output, resume)
     from datg.cli.console import console
     from datg.cli.run_with_display import run_with_display
+    from datg.cli.tune import check_tuning, tune_first
     from datg.config import parse_settings
     from datg.search.comparison.forms import format_rows, row_values
     from datg.search.comparison.grid import OWN_SECTIONS, Comparison
     from datg.search.comparison.table import compare as rows_of
-    from datg.search.prepare import prepare, show_settings
+    from datg.search.prepare import prepare, prepare_tuned, show_settings
     from datg.search.state.resume import resume_search
 
     comparison, given, flags = None, options.settings or [], {}
@@ -80,7 +101,13 @@ def compare(
         flags = {"strategies": strategies, "learner": learner, "seeds": seeds, "tuned": tuned}
     else:
         comparison = Comparison.parse(
-            learner or "protonet", strategies or "all", seeds or 3, settings=parse_settings(given), tuned=tuned or []
+            learner or "protonet",
+            strategies or "all",
+            seeds or 3,
+            settings=parse_settings(given),
+            tuned=tuned or [],
+            tune=tune or 0,
+            repeats=repeat_search,
         )
         given = [text for text in given if text.partition(".")[0].strip() not in OWN_SECTIONS]
     request = options.request(dataset, flags, comparison=comparison, settings=given)
@@ -89,6 +116,12 @@ def compare(
     if options.dry_run:
         show_settings(request, resume)
         return
+    if resume:
+        check_tuning(request, resume, trials=tune, repeats=repeat_search)
+    elif tune:
+        resume, request = prepare_tuned(request).name, request.going_on()
+    if resume:
+        request = tune_first(request, resume, options.tracking_uri)
     session = resume_search(request, resume, comparison=True) if resume else prepare(request)
 
     def rows(records: "list[TrialRecord]") -> list[dict[str, Any]]:

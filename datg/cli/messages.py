@@ -4,7 +4,7 @@ from datg.cli.console import format_duration
 from datg.report.selection import describe_selection
 from datg.report.status import causes, how_to_resume
 from datg.runtime.exit_codes import ExitCode
-from datg.search.comparison.forms import explain_intervals
+from datg.search.comparison.forms import describe_spreads, explain_intervals
 from datg.search.session import SearchSession
 from datg.search.state.folder import COMPARISON_FORMS
 from datg.search.study.progress import SearchProgress
@@ -17,7 +17,11 @@ from datg.trial.selection import select
 def summary(session: SearchSession, code: int, uri: str, unsent: Unsent | None) -> list[str]:
     """Return what happened, and what to do next, in lines."""
     folder, settings = session.folder, session.settings
-    resume = how_to_resume(folder.name, comparison=bool(settings.grid), external=settings.external_study)
+    resume = how_to_resume(
+        settings.comparison or folder.name,
+        comparison=bool(settings.grid or settings.comparison),
+        external=settings.external_study,
+    )
     lines = causes(session.records())
     errors = {} if session.tasks is None else session.tasks.errors
     lines += [f"{what}: {error}" for what, error in errors.items()]
@@ -35,7 +39,9 @@ def summary(session: SearchSession, code: int, uri: str, unsent: Unsent | None) 
         lines.append("no trial succeeded; the causes stand above.")
     elif settings.grid:
         lines += explain_intervals(settings)
-        lines.append(f"tables: {', '.join(folder.comparison(form).name for form in COMPARISON_FORMS)} in {folder.path}")
+        lines += describe_spreads(folder, settings)
+        tables = [path.name for form in COMPARISON_FORMS if (path := folder.comparison(form)).exists()]
+        lines.append(f"tables: {', '.join(tables)} in {folder.path}")
     else:
         records = session.records()
         lines += describe_selection(select(records), records, session.references(), settings)

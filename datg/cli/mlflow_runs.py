@@ -13,6 +13,8 @@ def search_run(folder: SearchFolder, settings: SearchSettings) -> Parent:
     # What the trials of a comparison do not have in common is no tag of the run above them.
     own_tags = {"search"} | ({"learner", "strategy", "seed"} if settings.grid else set())
     kind = {"kind": "comparison"} if settings.grid else {}
+    if settings.comparison:
+        kind = {"comparison": settings.comparison}
     names = ("trials",) if settings.grid else ("trials", "sampler", "pruner", "seed")
     return Parent(
         name=folder.name,

@@ -50,6 +50,11 @@ def format_status(status: Status) -> list[str]:
         lines.append(f"  trial {trial['trial']}: {trial['done']:.0%} done, {trial['where']}{silent}")
     lines += [f"  {line}" for line in status.causes]
     lines += [f"  {_describe_reference(reference)}" for reference in status.references]
+    if status.searches:
+        every, missing = status.searches["all"], status.searches["missing"]
+        lines.append(
+            f"  begins with {len(every)} searches, {len(every) - len(missing)} of them done: {', '.join(every)}"
+        )
     lines.append(f"  MLflow: {'has everything' if status.unsent is None else f'lacks {status.unsent}'}")
     lines.append(f"  disk: {format_size(status.bytes)}")
     if status.resume:

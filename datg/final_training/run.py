@@ -19,7 +19,7 @@ from datg.storage.files import read_yaml, write_yaml
 from datg.trial.accuracies import Summary, load_evaluation, summarise
 from datg.trial.config import PRESETS, TrialConfig
 from datg.trial.data import provenance_of
-from datg.trial.exported import read_export
+from datg.trial.exported import read_export, seeds_chosen_by, training_seeds
 from datg.trial.final_evaluation import choose_device
 from datg.trial.folder import EVALUATION
 from datg.trial.prepare import check_trial
@@ -131,14 +131,9 @@ def prepare_training(
         config,
         provenance,
         dataset,
-        training_seeds(seeds, values.get("seed") if provenance.get("search") else None),
+        training_seeds(seeds, seeds_chosen_by(values, provenance)),
         chosen,
     )
-
-
-def training_seeds(number: int, chosen_by: int | None) -> list[int]:
-    """Return the first ``number`` seeds 0, 1, ... without the one that a search chose by: its luck was chosen, too."""
-    return [seed for seed in range(number + 1) if seed != chosen_by][:number]
 
 
 def _check_data(path: Path, expected: dict[str, Any], dataset: Dataset) -> None:

@@ -38,6 +38,7 @@ class Status:
             first validation, and for a comparison, which selects nothing.
         references: what the search is measured against: name, outcome (empty before the end), accuracy on validation tasks and on
             novel classes.
+        searches: names of those that a comparison begins with, and of these the ones that are not done.
         causes: failures by cause, a line each.
         unsent: what MLflow lacks, as the driver last knew; None if nothing.
         bytes: that the folder takes.
@@ -52,6 +53,7 @@ class Status:
     evaluated: int
     best: dict[str, Any] | None
     references: list[dict[str, Any]]
+    searches: dict[str, list[str]]
     causes: list[str]
     unsent: Unsent | None
     bytes: int
@@ -78,6 +80,7 @@ def read_status(folder: SearchFolder) -> Status:
     driver = _driver(folder)
     done = sum(outcomes.values()) >= asked.trials and all(record.complete for record in records)
     references = [_reference(folder, name) for name in asked.references]
+    missing = [name for name in asked.searches if not asked.tuned and read_status(folder.beside(name)).resume]
     done = done and not selection.unscored and all(record.complete for record in references)
     return Status(
         search=folder.name,
@@ -88,6 +91,7 @@ def read_status(folder: SearchFolder) -> Status:
         evaluated=sum((record.folder / EVALUATION).exists() for record in records),
         best=None if asked.comparison else _best(selection, records),
         references=[reference_row(record) for record in references],
+        searches={"all": asked.searches, "missing": missing} if asked.searches else {},
         causes=causes(records),
         unsent=count_unsent(records + _begun(references), read_sent(folder.mlflow)),
         bytes=total_size(folder.path),
@@ -122,6 +126,8 @@ class _Asked:
     Attributes:
         comparison: whether it is a comparison, which selects nothing.
         references: names of what it is measured against.
+        searches: names of those that a comparison begins with.
+        tuned: whether they are all done.
         resume: the command that goes on with it.
     """
 
@@ -129,23 +135,34 @@ class _Asked:
     iterations: int
     comparison: bool
     references: list[str]
+    searches: list[str]
+    tuned: bool
     resume: str
 
 
 def _read_asked(folder: SearchFolder) -> _Asked:
     """Read a few values of ``search.yaml`` unchecked: checking them all takes seconds of imports."""
     with contextlib.suppress(ConfigError, KeyError, TypeError, ValueError):
-        given = read_yaml(folder.settings)
-        comparison = bool(given["grid"])
-        resume = how_to_resume(folder.name, comparison=comparison, external=bool(given["external_study"]))
-        iterations, references = int(given["config"]["training"]["iterations"]), list(given.get("references", {}))
-        return _Asked(int(given["trials"]), iterations, comparison, references, resume)
+        return _asked(folder.name, read_yaml(folder.settings))
     from datg.search.settings import SearchSettings
 
-    settings = SearchSettings.load(folder)
-    comparison = bool(settings.grid)
-    resume = how_to_resume(folder.name, comparison=comparison, external=settings.external_study)
-    return _Asked(settings.trials, settings.config.training.iterations, comparison, list(settings.references), resume)
+    return _asked(folder.name, SearchSettings.load(folder).model_dump())
+
+
+def _asked(name: str, given: dict[str, Any]) -> _Asked:
+    comparison, above = bool(given["grid"]), str(given.get("comparison", ""))
+    tuning = given.get("tuning") or {}
+    return _Asked(
+        trials=int(given["trials"]),
+        iterations=int(given["config"]["training"]["iterations"]),
+        comparison=comparison,
+        references=list(given.get("references", {})),
+        searches=[search for names in tuning.get("searches", {}).values() for search in names],
+        tuned=bool(given.get("tuned")),
+        resume=how_to_resume(
+            above or name, comparison=comparison or bool(above), external=bool(given["external_study"])
+        ),
+    )
 
 
 def _best(selection: Selection, records: list[TrialRecord]) -> dict[str, Any] | None:

@@ -1,8 +1,9 @@
 """A search from the request to the last evaluation, new or resumed."""
 
 import shutil
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from datg.config import Layers, parse_settings
 from datg.data.catalog import Dataset, data_root, open_dataset, with_test_dataset
@@ -12,14 +13,11 @@ from datg.runtime.signals import reraise_signal
 from datg.search.disk_space import bytes_needed, check_room
 from datg.search.request import Request
 from datg.search.resolve import explain, resolve_settings
-from datg.search.settings import SearchSettings
-from datg.search.state.folder import DriverLock, find_folder, new_folder
+from datg.search.session import SearchSession, end_ray, open_search_study, open_session, start_ray_for
+from datg.search.settings import SearchSettings, Tuning, pair_name
+from datg.search.state.folder import DriverLock, SearchFolder, find_folder, make_folder, new_folder
 from datg.search.study.driver import SearchDriver
 from datg.trial.config import PRESETS
-
-if TYPE_CHECKING:
-    pass
-from datg.search.session import SearchSession, open_search_study, open_session, start_ray_for
 
 
 def _layers(request: Request, dataset: Dataset) -> tuple[Layers, Any]:
@@ -42,16 +40,41 @@ def _settings(request: Request) -> tuple[SearchSettings, Layers, Dataset]:
     dataset = open_dataset(request.dataset, root)
     layers, space = _layers(request, dataset)
     dataset = with_test_dataset(dataset, layers.values.get("evaluation.test_dataset"), root)
+    comparison = request.comparison
     settings = resolve_settings(
         dataset,
         layers,
         space,
         root=root,
         external_study=request.study_storage is not None,
-        make_grid=None if request.comparison is None else partial(request.comparison.grid, dataset),
-        references=request.references is not False and request.comparison is None,
+        make_grid=None if comparison is None else partial(comparison.grid, dataset),
+        references=request.references is not False and comparison is None,
     )
+    if comparison is not None:
+        settings = settings.model_copy(update={"tuned": comparison.tuned_trials()})
     return settings, layers, dataset
+
+
+def _searches(request: Request) -> dict[str, list[SearchSettings]]:
+    """Return the settings of the searches that a comparison begins with, by the pair of learner and strategy.
+
+    Raises:
+        ConfigError: naming the pair that cannot be searched.
+    """
+    comparison = request.comparison
+    assert comparison is not None
+    searches: dict[str, list[SearchSettings]] = {}
+    for pair in comparison.pairs():
+        names = dict(zip(("learner", "strategy"), pair, strict=True))
+        own = {**{f"{key}.name": name for key, name in names.items()}, **comparison.options_of(pair)}
+        for repeat in range(comparison.repeats):
+            flags = {**request.flags, **own, "search.trials": comparison.tune, "search.seed": repeat}
+            asked = replace(request, comparison=None, references=False, flags=flags)
+            try:
+                searches.setdefault(pair_name(*pair), []).append(_settings(asked)[0])
+            except ConfigError as error:
+                raise ConfigError(f"`--tune`, {pair_name(*pair)}: {error}") from error
+    return searches
 
 
 def show_settings(request: Request, resume: str | None) -> None:
@@ -60,8 +83,52 @@ def show_settings(request: Request, resume: str | None) -> None:
         settings, layers = SearchSettings.load(find_folder(request.output, resume)), Layers()
     else:
         settings, layers, _ = _settings(request)
-    for key, value, source in explain(settings, layers):
+    rows = explain(settings, layers)
+    if not resume and request.comparison is not None and request.comparison.tune:
+        rows += [(f"search {pair}", search.space, "--tune") for pair, (search, *_) in _searches(request).items()]
+    for key, value, source in rows:
         print(f"{key:32} {value!s:40} {source if not resume else 'search.yaml'}")
+
+
+def prepare_tuned(request: Request) -> SearchFolder:
+    """Check a comparison whose configurations are searched first, and make its folder and those of its searches; run nothing.
+
+    Each search, and then the comparison, is begun by going on with it.
+    """
+    settings, _, dataset = _settings(request)
+    searches = _searches(request)
+    several = len({search.config.learner_name for search, *_ in searches.values()}) > 1
+    allocation = start_ray_for(request.resources)  # a request that no node can meet leaves nothing behind
+    end_ray()
+    every = [settings, *(search for found in searches.values() for search in found)]
+    needed = sum(bytes_needed(one, dataset.part("base"), allocation.most_concurrent) for one in every)
+    check_room(request.output, needed)
+    reraise_signal()
+    folder = new_folder(request.output, f"{settings.config.dataset}-comparison")
+    made = [folder]
+    try:
+        names: dict[str, list[str]] = {}
+        for pair, found in searches.items():
+            for search in found:
+                name = _search_name(folder, search, several_learners=several)
+                made.append(make_folder(folder.beside(name).path))
+                search.model_copy(update={"study": f"{name}-{search.id[:8]}", "comparison": folder.name}).save(made[-1])
+                names.setdefault(pair, []).append(name)
+        tuning = Tuning(trials=every[1].trials, searches=names)
+        settings.model_copy(update={"study": f"{folder.name}-{settings.id[:8]}", "tuning": tuning}).save(folder)
+    except BaseException:
+        for one in made:
+            shutil.rmtree(one.path, ignore_errors=True)
+        raise
+    return folder
+
+
+def _search_name(folder: SearchFolder, search: SearchSettings, *, several_learners: bool) -> str:
+    """Return what a search of a comparison is called: after the comparison and what it is a search for."""
+    config = search.config
+    learner = f"-{config.learner_name}" if several_learners else ""
+    repeat = f"-repeat-{search.seed}" if search.seed else ""
+    return f"{folder.name}--{config.strategy_name}{learner}{repeat}"
 
 
 def prepare(request: Request) -> SearchSession:

@@ -1,6 +1,6 @@
 """What a user asks of a search or a comparison, and what it may use."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,3 +33,7 @@ class Request:
     allow_change: bool = False
     comparison: Comparison | None = None
     references: bool | None = None
+
+    def going_on(self) -> "Request":
+        """Return the request to go on with what this one has begun: places and resources, nothing that a search is made of."""
+        return replace(self, dataset=None, space_file=None, settings=[], flags={}, comparison=None, references=None)

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -11,18 +11,15 @@ from datg.config import USER_SOURCES, Layers, flatten, sentences
 from datg.data.catalog import Dataset
 from datg.errors import ConfigError, unknown_name
 from datg.learners import LEARNERS
+from datg.search.references import references_of
+from datg.search.settings import SearchSettings
 from datg.search.space import Space, bounds_of, check_space, whole_space
 from datg.search.study import PRUNERS, SAMPLERS
+from datg.search.versions import versions
 from datg.strategies import STRATEGIES
 from datg.trial.config import PRESETS, TrialConfig
 from datg.trial.data import provenance_of
 from datg.trial.prepare import check_trial
-
-if TYPE_CHECKING:
-    pass
-from datg.search.references import references_of
-from datg.search.settings import SearchSettings
-from datg.search.versions import versions
 
 SEARCH_DEFAULTS: dict[str, Any] = {"trials": 50, "sampler": "tpe", "pruner": "halving", "seed": 0}
 MakeGrid = Callable[[TrialConfig], list[dict[str, Any]]]

@@ -40,10 +40,11 @@ def run_search(
     selection = select(records)
     if selection.best is None:
         return ExitCode.NO_SUCCESS
-    run_id = mlflow_runs().get(selection.best.number)
-    write_export(session.folder.best, session.folder, session.settings, selection.best, selection, run_id)
     if session.settings.grid:
         write_tables(session.folder, session.settings, records)
+    else:
+        run_id = mlflow_runs().get(selection.best.number)
+        write_export(session.folder.best, session.folder, session.settings, selection.best, selection, run_id)
     if session.tasks.damaged:
         return ExitCode.DAMAGED
     return ExitCode.RESUMABLE if session.tasks.errors else ExitCode.DONE

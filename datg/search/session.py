@@ -95,3 +95,10 @@ def start_ray_for(resources: Resources) -> Allocation:
         from datg.search.ray.cluster import start_ray
 
         return start_ray(resources)
+
+
+def end_ray() -> None:
+    """Leave the cluster, or end the one that was started here."""
+    from datg.search.ray.cluster import shut_down
+
+    shut_down()

@@ -20,6 +20,36 @@ BESIDE = ("ray", "mlflow")  # versions that decide no result
 SHOWN = 80  # characters of a value in a list of differences
 
 
+class Tuning(BaseModel):
+    """Hold by which searches the configurations of a comparison are found.
+
+    Attributes:
+        trials: of each search.
+        searches: names of the folders beside that of the comparison, by :func:`pair_name`; the first one's best is trained with
+            several seeds, the others repeat it with other seeds.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    trials: Annotated[int, Field(ge=1)]
+    searches: dict[str, list[str]]
+
+    @property
+    def repeats(self) -> int:
+        """Return how many searches each pair of learner and strategy has."""
+        return max(map(len, self.searches.values()))
+
+    @property
+    def in_order(self) -> list[str]:
+        """Return the names of all searches: the first of every pair, then the second."""
+        return [names[repeat] for repeat in range(self.repeats) for names in self.searches.values()]
+
+
+def pair_name(learner: str, strategy: str) -> str:
+    """Return what a learner with a strategy is called among settings."""
+    return f"{strategy} with {learner}"
+
+
 class SearchSettings(BaseModel):
     """Hold everything that decides what a search does.
 
@@ -29,6 +59,9 @@ class SearchSettings(BaseModel):
         config: the configuration that every trial starts from.
         space: what is searched.
         grid: instead of a space: the setting of every trial, by its number (a comparison).
+        tuning: by which searches the configurations of a comparison are found; None where defaults are compared.
+        tuned: of how many trials a configuration of the comparison is the best, by :func:`pair_name`.
+        comparison: name of the comparison that this search finds a configuration for; empty if it stands for itself.
         references: what the best is measured against beside the trials: by name, what replaces values of ``config``.
         trials: how many trials there will be.
         sampler: suggests configurations.
@@ -47,6 +80,9 @@ class SearchSettings(BaseModel):
     config: TrialConfig
     space: dict[str, Any]
     grid: list[dict[str, Any]] = []
+    tuning: Tuning | None = None
+    tuned: dict[str, int] = {}
+    comparison: str = ""
     references: dict[str, dict[str, Any]] = {}
     trials: Annotated[int, Field(ge=1)]
     sampler: str
@@ -118,7 +154,9 @@ class SearchSettings(BaseModel):
         if not self.grid:
             return params
         setting = self.grid[number]
-        return {section: setting[section]["name"] for section in ("learner", "strategy")} | {"seed": setting["seed"]}
+        names = {section: setting[section]["name"] for section in ("learner", "strategy")}
+        tuned = self.tuned.get(pair_name(**names))
+        return names | {"seed": setting["seed"]} | ({} if tuned is None else {"tuned": tuned})
 
     def save(self, folder: SearchFolder) -> None:
         """Write ``search.yaml``."""

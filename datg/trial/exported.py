@@ -1,5 +1,6 @@
 """An exported configuration, or another file that holds one, read for training."""
 
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
@@ -21,3 +22,13 @@ def read_export(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: the configuration must be a mapping, got {values!r}.")
     return values, dict(content.get("provenance") or {})
+
+
+def seeds_chosen_by(values: dict[str, Any], provenance: dict[str, Any]) -> set[int]:
+    """Return the training seed by which a search chose an exported configuration; nothing for one that no search chose."""
+    return {int(values["seed"])} if provenance.get("search") and "seed" in values else set()
+
+
+def training_seeds(number: int, chosen_by: Set[int]) -> list[int]:
+    """Return the first ``number`` seeds 0, 1, ... without those that searches chose by: their luck was chosen, too."""
+    return [seed for seed in range(number + len(chosen_by)) if seed not in chosen_by][:number]

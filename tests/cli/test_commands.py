@@ -15,7 +15,7 @@ from datg.cli.main import COMMANDS
 from datg.search.comparison.grid import Comparison
 from datg.search.state.folder import SearchFolder
 from tests.cli.warm_start import run_command as run_warm
-from tests.faults.searches import NOT_NICE, trials_of
+from tests.faults.searches import NOT_NICE, trials_of, until
 
 ROOT = Path(__file__).parent.parent.parent
 LAUNCHERS = sorted(path.stem for path in (ROOT / "launchers").glob("*.py"))
@@ -344,3 +344,42 @@ def test_a_search_clusters_by_embeddings_of_a_network_trained_once(tmp_path, dat
         values = yaml.safe_load((folder / "trials" / str(number) / "config.yaml").read_text())
         assert values["strategy"]["cluster_checkpoint"] == str(network) and network.exists()
         assert json.loads((folder / "trials" / str(number) / "clusters.json").read_text())["features"] == "embedding"
+
+
+@pytest.mark.slow
+def test_compare_after_a_search_for_each_and_go_on(tmp_path, data_root):
+    short = ["--set", "training.iterations=8", "--set", "training.eval_every=4", "--set", "backbone.filters=4"]
+    short += ["--set", "evaluation.validation_tasks=40", "--final-episodes", "30", "--seeds", "2"]
+    options = ["--dataset", "glyphs", "--strategies", "vanilla,random_mixup", "--tune", "2", *short]
+    stopped = run("compare", *options, "--time-budget", "1", cwd=tmp_path, data_root=data_root, code=75)
+    name = min((path.name for path in (tmp_path / "runs").iterdir()), key=len)
+    assert f"go on with: python launchers/compare.py --resume {name}" in stopped.stderr
+    other = run("compare", "--resume", name, "--tune", "3", cwd=tmp_path, data_root=data_root, code=2)
+    assert "`--tune` 3: this comparison began with --tune 2" in other.stderr
+    process = subprocess.Popen(
+        command("compare", "--resume", name), cwd=tmp_path, env=environment(data_root), stderr=subprocess.DEVNULL
+    )
+    until(lambda: (tmp_path / "runs" / f"{name}--vanilla" / "best.yaml").exists())
+    process.kill()
+    process.wait(30)
+    ended = run("compare", "--resume", name, "--json", cwd=tmp_path, data_root=data_root)
+    rows = json.loads(ended.stdout)["trials"]
+    assert [(row["strategy"], row["tuned"], row["seeds"]) for row in rows] == [
+        ("vanilla", 2, 2),
+        ("random_mixup", 2, 2),
+    ]
+    searches = sorted(path.name for path in (tmp_path / "runs").iterdir() if path.name != name)
+    assert searches == [f"{name}--random_mixup", f"{name}--vanilla"]
+    for search in searches:
+        states = [trial.state.name for trial in trials_of(SearchFolder(tmp_path / "runs" / search))]
+        assert len(states) == 2 and set(states) <= {"COMPLETE", "PRUNED"}
+    settings = yaml.safe_load((tmp_path / "runs" / name / "search.yaml").read_text())
+    best = yaml.safe_load((tmp_path / "runs" / f"{name}--random_mixup" / "best.yaml").read_text())["config"]
+    assert all(s["strategy"] == best["strategy"] for s in settings["grid"] if s["strategy"]["name"] == "random_mixup")
+    assert {setting["seed"] for setting in settings["grid"]} == {1, 2}, "never a seed that a search chose by"
+    _, runs = mlflow_runs(tmp_path)
+    parents = [entry for entry in runs if "mlflow.parentRunId" not in entry.data.tags]
+    assert {entry.data.tags["search"]: entry.data.tags.get("comparison") for entry in parents} == {
+        name: None, **dict.fromkeys(searches, name)
+    }  # fmt: skip
+    assert len({entry.info.experiment_id for entry in parents}) == 1 and len(parents) == 3

@@ -11,7 +11,7 @@ from datg.trial.folder import read_reports
 from tests.faults.searches import SMALL, check_whole, kill, steps, until
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
-ITERATIONS, EVERY = 400, 20
+ITERATIONS, EVERY = 240, 20
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

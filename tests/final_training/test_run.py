@@ -6,13 +6,17 @@ import pytest
 
 from datg.errors import ConfigError, DataError
 from datg.final_training import run as module
-from datg.final_training.run import prepare_training, training_seeds
+from datg.final_training.run import prepare_training
 from datg.storage.files import write_yaml
 from datg.trial.data import provenance_of
+from datg.trial.exported import training_seeds
 from tests.trial.test_run import config_of, dataset_of
 
 
-@pytest.mark.parametrize(("chosen_by", "seeds"), [(0, [1, 2, 3]), (2, [0, 1, 3]), (9, [0, 1, 2]), (None, [0, 1, 2])])
+@pytest.mark.parametrize(
+    ("chosen_by", "seeds"),
+    [({0}, [1, 2, 3]), ({2}, [0, 1, 3]), ({9}, [0, 1, 2]), ({0, 1}, [2, 3, 4]), (set(), [0, 1, 2])],
+)
 def test_the_seed_that_a_search_chose_by_is_left_out(chosen_by, seeds):
     assert training_seeds(3, chosen_by) == seeds
 

@@ -3,18 +3,24 @@
 import csv
 import io
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 from datg.search.comparison.table import REFERENCES, Row, compare
+from datg.search.comparison.tuning import outcomes, spreads
 from datg.search.settings import SearchSettings
 from datg.search.state.folder import SearchFolder
 from datg.storage.files import write_text
-from datg.trial.accuracies import Summary
+from datg.trial.accuracies import Mean, Summary
 from datg.trial.records import TrialRecord
 
 INTERVALS = (
     "The first ± is the 95 % interval over tasks, for these very trainings; the second is Student's 95 % interval over training "
     "seeds. Differences are paired by task and by seed."
+)
+EXPLAIN_SPREADS = (
+    "How the outcome of a search spreads when it is repeated with other seeds of sampler and training; ± is Student's 95 % "
+    "interval over searches. The rows above are of the first search of each."
 )
 ONE_SEED = (
     "With one training seed there is no interval over seeds: how much another seed would change a row is not known; --seeds 5 "
@@ -32,7 +38,7 @@ def format_row(row: Row, *, between: str = " ") -> dict[str, str]:
     """Return a row as a reader wants it, the two intervals of a cell parted by ``between``."""
     return {
         "learner": row.learner,
-        "strategy": row.strategy,
+        "strategy": row.strategy + ("" if row.tuned is None else f"{between}({describe_tuning(row.tuned)})"),
         "seeds": str(row.seeds),
         "novel accuracy": _cell(row.score, between, signed=False),
         **{f"minus {name}": _cell(row.differences.get(name), between, signed=True) for name in REFERENCES},
@@ -48,6 +54,11 @@ def format_rows(rows: list[Row]) -> list[dict[str, str]]:
     return [{key: value for key, value in line.items() if key not in silent} for line in lines]
 
 
+def describe_tuning(trials: int) -> str:
+    """Return of how many trials a configuration is the best; 0 where a search found none, so that it is the default."""
+    return f"best of {trials}" if trials else "default: no trial finished"
+
+
 def _cell(summary: Summary | None, between: str, *, signed: bool) -> str:
     if summary is None:
         return ""
@@ -57,7 +68,13 @@ def _cell(summary: Summary | None, between: str, *, signed: bool) -> str:
 
 def row_values(row: Row) -> dict[str, Any]:
     """Return a row as a program wants it."""
-    values = {"learner": row.learner, "strategy": row.strategy, "seeds": row.seeds, "failures": row.failures}
+    values: dict[str, Any] = {
+        "learner": row.learner,
+        "strategy": row.strategy,
+        "tuned": row.tuned,
+        "seeds": row.seeds,
+        "failures": row.failures,
+    }
     spread = None if row.score is None else row.score.spread
     values |= _values("accuracy", row.score) | {"spread": spread}
     for name in REFERENCES:
@@ -85,12 +102,46 @@ def seed_values(record: TrialRecord) -> dict[str, Any]:
     }
 
 
+def format_spreads(folder: SearchFolder, settings: SearchSettings) -> list[dict[str, str]]:
+    """Return what repeated searches found, a row for each learner and strategy; nothing without repeats."""
+    if settings.tuning is None or settings.tuning.repeats < 2:
+        return []
+    return [
+        {
+            "learner": spread.learner,
+            "strategy": spread.strategy,
+            "searches": str(spread.searches),
+            "fresh validation of the best": _mean(spread.fresh_validation),
+            "its novel accuracy": _mean(spread.accuracy),
+        }
+        for spread in spreads(outcomes(folder, settings))
+    ]
+
+
+def describe_spreads(folder: SearchFolder, settings: SearchSettings) -> list[str]:
+    """Return the same in sentences."""
+    return [
+        f"{row['strategy']} with {row['learner']}, {row['searches']} searches with other seeds (± over searches): fresh "
+        f"validation of the best {row['fresh validation of the best']}, its novel accuracy {row['its novel accuracy']}"
+        for row in format_spreads(folder, settings)
+    ]
+
+
+def _mean(mean: Mean | None) -> str:
+    if mean is None:
+        return ""
+    return f"{mean.value:.4f}" + ("" if mean.ci95 is None else f" ± {mean.ci95:.4f}")
+
+
 def write_tables(folder: SearchFolder, settings: SearchSettings, records: list[TrialRecord]) -> None:
     """Write the table of a comparison into its folder, in every form."""
     rows = compare(records)
     write_text(folder.comparison("md"), _markdown(folder, settings, rows))
     write_text(folder.comparison("tex"), _latex(folder, settings, rows))
     write_text(folder.comparison("csv"), _csv(row_values(row) for row in rows))
+    found = outcomes(folder, settings)
+    if found:
+        write_text(folder.comparison("searches.csv"), _csv(asdict(outcome) for outcome in found))
     write_text(folder.comparison("seeds.csv"), _csv(seed_values(record) for row in rows for record in row.records))
 
 
@@ -112,10 +163,17 @@ def _caption(folder: SearchFolder, settings: SearchSettings) -> str:
 
 
 def _markdown(folder: SearchFolder, settings: SearchSettings, rows: list[Row]) -> str:
-    lines = [format_row(row) for row in rows]
-    table = [lines[0].keys(), ["---"] * len(lines[0]), *(line.values() for line in lines)]
     text = " ".join([_caption(folder, settings), *explain_intervals(settings)])
-    return "\n".join([text, "", *(f"| {' | '.join(cells)} |" for cells in table), ""])
+    lines = [text, "", *_markdown_table([format_row(row) for row in rows])]
+    spread = format_spreads(folder, settings)
+    if spread:
+        lines += ["", EXPLAIN_SPREADS, "", *_markdown_table(spread)]
+    return "\n".join([*lines, ""])
+
+
+def _markdown_table(lines: list[dict[str, str]]) -> list[str]:
+    table = [lines[0].keys(), ["---"] * len(lines[0]), *(line.values() for line in lines)]
+    return [f"| {' | '.join(cells)} |" for cells in table]
 
 
 def _latex(folder: SearchFolder, settings: SearchSettings, rows: list[Row]) -> str:

@@ -11,10 +11,11 @@ from typing import Any
 from datg.data.catalog import Dataset
 from datg.errors import ConfigError, unknown_name
 from datg.learners import LEARNERS
+from datg.search.settings import pair_name
 from datg.search.space import with_params
 from datg.strategies import STRATEGIES
 from datg.trial.config import TrialConfig
-from datg.trial.exported import read_export
+from datg.trial.exported import read_export, seeds_chosen_by, training_seeds
 from datg.trial.prepare import check_trial
 
 Pair = tuple[str, str]  # learner, strategy
@@ -27,9 +28,11 @@ class Comparison:
 
     Attributes:
         learners: names; each is combined with every strategy that is defined for it.
-        seeds: training seeds 0, 1, ...
+        seeds: how many training seeds, of 0, 1, ... without those that a search chose by.
         settings: dotted keys that the user has set; those of strategies and learners reach whatever has such a key.
         tuned: exported configurations, whose strategy, learner and learning rate replace the defaults.
+        tune: trials of a search of its own for each learner and strategy, whose best replaces the defaults; 0 searches nothing.
+        repeats: searches of each, with other seeds; the first one's best is compared.
     """
 
     learners: list[str]
@@ -37,10 +40,20 @@ class Comparison:
     seeds: int
     settings: dict[str, Any] = field(default_factory=dict)
     tuned: list[Path] = field(default_factory=list)
+    tune: int = 0
+    repeats: int = 1
 
     @classmethod
     def parse(
-        cls, learners: str, strategies: str, seeds: int, *, settings: dict[str, Any], tuned: list[Path]
+        cls,
+        learners: str,
+        strategies: str,
+        seeds: int,
+        *,
+        settings: dict[str, Any],
+        tuned: list[Path],
+        tune: int = 0,
+        repeats: int | None = None,
     ) -> "Comparison":
         """Read lists of names; ``all`` is every one of the table.
 
@@ -53,7 +66,13 @@ class Comparison:
             seeds=seeds,
             settings=settings,
             tuned=tuned,
+            tune=tune,
+            repeats=repeats or 1,
         )
+        if tune and tuned:
+            raise ConfigError("`--tune` searches what `--tuned` gives; leave one of them out.")
+        if repeats and not tune:
+            raise ConfigError("`--repeat-search` repeats the searches of --tune; give --tune N, too.")
         comparison._check_options()
         if not comparison.pairs():
             raise ConfigError("\n".join(comparison.left_out()))
@@ -98,7 +117,7 @@ class Comparison:
         """
         tuned = self._read_tuned(config)
         settings = []
-        for seed in range(self.seeds):
+        for seed in training_seeds(self.seeds, self._seeds_of_searches()):
             for pair in self.pairs():
                 setting = self._setting(config, pair, tuned.get(pair, {})) | {"seed": seed}
                 try:
@@ -109,21 +128,37 @@ class Comparison:
                 settings.append(setting)
         return settings
 
+    def _seeds_of_searches(self) -> set[int]:
+        """Return the seeds that configurations were, or will be, chosen by."""
+        chosen_by = set(range(self.repeats)) if self.tune else set()
+        return chosen_by.union(*(seeds_chosen_by(*read_export(path)) for path in self.tuned))
+
+    def tuned_trials(self) -> dict[str, int]:
+        """Return of how many trials each exported configuration is the best, where it says so."""
+        found = {}
+        for path in self.tuned:
+            values, provenance = read_export(path)
+            config, of = TrialConfig.from_dict(values), provenance.get("selection", {}).get("of trials")
+            if of is not None:
+                found[pair_name(config.learner_name, config.strategy_name)] = int(of)
+        return found
+
+    def options_of(self, pair: Pair) -> dict[str, Any]:
+        """Return what the user has set of options that this learner or strategy has, by dotted key."""
+        learner, strategy = pair
+        kinds: dict[str, type[Any]] = {"learner": LEARNERS[learner].options, "strategy": STRATEGIES[strategy]}
+        names = {f"{section}.{entry.name}" for section, kind in kinds.items() for entry in fields(kind)}
+        return {key: value for key, value in self.settings.items() if key in names}
+
     def _setting(self, config: TrialConfig, pair: Pair, tuned: dict[str, Any]) -> dict[str, Any]:
         """Default or the options of ``config`` < tuned ones < what the user has set."""
         learner, strategy = pair
         setting = dict(tuned)
         if "training.lr" in self.settings:
             setting.pop("training.lr", None)
-        for section, name, options in (
-            ("learner", learner, LEARNERS[learner].options),
-            ("strategy", strategy, STRATEGIES[strategy]),
-        ):
-            names = {entry.name for entry in fields(options)}
-            varied = {
-                key.partition(".")[2]: value for key, value in self.settings.items() if key.startswith(f"{section}.")
-            }
-            chosen = {key: value for key, value in varied.items() if key in names}
+        options = self.options_of(pair)
+        for section, name in (("learner", learner), ("strategy", strategy)):
+            chosen = {key.partition(".")[2]: value for key, value in options.items() if key.startswith(f"{section}.")}
             given = config.to_dict()[section]
             setting[section] = tuned.get(section, given if given["name"] == name else {"name": name}) | chosen
         return setting

@@ -16,6 +16,7 @@ class Row:
 
     Attributes:
         records: its trials, one a seed.
+        tuned: of how many trials of a search its configuration is the best; None where it was not searched.
         failures: outcomes of seeds that are not in the score, and of those that collapsed.
         score: on novel classes; None before any seed has been evaluated.
         differences: to each of :data:`REFERENCES`, on the tasks and seeds that both have; None where they share no seed.
@@ -24,6 +25,7 @@ class Row:
     learner: str
     strategy: str
     records: list[TrialRecord] = field(repr=False)
+    tuned: int | None = None
     failures: str = ""
     score: Summary | None = None
     differences: dict[str, Summary | None] = field(default_factory=dict)
@@ -56,13 +58,14 @@ def _row(pair: Pair, group: list[TrialRecord], scores: dict[Pair, dict[int, Accu
     learner, strategy = pair
     bad = [record.outcome for record in group if record.outcome not in ("", "finished")]
     failures = ", ".join(f"{bad.count(outcome)} {outcome}" for outcome in sorted(set(bad)))
-    by_seed = scores[pair]
+    by_seed, tuned = scores[pair], group[0].searched.get("tuned")
     if not by_seed:
-        return Row(learner=learner, strategy=strategy, records=group, failures=failures)
+        return Row(learner=learner, strategy=strategy, records=group, tuned=tuned, failures=failures)
     return Row(
         learner=learner,
         strategy=strategy,
         records=group,
+        tuned=tuned,
         failures=failures,
         score=summarise(list(by_seed.values())),
         differences={name: paired(by_seed, scores.get((learner, name), {})) for name in REFERENCES if name != strategy},

@@ -19,7 +19,7 @@ from datg.trial.folder import NETWORK
 
 SEARCH_YAML = "search.yaml"
 STUDY = "study.db"
-COMPARISON_FORMS = ("md", "tex", "csv", "seeds.csv")
+COMPARISON_FORMS = ("md", "tex", "csv", "seeds.csv", "searches.csv")
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,10 @@ class SearchFolder:
     def best(self) -> Path:
         """Return the exported best configuration."""
         return self.path / "best.yaml"
+
+    def beside(self, name: str) -> "SearchFolder":
+        """Return the folder of another search in the same place."""
+        return SearchFolder(self.path.with_name(name))
 
     def comparison(self, form: str) -> Path:
         """Return the table of a comparison in one of :data:`COMPARISON_FORMS`."""
@@ -110,17 +114,25 @@ def new_folder(output: Path, prefix: str) -> SearchFolder:
         output.mkdir(parents=True, exist_ok=True)
         number = 1
         while True:
-            path = output.absolute() / f"{prefix}-{day}-{number}"
             try:
-                path.mkdir()
-                path.chmod(stat.S_IMODE(path.stat().st_mode) & ~(stat.S_IWGRP | stat.S_IWOTH))
-                return SearchFolder(path)
+                return make_folder(output.absolute() / f"{prefix}-{day}-{number}")
             except FileExistsError:
                 number += 1
     except OSError as error:
         raise ConfigError(
             f"`--output` {output} cannot be written ({error.strerror}); name a writable folder."
         ) from error
+
+
+def make_folder(path: Path) -> SearchFolder:
+    """Make a search's folder, writable by its owner alone.
+
+    Raises:
+        OSError: it is there, or cannot be made.
+    """
+    path.mkdir()
+    path.chmod(stat.S_IMODE(path.stat().st_mode) & ~(stat.S_IWGRP | stat.S_IWOTH))
+    return SearchFolder(path)
 
 
 def find_folder(output: Path, search: str) -> SearchFolder:

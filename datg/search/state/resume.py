@@ -1,20 +1,16 @@
 """A search taken up again: its study opened, changes accepted or refused, damage repaired."""
 
 import shutil
-from typing import TYPE_CHECKING
 
 from datg.errors import ConfigError, StateError, without_password
 from datg.search.request import Request
+from datg.search.session import SearchSession, open_search_study, open_session, start_ray_for
 from datg.search.settings import SearchSettings
 from datg.search.state.changes import reconcile_settings, requested_settings
 from datg.search.state.folder import DriverLock, SearchFolder, find_folder
 from datg.search.state.repair import repair
 from datg.search.study.driver import SearchDriver
 from datg.search.study.stored import StoredStudy, is_empty, is_storage_failure
-
-if TYPE_CHECKING:
-    pass
-from datg.search.session import SearchSession, open_search_study, open_session, start_ray_for
 
 CHANGED = "the search was changed while this trial ran"  # why it is given up
 

@@ -1,0 +1,84 @@
+"""The searches that a comparison begins with, run one after the other."""
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from datg.cli.console import console
+from datg.cli.run_with_display import run_with_display
+from datg.errors import ConfigError
+from datg.report.leaderboard import format_leaderboard
+from datg.report.status import read_status
+from datg.runtime.exit_codes import ExitCode
+from datg.runtime.signals import leave, raise_on_signals
+from datg.search.comparison.tuning import tuned_settings
+from datg.search.settings import SearchSettings
+from datg.search.state.changes import requested_settings
+from datg.search.state.folder import DriverLock, SearchFolder, find_folder
+from datg.search.state.resume import resume_search
+
+if TYPE_CHECKING:
+    from datg.search.request import Request
+
+
+def check_tuning(request: "Request", comparison: str, *, trials: int | None, repeats: int | None) -> None:
+    """Refuse to go on with a comparison otherwise than it began.
+
+    Raises:
+        ConfigError: naming what it began with.
+    """
+    settings = SearchSettings.load(find_folder(request.output, comparison))
+    requested_settings(request, settings)
+    tuning = settings.tuning
+    began = {"--tune": tuning.trials if tuning else 0, "--repeat-search": tuning.repeats if tuning else 1}
+    for flag, given in (("--tune", trials), ("--repeat-search", repeats)):
+        if given is not None and given != began[flag]:
+            how = f"with {flag} {began[flag]}" if tuning else "without searches"
+            raise ConfigError(
+                f"`{flag}` {given}: this comparison began {how}; leave the flag out, or start a new comparison."
+            )
+
+
+def tune_first(request: "Request", comparison: str, uri: str | None) -> "Request":
+    """Run what is missing of the searches that a comparison begins with, and have it compare what they found.
+
+    Leaves the program where one of them was stopped or cannot go on.
+
+    Args:
+        request: to go on with a search: resources, places, and nothing that a search is made of.
+        comparison: name or folder.
+        uri: of the MLflow tracking store, if it was given.
+
+    Returns:
+        The request with what is left of its time budget.
+    """
+    folder = find_folder(request.output, comparison)
+    settings = SearchSettings.load(folder)
+    if settings.tuning is None or settings.tuned:
+        return request
+    began, names = time.monotonic(), settings.tuning.in_order
+
+    def left() -> "Request":
+        budget = request.time_budget
+        return request if budget is None else replace(request, time_budget=budget - (time.monotonic() - began))
+
+    with DriverLock(folder):
+        for number, name in enumerate(names, 1):
+            console().print(f"search {number} of the {len(names)} that {folder.name} begins with", soft_wrap=True)
+            code = _search(left(), folder.beside(name), uri)
+            if code != ExitCode.DONE:
+                leave(code)
+        tuned_settings(folder, settings).save(folder)
+    return left()
+
+
+def _search(request: "Request", folder: SearchFolder, uri: str | None) -> int:
+    """Run what is missing of a search; return its exit code, 0 also where all of its trials ended without success."""
+    if read_status(folder).resume is None:
+        return ExitCode.DONE
+    session = resume_search(request.going_on(), str(folder.path))
+    code = run_with_display(session, uri, format_leaderboard, as_json=False)
+    raise_on_signals()
+    if session.stop.requested:
+        return code or session.stop.exit_code
+    return ExitCode.DONE if code == ExitCode.NO_SUCCESS else code
