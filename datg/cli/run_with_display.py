@@ -44,7 +44,8 @@ def run_with_display(
         lambda: session.records() + session.references(),
         warn=lambda text: out.print(text),
     )
-    out.print(f"search {session.folder.name} in {session.folder.path}")
+    out.print(f"search {session.folder.name} in {session.folder.path}", soft_wrap=True)
+    out.print(f"trials: {session.allocation.describe()}", soft_wrap=True)
     code = ExitCode.BUG
     with session.lock:
         view.start()

@@ -166,7 +166,7 @@ class SearchOptions:
             study_storage=self.study_storage,
             time_budget=self.time_budget,
             resources=Resources(
-                address=self.address,
+                address=None if self.address == "local" else self.address,
                 cpus_per_trial=self.cpus_per_trial,
                 gpus_per_trial=parse_gpus(self.gpus_per_trial),
                 max_concurrent=self.max_concurrent,

@@ -1,12 +1,12 @@
 """A search that is ready to run."""
 
-import os
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from datg.data.catalog import Dataset
 from datg.runtime.signals import StopRequest
+from datg.search.environment import ignored_environment
 from datg.search.ray.private_parts import prepare_environment
 from datg.search.ray.resources import Allocation, Resources
 from datg.search.request import Request
@@ -73,17 +73,6 @@ def open_session(
     stop, reader = StopRequest(request.time_budget), RecordReader(folder, settings)
     remarks = [*ignored_environment(request.resources), *remarks]
     return SearchSession(folder, settings, dataset, driver, lock, allocation, stop, remarks, reader)
-
-
-def ignored_environment(resources: Resources) -> list[str]:
-    """Return a sentence for a setting of the environment that the command does not follow, though Ray itself would."""
-    address = os.environ.get("RAY_ADDRESS")
-    if resources.address is not None or not address:
-        return []
-    return [
-        f"RAY_ADDRESS is {address} and is not used: a search starts a Ray of its own here unless --address says otherwise "
-        "(--address auto takes that cluster)"
-    ]
 
 
 def start_ray_for(resources: Resources) -> Allocation:

@@ -17,6 +17,7 @@ from datg.tracking.database import database_file, whole_database
 from datg.tracking.entities import best_metrics, fresh_validation_metrics, gain_metrics
 from datg.tracking.sending import COMPLETE_TAG, PREPARED_TAG, ChildRun, prepare_run, send_trial
 from datg.tracking.sent import Sent, read_sent
+from datg.tracking.store import bypass_proxies_for_loopback
 from datg.trial.records import TrialRecord
 from datg.trial.selection import Selection, gain, select
 
@@ -67,6 +68,7 @@ class SearchRuns:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # where results go
+        bypass_proxies_for_loopback()
         from mlflow import MlflowClient
 
         for name in ("mlflow", "alembic", "urllib3"):

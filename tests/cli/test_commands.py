@@ -185,10 +185,17 @@ def test_a_dry_run_prints_every_value_and_where_it_came_from(tmp_path, data_root
 @pytest.mark.filterwarnings("ignore")
 def test_search_export_train_and_evaluate(tmp_path, data_root):
     arguments = ["--dataset", "glyphs", "--trials", 4, "--json", *SMALL]
-    elsewhere = {"RAY_ADDRESS": "192.0.2.2:6379"}  # a cluster that is none: a search starts its own
+    # A cluster that is none, runs and experiments of others, proxies that are none, and no GPU.
+    elsewhere = {"RAY_ADDRESS": "192.0.2.2:6379", "MLFLOW_RUN_ID": "0" * 32, "MLFLOW_EXPERIMENT_NAME": "of somebody"}
+    elsewhere |= dict.fromkeys(("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"), "http://192.0.2.3:3128")
+    elsewhere |= {"OMP_NUM_THREADS": "7", "CUDA_VISIBLE_DEVICES": "", "TUNE_RESULT_DIR": str(tmp_path / "nowhere")}
     searched = run("search", *arguments, cwd=tmp_path, data_root=data_root, **elsewhere)
     found = json.loads(searched.stdout)
     assert "RAY_ADDRESS is 192.0.2.2:6379 and is not used" in searched.stderr
+    for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME", "OMP_NUM_THREADS", "TUNE_RESULT_DIR"):
+        assert f"{name} is {elsewhere[name]} and is not used" in searched.stderr
+    assert "on a Ray started here, each with 1 CPU and no GPU; CUDA_VISIBLE_DEVICES is ''" in searched.stderr
+    assert not (tmp_path / "nowhere").exists()
     folder = tmp_path / "runs" / found["search"]
     assert len(found["trials"]) == 4
     assert all(trial["episodes"] == 100 for trial in found["trials"])

@@ -9,7 +9,7 @@ import pytest
 from datg.tracking import runs as runs_module
 from datg.tracking.runs import Parent
 from datg.tracking.sent import Unsent
-from datg.tracking.store import how_to_look, tracking_uri
+from datg.tracking.store import bypass_proxies_for_loopback, how_to_look, tracking_uri
 from datg.tracking.view import MlflowView
 from datg.trial.data import TrialData
 from datg.trial.final_evaluation import evaluate_best
@@ -175,3 +175,21 @@ def test_another_search_of_the_same_name_gets_runs_of_its_own(tmp_path, folders)
     first.sync()
     view_of(tmp_path, lambda: records_of(folders), identity="4567").sync()
     assert runs_of(tmp_path)[2] == 8
+
+
+@pytest.mark.parametrize("known", [None, "intranet.example, 127.0.0.1"])
+def test_proxies_of_the_environment_are_not_asked_for_this_machine(known, monkeypatch):
+    from requests.utils import get_environ_proxies
+
+    for name in ("no_proxy", "NO_PROXY", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", "http://192.0.2.3:3128")
+    if known:
+        monkeypatch.setenv("NO_PROXY", known)
+    bypass_proxies_for_loopback()
+    for url in ("http://127.0.0.1:5000", "http://localhost:5000"):
+        assert get_environ_proxies(url) == {}
+    assert get_environ_proxies("http://mlflow.example:5000")["http"] == "http://192.0.2.3:3128"
+    assert get_environ_proxies("http://intranet.example") == (
+        {} if known else get_environ_proxies("http://other.example")
+    )

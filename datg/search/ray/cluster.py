@@ -8,9 +8,6 @@ weights on novel classes. The data set reaches each node once, through the objec
 import contextlib
 import logging
 import os
-import socket
-import tempfile
-from pathlib import Path
 
 import joblib
 import ray
@@ -19,11 +16,10 @@ import torch
 from datg.errors import ConfigError
 from datg.runtime.allocator import ENVIRONMENT
 from datg.runtime.signals import without_garbage_collection
+from datg.search.environment import remove_tunes_own
+from datg.search.ray.address import check_address, explain_connection, explain_start
 from datg.search.ray.private_parts import keeping_signal_handlers, without_api_server
 from datg.search.ray.resources import Allocation, Resources, allocate
-from datg.search.ray.worker import describe_error
-
-CONNECT_SECONDS = 5.0
 
 
 def start_ray(resources: Resources) -> Allocation:
@@ -32,6 +28,7 @@ def start_ray(resources: Resources) -> Allocation:
     Raises:
         ConfigError: no node can ever run a trial, or the cluster cannot be reached.
     """
+    remove_tunes_own()
     os.environ.update(
         RAY_USAGE_STATS_ENABLED="0",
         RAY_AIR_NEW_OUTPUT="0",  # the new output engine ignores verbose=0
@@ -43,7 +40,7 @@ def start_ray(resources: Resources) -> Allocation:
     if resources.address is None:
         allocate([{"CPU": float(usable_cpus()), "GPU": float(torch.cuda.device_count())}], resources)
     else:
-        _check_reachable(resources.address)
+        check_address(resources.address)
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # its failures are ours to tell, in a sentence
     try:
@@ -60,16 +57,9 @@ def start_ray(resources: Resources) -> Allocation:
             )
     except ConfigError:
         raise
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        if resources.address is None:
-            logs = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()) / "ray" / "session_latest" / "logs"
-            raise ConfigError(
-                f"Ray could not be started here ({describe_error(error)}); why is not known, its logs may tell: {logs}."
-            ) from error
-        raise ConfigError(
-            f"`--address` {resources.address}: {str(error).splitlines()[0]}; if the cluster uses token authentication, set "
-            "RAY_AUTH_MODE=token here, too."
-        ) from error
+    except (OSError, ValueError, RuntimeError) as error:  # a ConnectionError is an OSError
+        address = resources.address
+        raise ConfigError(explain_start(error) if address is None else explain_connection(error, address)) from error
     try:
         return allocate(nodes(), resources)
     except ConfigError:
@@ -80,19 +70,6 @@ def start_ray(resources: Resources) -> Allocation:
 def usable_cpus() -> int:
     """Return how many processors this process may use: by its affinity and its cgroup's quota."""
     return int(joblib.cpu_count())
-
-
-def _check_reachable(address: str) -> None:
-    """Refuse an address that does not answer: Ray itself would try for a minute."""
-    host, _, port = address.rpartition(":")
-    if not port.isdigit():
-        return  # auto, or a name that Ray resolves
-    try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
-    except OSError as error:
-        raise ConfigError(
-            f"`--address` {address} does not answer ({error.strerror or error}); start Ray there first."
-        ) from None
 
 
 def nodes() -> list[dict[str, float]]:

@@ -1,6 +1,7 @@
 """What a cluster can give a search: the resources of a trial, and how many trials and evaluations fit at once."""
 
 import math
+import os
 from dataclasses import dataclass
 from typing import Literal
 
@@ -61,6 +62,17 @@ class Allocation:
     concurrent: int
     most_concurrent: int
     asked: Resources
+
+    def describe(self) -> str:
+        """Return what runs at once in a line."""
+        share, number = self.per_trial, self.concurrent
+        where = "a Ray started here" if self.asked.address is None else f"the cluster at {self.asked.address}"
+        gpus = "no GPU" if share.gpus == 0 else f"{share.gpus:g} GPU"
+        if self.asked.gpus_per_trial == AUTO and share.gpus:
+            gpus = "a share of a GPU, to be measured"
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        seen = "" if visible is None or self.asked.address else f"; CUDA_VISIBLE_DEVICES is {visible!r}"
+        return f"up to {number} at once on {where}, each with {share.cpus} CPU and {gpus}{seen}"
 
 
 def allocate(nodes: list[dict[str, float]], asked: Resources) -> Allocation:
