@@ -60,11 +60,13 @@ class AvailableClasses:
     Attributes:
         parts: base, validation or novel by class, where the raw form or a division says so.
         in_file_order: whether classes are numbered by their place in a file and not named.
+        ways: N of the tasks that are wanted.
     """
 
     counts: dict[str, int]
     parts: dict[str, str]
     in_file_order: bool = False
+    ways: int = 5
 
     def named_parts(self, protocol: str) -> dict[str, list[str]]:
         """Return the classes of each part, by name.
@@ -118,9 +120,12 @@ def check_tasks(parts: Mapping[str, Mapping[str, int]], *, ways: int, shots: int
             problems.append(f"{part} classes with fewer than {shots} + {queries} examples: {', '.join(small)}")
     if problems:
         smallest = min((count for counts in parts.values() for count in counts.values()), default=0)
+        fewest = min(map(len, parts.values()))
+        ways_out = [f"lower task.ways (--ways of an import) to {fewest}"] if 2 <= fewest < ways else []
+        if smallest < shots + queries:
+            ways_out.append(f"import with --min-examples {shots + queries}")
+            ways_out += [f"set task.queries (--queries) to at most {smallest - shots}"] if smallest > shots else []
         raise DataError(
-            f"the split is too small for {ways}-way tasks with {shots} shots and {queries} queries: "
-            + "; ".join(problems)
-            + f". Lower task.ways (--ways of an import), import with --min-examples {shots + queries}, or set task.queries "
-            f"(--queries) to at most {max(smallest - shots, 0)}."
+            f"the split is too small for {ways}-way tasks with {shots} shots and {queries} queries: {'; '.join(problems)}"
+            + (f". {' or '.join(ways_out).capitalize()}." if ways_out else "; more classes or examples are needed.")
         )

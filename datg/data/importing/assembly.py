@@ -7,7 +7,7 @@ leak from base to novel classes, so it is dropped from both unless asked otherwi
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
@@ -17,8 +17,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from datg.data.class_names import as_known, normal
 from datg.data.class_table import ClassTable, TableWriter
 from datg.data.import_settings import PARTS, ImportSettings
+from datg.data.importing.grey_levels import with_white
 from datg.data.protocols.protocol import SplitProtocol
 from datg.data.raw_data import Example, RawClasses, RawData, RefusedExample, listed
 from datg.data.splits import HELD_OUT, AvailableClasses, Split, TaskSize, check_split, check_tasks
@@ -29,6 +31,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 COPIES = 2  # of the examples on the disk while a table is written
 SPARE_BYTES = 64 << 20
+FLAT = 4  # values of 256: a picture whose values differ by less shows nothing
 
 
 def assemble(
@@ -56,15 +59,20 @@ def assemble(
         DataError: classes, examples or room on the disk do not suffice; nothing is left behind.
     """
     _check_names(data.classes)
+    data = with_white(data, progress)
     digests = _digests(data.classes, progress)
     kept, duplicates = drop_duplicates(data.classes, digests, keep_across=settings.duplicates == "keep")
     whole = replace(data, classes=kept)
     divided = protocol.divide(whole, settings) if protocol.divide else whole
     candidates = {name: items for name, items in divided.classes.items() if len(items) >= settings.min_examples}
+    if candidates:  # what needs no decoded example is said before any is
+        found = {name: len(items) for name, items in candidates.items()}
+        _check_tasks(_choose(divided, found, protocol, settings, task), found, task)
     _check_room(folder, sum(map(len, candidates.values())) * prod(data.shape) * np.dtype(data.dtype).itemsize)
     refused: dict[str, str] = {}
     with TableWriter(folder, shape=data.shape, dtype=data.dtype) as writer:
-        counts = _write_classes(writer, candidates, digests, settings.min_examples, refused, progress)
+        flat: list[str] = []
+        counts = _write_classes(writer, candidates, digests, settings.min_examples, refused, flat, progress)
         if not counts:
             raise DataError(_nothing_left(divided.classes, refused, duplicates, settings.min_examples))
         report = {
@@ -76,18 +84,29 @@ def assemble(
             "classes below --min-examples": len(divided.classes) - len(counts),
             "refused": refused,
         }
-        split = _choose(divided, counts, protocol, settings)
-        if task is not None:
-            parts = {part: {name: counts[name] for name in split.part(part)} for part in PARTS}
-            check_tasks(parts, ways=task.ways, shots=task.shots, queries=task.queries)
+        split = _choose(divided, counts, protocol, settings, task)
+        _check_tasks(split, counts, task)
+        if flat:
+            remark = f"{len(flat)} pictures have (nearly) one colour, for instance {flat[0]}."
+            split = split.model_copy(update={"remarks": [*split.remarks, remark]})
         return writer.finish({**description, "report": report, "split": split.model_dump()})
 
 
-def _choose(data: RawData, counts: dict[str, int], protocol: SplitProtocol, settings: ImportSettings) -> Split:
+def _check_tasks(split: Split, counts: Mapping[str, int], task: TaskSize | None) -> None:
+    if task is not None:
+        parts = {part: {name: counts[name] for name in split.part(part)} for part in PARTS}
+        check_tasks(parts, ways=task.ways, shots=task.shots, queries=task.queries)
+
+
+def _choose(
+    data: RawData, counts: dict[str, int], protocol: SplitProtocol, settings: ImportSettings, task: TaskSize | None
+) -> Split:
+    ways = TaskSize().ways if task is None else task.ways
     try:
-        split = protocol.choose(AvailableClasses(counts, data.parts, data.in_file_order), settings)
+        split = protocol.choose(AvailableClasses(counts, data.parts, data.in_file_order, ways), settings)
     except DataError as error:
         raise DataError(f"{error} {_classes_by_minimum(data.classes)}") from None
+    split = split.model_copy(update={part: as_known(split.part(part), counts) for part in PARTS})
     check_split(split, counts)
     return split.model_copy(update={"remarks": [*data.remarks, *split.remarks]})
 
@@ -106,11 +125,12 @@ def _check_names(classes: RawClasses) -> None:
         )
     alike: dict[str, list[str]] = {}
     for name in classes:
-        alike.setdefault(name.casefold(), []).append(name)
-    same = [" = ".join(group) for group in alike.values() if len(group) > 1]
+        alike.setdefault(normal(name), []).append(name)
+    same = [" = ".join(map(ascii, group)) for group in alike.values() if len(group) > 1]
     if same:
         raise DataError(
-            f"classes may not differ in upper and lower case only, but these do: {listed(same)}; merge or rename them."
+            "classes may not differ in upper and lower case, spaces around them or Unicode form only, but these do: "
+            f"{listed(same)}; merge or rename them."
         )
 
 
@@ -172,9 +192,23 @@ def _write_classes(
     digests: dict[Example, bytes],
     min_examples: int,
     refused: dict[str, str],
+    flat: list[str],
     progress: ProgressCallback,
 ) -> dict[str, int]:
-    """Load class by class; a class that falls below the minimum because of refused examples is left out."""
+    """Load class by class; a class that falls below the minimum because of refused examples is left out.
+
+    Args:
+        writer: of the table.
+        candidates: examples by class.
+        digests: of the examples.
+        min_examples: of a class.
+        refused: gets the reason by source.
+        flat: gets the sources of pictures of (nearly) one colour.
+        progress: called as ``progress(what, done, total)``.
+
+    Raises:
+        DataError: all pictures of a class have (nearly) one colour.
+    """
 
     def load(example: Example) -> Any:
         try:
@@ -185,7 +219,7 @@ def _write_classes(
     counts: dict[str, int] = {}
     total, done = sum(map(len, candidates.values())), 0
     for name, examples in candidates.items():
-        usable = 0
+        usable, before = 0, len(flat)
         for example, loaded in _in_threads(load, examples):
             done += 1
             progress("writing", done, total)
@@ -193,7 +227,14 @@ def _write_classes(
                 refused[example.source] = str(loaded)
             else:
                 usable += 1
+                if loaded.dtype == np.uint8 and int(loaded.max()) - int(loaded.min()) < FLAT:
+                    flat.append(example.source)
                 writer.add(loaded, class_name=name, source=example.source, sha256=digests[example])
+        if usable and len(flat) - before == usable:
+            raise DataError(
+                f"all {usable} pictures of {name} have (nearly) one colour, for instance {flat[-1]}; look at them, and remove "
+                "the class or give pictures that show something."
+            )
         if usable >= min_examples:
             counts[name] = usable
         elif usable:

@@ -14,6 +14,8 @@ from datg.data.raw_data import RefusedExample
 
 PIXEL_LIMIT = 100_000_000  # a decoded picture of that size takes 300 MB
 
+# What may decode a file: Pillow would try everything it knows, PostScript by a program of the machine among it.
+DECODERS = ("JPEG", "JPEG2000", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
 
@@ -25,12 +27,14 @@ class PictureFile:
         source: its path below the raw folder.
         size: side of the picture when read.
         group: what pictures of one group share.
+        white: the value that is white, of grey with more than 8 bits; None where it is not known, or has 8.
     """
 
     path: Path
     source: str
     size: int
     group: str = ""
+    white: int | None = None
 
     @classmethod
     def of(cls, path: Path, raw: Path, size: int, group: str = "") -> "PictureFile":
@@ -44,14 +48,28 @@ class PictureFile:
 
     def read(self) -> npt.NDArray[Any]:
         """Return the picture as `(3, size, size)` uint8; see :func:`decode_image`."""
-        return decode_image(self.path, size=self.size)
+        return decode_image(self.path, size=self.size, white=self.white)
 
 
-def decode_image(path: Path, *, size: int) -> npt.NDArray[Any]:
+def open_picture(path: Path) -> Image.Image:
+    """Open a picture with the decoders of :data:`DECODERS` alone.
+
+    Raises:
+        Exception: whatever a decoder raises.
+    """
+    return Image.open(path, formats=DECODERS)
+
+
+def decode_image(path: Path, *, size: int, white: int | None = None) -> npt.NDArray[Any]:
     """Return the whole picture as `(3, size, size)` uint8.
 
-    EXIF rotation is applied, transparency is laid on white, 16-bit grey is scaled to 8 bit, of an animation the first
+    EXIF rotation is applied, transparency is laid on white, grey of more than 8 bits is scaled to 8, of an animation the first
     frame is taken, and the picture is resized (Lanczos) without keeping its aspect ratio or cropping.
+
+    Args:
+        path: of the file.
+        size: side in pixels.
+        white: the value that is white, of grey with more than 8 bits.
 
     Raises:
         RefusedExample: not a picture, truncated, empty, more than PIXEL_LIMIT pixels, or of an unknown value range.
@@ -59,10 +77,10 @@ def decode_image(path: Path, *, size: int) -> npt.NDArray[Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path) as image:
+            with open_picture(path) as image:
                 if image.width * image.height > PIXEL_LIMIT:
                     raise RefusedExample(f"{image.width} x {image.height} pixels are over the limit of {PIXEL_LIMIT:,}")
-                rgb = _to_rgb(ImageOps.exif_transpose(image))
+                rgb = _to_rgb(ImageOps.exif_transpose(image), white)
     except Image.DecompressionBombError:
         raise RefusedExample(f"over the limit of {PIXEL_LIMIT:,} pixels") from None
     except UnidentifiedImageError:
@@ -80,17 +98,19 @@ def shrink(rgb: Image.Image, size: int) -> npt.NDArray[Any]:
     return np.ascontiguousarray(np.asarray(resized).transpose(2, 0, 1))
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image, white: int | None) -> Image.Image:
     image.load()
     if image.mode == "F":
         raise RefusedExample("floating-point pixels have no known range")
-    if image.mode.startswith("I"):  # 16 bit, which Pillow would clip and not scale
+    if image.mode.startswith("I"):  # more than 8 bits, which Pillow would clip and not scale
         values = np.asarray(image).astype(np.int64)
-        if values.min() < 0 or values.max() > 65535:
-            raise RefusedExample("32-bit pixels have no known range")
-        return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
+        if white is None:
+            raise RefusedExample("grey of more than 8 bits whose white is not known")
+        if values.min() < 0 or values.max() > white:
+            raise RefusedExample(f"values of {values.min()} to {values.max()}, outside 0 to {white}")
+        return Image.fromarray(np.round(values * (255 / white)).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, rgba).convert("RGB")
+        ground = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return Image.alpha_composite(ground, rgba).convert("RGB")
     return image.convert("RGB")

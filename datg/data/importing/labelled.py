@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datg.data.importing.images import SUFFIXES, PictureFile
+from datg.data.importing.raw_files import is_passed_over
 from datg.data.raw_data import listed
 from datg.errors import DataError
 
@@ -57,7 +58,7 @@ def pictures_in(folders: Iterable[Path]) -> list[Path]:
         path
         for folder in folders
         for path in folder.iterdir()
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in SUFFIXES and not is_passed_over(path.name) and path.is_file()
     )
 
 

@@ -209,7 +209,7 @@ CASES = {
         repickled(
             "Dermnet_all_84.pkl", lambda d: {**d, "Disease 001": d["disease 001"], "DISEASE 002": d["disease 002"]}
         ),
-        "upper and lower case only, but these do: DISEASE 002 = disease 002, Disease 001 = disease 001",
+        "Unicode form only, but these do: 'DISEASE 002' = 'disease 002', 'Disease 001' = 'disease 001'",
     ),
     "split-folders: class twice": (
         "split-folders",
@@ -222,7 +222,7 @@ CASES = {
         both(rename(class_0="train", class_1="test"), remove(*(f"class {i}" for i in range(2, 6)))),
         "which are no classes",
     ),
-    "folder: case": ("folder", rename(class_0="CLASS 1"), "CLASS 1 = class 1"),
+    "folder: case": ("folder", rename(class_0="CLASS 1"), "'CLASS 1' = 'class 1'"),
 }
 
 

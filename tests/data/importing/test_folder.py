@@ -116,7 +116,7 @@ def test_any_usual_picture_becomes_rgb(tmp_path, name, save):
 def test_sixteen_bits_are_scaled_and_not_clipped(tmp_path):
     ramp = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
     Image.fromarray(ramp).save(tmp_path / "deep.png")
-    decoded = decode_image(tmp_path / "deep.png", size=64)
+    decoded = decode_image(tmp_path / "deep.png", size=64, white=65535)
     np.testing.assert_allclose(decoded[0], ramp >> 8, atol=1)
 
 

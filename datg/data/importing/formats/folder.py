@@ -4,6 +4,7 @@ from pathlib import Path
 
 from datg.data.import_settings import ImportSettings
 from datg.data.importing.images import PictureFile
+from datg.data.importing.raw_files import class_folders, remark_on
 from datg.data.raw_data import RawData, Workplace
 from datg.errors import DataError
 
@@ -24,9 +25,10 @@ def read(raw: Path, settings: ImportSettings, work: Workplace) -> RawData:
     """
     if not raw.is_dir():
         raise DataError(f"{raw} is not a folder; give a folder that holds one folder a class.")
+    found = dict(class_folders(raw))
     classes = {
-        name: [PictureFile.of(path, raw, settings.image_size) for path in paths]
-        for name, paths in class_folders(raw).items()
+        name: [PictureFile.of(path, raw, settings.image_size) for path in listing.files]
+        for name, listing in found.items()
     }
     if classes and set(classes) <= set(PART_NAMES):
         raise DataError(
@@ -35,14 +37,5 @@ def read(raw: Path, settings: ImportSettings, work: Workplace) -> RawData:
         )
     if not any(classes.values()):
         raise DataError(f"{raw} holds no class folders with files; give a folder that holds one folder a class.")
-    return RawData(classes, shape=(3, settings.image_size, settings.image_size))
-
-
-def class_folders(raw: Path) -> dict[str, list[Path]]:
-    """Return the files of every sub-folder, both sorted by name; names that begin with a dot are passed over."""
-    files = {}
-    for folder in sorted(raw.iterdir()):
-        if folder.is_dir() and not folder.name.startswith("."):
-            inside = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-            files[folder.name] = sorted(inside)
-    return files
+    shape = (3, settings.image_size, settings.image_size)
+    return RawData(classes, shape=shape, remarks=remark_on(list(found.values()), raw))

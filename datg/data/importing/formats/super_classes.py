@@ -8,8 +8,8 @@ import re
 from pathlib import Path
 
 from datg.data.import_settings import ImportSettings
-from datg.data.importing.formats.folder import class_folders
 from datg.data.importing.images import PictureFile
+from datg.data.importing.raw_files import class_folders, class_names, remark_on
 from datg.data.raw_data import RawData, Workplace, listed
 from datg.errors import DataError
 from datg.storage.files import read_yaml, write_yaml
@@ -26,7 +26,7 @@ def recognise(raw: Path) -> bool:
     """Return whether train and test hold folders of the same names, and some are called photos as in that distribution."""
     if not (raw / "train").is_dir() or not (raw / "test").is_dir():
         return False
-    shared = set(class_folders(raw / "train")) & set(class_folders(raw / "test"))
+    shared = set(class_names(raw / "train")) & set(class_names(raw / "test"))
     return any(name.endswith(" Photos") for name in shared)
 
 
@@ -38,10 +38,10 @@ def read(raw: Path, settings: ImportSettings, work: Workplace) -> RawData:
     """
     places = [raw / name for name in ("train", "test") if (raw / name).is_dir()]
     stems: dict[str, list[PictureFile]] = {}
-    for folder in places:
-        for paths in class_folders(folder).values():
-            for path in paths:
-                stems.setdefault(stem_of(path), []).append(PictureFile.of(path, raw, settings.image_size))
+    listings = [listing for folder in places for _, listing in class_folders(folder)]
+    for listing in listings:
+        for path in listing.files:
+            stems.setdefault(stem_of(path), []).append(PictureFile.of(path, raw, settings.image_size))
     if not stems:
         raise DataError(f"{raw} must hold train or test with folders of pictures.")
     stems = dict(sorted(stems.items()))
@@ -53,7 +53,8 @@ def read(raw: Path, settings: ImportSettings, work: Workplace) -> RawData:
     elif settings.class_list is not None:
         write_yaml(settings.class_list, {name: [name] for name in stems}, header=HEADER)
         work.notify(f"{len(stems)} classes recovered; correct them in {settings.class_list} and import again.")
-    return RawData(classes, shape=(3, settings.image_size, settings.image_size), remarks=(remark + ".",))
+    shape = (3, settings.image_size, settings.image_size)
+    return RawData(classes, shape=shape, remarks=(remark + ".", *remark_on(listings, raw)))
 
 
 def stem_of(path: Path) -> str:
