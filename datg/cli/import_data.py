@@ -53,6 +53,10 @@ def import_data(
             rich_help_panel=FILES,
         ),
     ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CLASS", help="Class to leave out; may be repeated.", rich_help_panel=FILES),
+    ] = None,
     class_list: Annotated[
         Path | None,
         typer.Option(help="YAML file of the form super-classes; written if it does not exist.", rich_help_panel=FILES),
@@ -129,6 +133,12 @@ def import_data(
             rich_help_panel=CELLS,
         ),
     ] = None,
+    counts: Annotated[
+        str | None,
+        typer.Option(
+            help="Matrix with the counts of cells: X, raw or layer:NAME.", show_default="X", rich_help_panel=CELLS
+        ),
+    ] = None,
     scale_on: Annotated[
         str | None,
         typer.Option(
@@ -178,7 +188,9 @@ def import_data(
         "label_column": label_column,
         "group_column": group_column,
         "preparation": preparation,
+        "counts": counts,
         "scale_on": scale_on,
+        "exclude": exclude,
         "class_list": class_list,
     }
     task = {"ways": ways, "shots": shots, "queries": queries}

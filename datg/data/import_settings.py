@@ -36,6 +36,8 @@ class ImportSettings(BaseModel):
         preparation: of cells: ``counts`` normalises, chooses genes and scales, ``none`` takes values as they are.
         scale_on: of cells: whether genes are chosen and scaled on all cells or on those of base groups.
         expected_genes: of cells: how many genes should be left; another number is said.
+        counts: of cells: which matrix holds them: ``X``, ``raw``, or ``layer:NAME``.
+        exclude: names of classes that are left out.
         class_list: of super-class folders: YAML with the file-name stems of each class; written if it does not exist.
     """
 
@@ -60,6 +62,8 @@ class ImportSettings(BaseModel):
     preparation: Literal["counts", "none"] = "counts"
     scale_on: Literal["all", "base"] = "all"
     expected_genes: Annotated[int, Field(ge=1)] | None = None
+    counts: Annotated[str, Field(pattern=r"^(X|raw|layer:.+)$")] = "X"
+    exclude: list[str] = []
     class_list: Path | None = None
 
     def lists(self) -> dict[str, list[str]]:

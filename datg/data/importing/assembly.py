@@ -5,6 +5,7 @@ leak from base to novel classes, so it is dropped from both unless asked otherwi
 """
 
 import os
+import shlex
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -31,6 +32,9 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 COPIES = 2  # of the examples on the disk while a table is written
 SPARE_BYTES = 64 << 20
+# How data sets call what is of no class, or of any.
+NO_CLASSES = {"unknown", "unassigned", "unlabeled", "unlabelled", "undefined", "none", "nan", "na", "n/a", "unk", "?"}
+NO_CLASSES |= {"other", "others"}
 FLAT = 4  # values of 256: a picture whose values differ by less shows nothing
 
 
@@ -58,6 +62,7 @@ def assemble(
     Raises:
         DataError: classes, examples or room on the disk do not suffice; nothing is left behind.
     """
+    data = _without_excluded(data, settings.exclude)
     _check_names(data.classes)
     data = with_white(data, progress)
     digests = _digests(data.classes, progress)
@@ -109,6 +114,21 @@ def _choose(
     split = split.model_copy(update={part: as_known(split.part(part), counts) for part in PARTS})
     check_split(split, counts)
     return split.model_copy(update={"remarks": [*data.remarks, *split.remarks]})
+
+
+def _without_excluded(data: RawData, excluded: list[str]) -> RawData:
+    """Leave out classes by name, and remark on those that are called as if they were none."""
+    names = as_known(excluded, data.classes)
+    unknown = [name for name in names if name not in data.classes]
+    if unknown:
+        raise DataError(
+            f"`--exclude` names no class of the raw files: {listed(unknown)}; there are: {listed(sorted(data.classes), 40)}."
+        )
+    classes = {name: examples for name, examples in data.classes.items() if name not in names}
+    odd = [name for name in classes if normal(name) in NO_CLASSES]
+    ways_out = " ".join(f"--exclude {shlex.quote(name)}" for name in odd)
+    remarks = (f"classes are called {listed(odd)}; if these are none, import again with {ways_out}.",) if odd else ()
+    return replace(data, classes=classes, remarks=(*data.remarks, *remarks))
 
 
 def _check_names(classes: RawClasses) -> None:
@@ -250,7 +270,11 @@ def _classes_by_minimum(kept: RawClasses) -> str:
 
 def _nothing_left(kept: RawClasses, refused: dict[str, str], duplicates: dict[str, int], min_examples: int) -> str:
     largest = max(map(len, kept.values()), default=0)
-    message = f"no class has at least {min_examples} usable examples (the largest has {largest}); lower --min-examples."
+    message = f"no class has at least {min_examples} usable examples"
+    if largest >= min_examples:
+        message += ": too many were refused."
+    else:
+        message += f" (the largest has {largest}); lower --min-examples."
     if duplicates["copies across classes dropped"]:
         number = duplicates["copies across classes dropped"]
         message += f" {number} copies that stand in several classes were dropped; --duplicates keep keeps them."

@@ -18,12 +18,13 @@ VALUES_AT_ONCE = 1 << 24  # of a dense matrix: 64 MiB of float32
 Chunk = tuple[sparse.csr_matrix, int, int]
 
 
-def read_rows(path: Path, shape: tuple[int, int]) -> Iterator[Chunk]:
-    """Return the matrix ``X`` of ``path`` as sparse rows, each with the first row and the one after the last.
+def read_rows(path: Path, shape: tuple[int, int], place: str = "X") -> Iterator[Chunk]:
+    """Return a matrix of ``path`` as sparse rows, each with the first row and the one after the last.
 
     Args:
         path: of the file.
         shape: cells and genes that it must have.
+        place: of the matrix inside the file.
 
     Raises:
         DataError: there is no such matrix, or its parts do not fit each other.
@@ -31,9 +32,11 @@ def read_rows(path: Path, shape: tuple[int, int]) -> Iterator[Chunk]:
     import h5py
 
     with h5py.File(path) as file:
-        matrix = file.get("X")
+        matrix = file.get(place)
         if matrix is None:
-            raise DataError(f"{path} has no matrix X; save the counts as X and not in a layer.")
+            raise DataError(
+                f"{path} has no matrix {place}; say with --counts where the counts are: X, raw or layer:NAME."
+            )
         if isinstance(matrix, h5py.Dataset):
             yield from _dense(matrix, path, shape)
             return

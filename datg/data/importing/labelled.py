@@ -11,6 +11,8 @@ from datg.data.importing.raw_files import is_passed_over
 from datg.data.raw_data import listed
 from datg.errors import DataError
 
+TABLES, HEADER_LENGTH = (".csv", ".tsv", ".tab", ".txt", ""), 4096
+
 
 @dataclass(frozen=True)
 class Label:
@@ -37,7 +39,8 @@ def read_table(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "no text file"
         raise DataError(f"{path} cannot be read ({reason}); it must be a CSV file.") from error
-    lines = csv.DictReader(io.StringIO(text, newline=""))
+    delimiter = "\t" if "\t" in text.partition("\n")[0] else ","
+    lines = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
         header = lines.fieldnames or []
         rows = [{key: (value or "").strip() for key, value in row.items() if isinstance(key, str)} for row in lines]
@@ -50,6 +53,22 @@ def read_table(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
     if short:
         raise DataError(f"{path} must have a value in {', '.join(columns)} on every line, but not on: {listed(short)}.")
     return iter(rows)
+
+
+def header_of(path: Path) -> list[str]:
+    """Return the columns of a CSV file, or of one with tabs; none of what is no text."""
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            first = file.readline(HEADER_LENGTH)
+    except (OSError, UnicodeDecodeError):
+        return []
+    return [column.strip().strip('"') for column in first.split("\t" if "\t" in first else ",")]
+
+
+def tables_in(raw: Path, columns: Sequence[str]) -> list[Path]:
+    """Return the files directly in ``raw`` that are tables with ``columns``, whatever they are called."""
+    files = [path for path in sorted(raw.iterdir()) if path.suffix.lower() in TABLES and path.is_file()]
+    return [path for path in files if set(columns) <= set(header_of(path))]
 
 
 def pictures_in(folders: Iterable[Path]) -> list[Path]:

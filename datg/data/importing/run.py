@@ -23,6 +23,7 @@ from datg.runtime.progress import ProgressCallback
 from datg.storage.files import NO_ROOM
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}"
+CATCH_ALL = "folder"
 OWN_CONTAINERS = (".npz", ".h5ad", ".pkl", ".pickle")  # forms of their own, even where they are zip files inside
 
 
@@ -151,13 +152,22 @@ def recognise(raw: Path) -> str:
     """Return the name of the first form that recognises ``raw``.
 
     Raises:
-        DataError: none does.
+        DataError: none does, or the last one alone, which takes any folders for classes, and another one nearly does.
     """
     for name, form in FORMATS.items():
         if form.recognise(raw):
+            if name == CATCH_ALL:
+                _check_near_misses(raw)
             return name
     forms = "; ".join(f"{name}: {form.FORM}" for name, form in FORMATS.items())
     raise DataError(f"{raw} is of no known form; name one with --form ({forms}).")
+
+
+def _check_near_misses(raw: Path) -> None:
+    for form in FORMATS.values():
+        missing = getattr(form, "near_miss", lambda raw: "")(raw)
+        if missing:
+            raise DataError(f"{missing}. If its folders are classes, give --form {CATCH_ALL}.")
 
 
 def _wrapped(raw: Path) -> Path:

@@ -236,3 +236,43 @@ def test_missing_labels_of_any_kind_are_no_class(tmp_path, bring_in):
     sizes = {"base_classes": 1, "validation_classes": 1, "novel_classes": 1}
     dataset = bring_in(path, label_column="label", preparation="none", **sizes)
     assert dataset.table.names == ("1", "2", "3")
+
+
+@pytest.fixture
+def normalised(tmp_path):
+    """A file as people save one: normalised values in X, counts in raw and in a layer."""
+    import anndata
+
+    path, counts, *_ = standard(tmp_path / "cells.h5ad")
+    cells = anndata.read_h5ad(path)
+    cells.raw = cells.copy()
+    cells.layers["counts"] = cells.X.copy()
+    cells.layers["scaled"] = sparse.csr_matrix(np.log1p(counts))
+    cells.X = sparse.csr_matrix(np.log1p(counts))
+    cells = cells[:, 10:].copy()  # raw keeps every gene
+    cells.write_h5ad(path)
+    return path
+
+
+def test_whole_counts_elsewhere_in_the_file_are_named_and_can_be_chosen(normalised, bring_in):
+    asked = {**COLUMNS, "protocol": "groups", "groups": TISSUES}
+    with pytest.raises(
+        DataError, match="are no whole numbers; whole counts are in raw and layer:counts: give --counts raw"
+    ):
+        bring_in(normalised, **asked)
+    with pytest.raises(DataError, match="has no matrix layers/count; say with --counts"):
+        bring_in(normalised, **asked, counts="layer:count")
+    raw, layer = (bring_in(normalised, **asked, counts=where).table for where in ("raw", "layer:counts"))
+    assert len(raw) == len(layer) == 9 and raw.shape[0] >= layer.shape[0] > 0
+    with pytest.raises(ConfigError, match="counts"):
+        bring_in(normalised, **asked, counts="layers")
+
+
+def test_real_cells_that_are_no_counts_say_so(tmp_path, bring_in):
+    scanpy = pytest.importorskip("scanpy")
+    path = tmp_path / "pbmc.h5ad"
+    scanpy.datasets.pbmc68k_reduced().write_h5ad(path)
+    with pytest.raises(DataError, match="no matrix of the file holds whole ones"):
+        bring_in(path, label_column="bulk_labels", protocol="random")
+    dataset = bring_in(path, label_column="bulk_labels", protocol="random", preparation="none")
+    assert len(dataset.table) >= 6 and dataset.table.shape == (765,) and "CD34+" in dataset.table.names

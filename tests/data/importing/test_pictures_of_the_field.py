@@ -17,8 +17,11 @@ from datg.data.importing.images import PictureFile, decode_image, open_picture
 from datg.data.importing.run import ImportRequest, import_raw
 from datg.data.protocols.random import proportional
 from datg.data.raw_data import RefusedExample
-from datg.data.splits import TaskSize
+from datg.data.splits import TaskSize, check_tasks
 from datg.errors import DataError
+from tests.data.importing.raw_forms import WRITERS, stock
+
+GENERATED = stock(None)
 
 
 def grey(seed, most, dtype=np.uint16):
@@ -226,3 +229,103 @@ def test_a_small_data_set_is_split_and_it_is_said_how_and_before_anything_is_dec
     with pytest.raises(DataError, match="protocol random needs 20 base"):
         bring_in(5, base_classes=20)
     assert read == []
+
+
+@pytest.mark.parametrize("name", ["HAM10000_metadata.tab", "HAM10000_metadata", "meta.csv"])
+def test_the_metadata_of_ham10000_are_known_by_their_columns(name, tmp_path, bring_in):
+    raw = WRITERS["ham10000"](tmp_path / "raw", GENERATED).raw
+    text = (raw / "HAM10000_metadata.csv").read_text()
+    (raw / "HAM10000_metadata.csv").unlink()
+    (raw / name).write_text(text.replace(",", "\t") if name.endswith(".tab") else text)
+    (raw / "HAM10000_images_part_1").rename(raw / "one")
+    (raw / "HAM10000_images_part_2").rename(raw / "two")
+    dataset = bring_in(raw, protocol="random")
+    assert dataset.table.description["importer"] == "ham10000" and "NV" in dataset.table.names
+
+
+def test_isic_2019_is_read_with_its_eight_diagnoses(tmp_path, bring_in):
+    diagnoses = ["MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC", "UNK"]
+    raw, rows, lesions = tmp_path / "raw", [], []
+    (raw / "ISIC_2019_Training_Input").mkdir(parents=True)
+    for number in range(8 * 4):
+        name = f"ISIC_{number:07d}"
+        Image.fromarray(grey(number, 255, np.uint8)).save(raw / "ISIC_2019_Training_Input" / f"{name}.jpg")
+        rows.append(",".join([name, *(f"{float(index == number // 4)}" for index in range(9))]))
+        lesions.append(f"{name},50,anterior torso,{'' if number % 3 else f'lesion {number}'},male")
+    table = "\n".join([",".join(["image", *diagnoses]), *rows])
+    (raw / "ISIC_2019_Training_GroundTruth.csv").write_text(table)
+    header = "image,age_approx,anatom_site_general,lesion_id,sex"
+    (raw / "ISIC_2019_Training_Metadata.csv").write_text("\n".join([header, *lesions]))
+    dataset = bring_in(raw)
+    assert dataset.table.description["importer"] == "isic-challenge" and sorted(dataset.table.names) == sorted(
+        diagnoses[:8]
+    )
+
+
+def lose_metadata(raw):
+    (raw / "HAM10000_metadata.csv").unlink()
+
+
+def lose_pictures(raw):
+    (raw / "ISIC2018_Task3_Training_Input").rename(raw / "pictures")
+
+
+def lose_lists(raw):
+    for path in raw.glob("*.csv"):
+        path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("form", "lose", "missing"),
+    [
+        (
+            "ham10000",
+            lose_metadata,
+            "looks like HAM10000 .HAM10000_images_part_1., but has no table with image_id, dx, lesion_id",
+        ),
+        ("isic-challenge", lose_pictures, "looks like ISIC .*, but its pictures must lie in a folder ISIC2018_Task3"),
+        ("csv-lists", lose_lists, "looks like pictures in images/ with lists, but has none of train.csv"),
+    ],
+)
+def test_a_form_that_is_nearly_recognised_says_what_is_missing(form, lose, missing, tmp_path, bring_in):
+    raw = WRITERS[form](tmp_path / "raw", GENERATED).raw
+    lose(raw)
+    with pytest.raises(DataError, match=missing) as caught:
+        bring_in(raw)
+    assert "If its folders are classes, give --form folder" in str(caught.value)
+
+
+def test_classes_are_left_out_by_name_and_those_that_look_like_none_are_offered(raw_of, import_small):
+    raw = raw_of(lambda values, path: Image.fromarray(values.astype(np.uint8)).save(path), 255, classes=8)
+    (raw / "class 0").rename(raw / "Unknown")
+    (raw / "class 1").rename(raw / "n a")
+    (remark,) = [line for line in import_small(raw).split.remarks if "Unknown" in line]
+    assert remark == "classes are called Unknown; if these are none, import again with --exclude Unknown."
+    dataset = import_small(raw, exclude=["unknown", "N A"])
+    assert dataset.table.names == tuple(f"class {n}" for n in range(2, 8))
+    with pytest.raises(
+        DataError, match="`--exclude` names no class of the raw files: clas 2; there are: Unknown, class 2"
+    ):
+        import_small(raw, exclude=["clas 2"])
+
+
+def test_what_was_refused_is_not_blamed_on_the_smallest_number_of_examples(raw_of, import_small):
+    raw = raw_of(lambda values, path: path.write_bytes(b"no picture" + values.tobytes()), 255)
+    with pytest.raises(DataError, match="no class has at least 4 usable examples: too many were refused. 24 examples"):
+        import_small(raw)
+
+
+@pytest.mark.parametrize(
+    ("smallest", "classes", "said", "unsaid"),
+    [
+        (3, 5, "at most 2", "--ways"),
+        (1, 5, "--min-examples 16", "--queries"),
+        (20, 3, "(--ways of an import) to 3.", "--min-examples"),
+        (20, 1, "more classes or examples", "--ways"),
+    ],
+)
+def test_what_is_advised_would_help(smallest, classes, said, unsaid):
+    parts = {part: {f"class {n}": smallest for n in range(classes)} for part in ("base", "validation", "novel")}
+    with pytest.raises(DataError) as caught:
+        check_tasks(parts, ways=5, shots=1, queries=15)
+    assert said in str(caught.value) and unsaid not in str(caught.value)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from datg.data.import_settings import ImportSettings
 from datg.data.importing.labelled import Label, label_pictures, pictures_in, read_table
+from datg.data.importing.raw_files import class_names
 from datg.data.raw_data import RawData, Workplace, listed
 from datg.errors import DataError
 
@@ -18,6 +19,13 @@ HEADERS = (("filename", "label"), ("image_name", "class_name"))
 def recognise(raw: Path) -> bool:
     """Return whether the folder and at least one of the lists are there."""
     return (raw / "images").is_dir() and any((raw / name).is_file() for name in PART_OF)
+
+
+def near_miss(raw: Path) -> str:
+    """Return what is missing where pictures are there in the folder that lists would name."""
+    if class_names(raw) != ["images"]:
+        return ""
+    return f"{raw} looks like pictures in images/ with lists, but has none of {', '.join(PART_OF)}"
 
 
 def read(raw: Path, settings: ImportSettings, work: Workplace) -> RawData:

@@ -3,6 +3,7 @@
 Needs the packages of ``datg[cells]``.
 """
 
+import contextlib
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,7 +57,7 @@ def read(raw: Path, settings: ImportSettings, work: Workplace) -> RawData:
     names, labels, groups = cells.obs_names[named].astype(str).to_numpy(), labels[named], groups[named]
     if settings.preparation == "counts":
         prepared = prepare_counts(
-            _read_matrix(cells, path, named, counts=True, work=work),
+            _read_matrix(cells, path, named, settings.counts, counts=True, work=work),
             None if base is None else base[named],
             expected_genes=settings.expected_genes,
             notify=work.notify,
@@ -65,7 +66,7 @@ def read(raw: Path, settings: ImportSettings, work: Workplace) -> RawData:
         names, labels, groups = names[rows], labels[rows], groups[rows]
         remarks += prepared.remarks
     else:
-        matrix = _read_matrix(cells, path, named, counts=False, work=work)
+        matrix = _read_matrix(cells, path, named, settings.counts, counts=False, work=work)
         work.notify(f"dense, the values need {2 * 4 * matrix.shape[0] * matrix.shape[1] / 1e9:.1f} GB for a while.")
         dense = matrix.toarray()
     classes: dict[str, list[VectorRow]] = {str(name): [] for name in np.unique(labels)}
@@ -126,7 +127,7 @@ def _base_cells(groups: npt.NDArray[Any], settings: ImportSettings) -> npt.NDArr
 
 
 def _read_matrix(
-    cells: "AnnData", path: Path, named: npt.NDArray[np.bool_], *, counts: bool, work: Workplace
+    cells: "AnnData", path: Path, named: npt.NDArray[np.bool_], where: str, *, counts: bool, work: Workplace
 ) -> sparse.csr_matrix:
     """Return the rows of labelled cells, sparse whatever the file holds, checked as they come.
 
@@ -137,7 +138,8 @@ def _read_matrix(
     genes: list[npt.NDArray[Any]] = []
     lengths: list[npt.NDArray[Any]] = [np.zeros(1, dtype=np.int64)]
     wrong = {"are NaN or infinite": 0, "are negative": 0, "are no whole numbers": 0}
-    for chunk, start, stop in read_rows(path, (cells.n_obs, cells.n_vars)):
+    genes_there = _genes(cells, where)
+    for chunk, start, stop in read_rows(path, (cells.n_obs, genes_there), _place(where)):
         wrong["are NaN or infinite"] += int((~np.isfinite(chunk.data)).sum())
         if counts:
             wrong["are negative"] += int((chunk.data < 0).sum())
@@ -145,7 +147,7 @@ def _read_matrix(
         if start == 0:
             bytes_needed = SPARSE_BYTES * chunk.nnz / max(stop, 1) * cells.n_obs
             work.notify(
-                f"{path.name}: {cells.n_obs} cells x {cells.n_vars} genes; sparse they need about {bytes_needed / 1e9:.1f} GB."
+                f"{path.name}: {cells.n_obs} cells x {genes_there} genes; sparse they need about {bytes_needed / 1e9:.1f} GB."
             )
         kept = chunk[named[start:stop]]
         values.append(kept.data.astype(np.float32))
@@ -154,10 +156,36 @@ def _read_matrix(
         work.progress("reading cells", stop, cells.n_obs)
     problems = [f"{number} values {what}" for what, number in wrong.items() if number]
     if problems:
-        hint = "; give --preparation none if they are not raw counts" if counts else ""
+        hint = _where_counts_are(cells, path, where) if counts else ""
         raise DataError(f"{path} cannot be used: {', '.join(problems)}{hint}.")
     ends = np.cumsum(np.concatenate(lengths))
-    return sparse.csr_matrix((_joined(values), _joined(genes), ends), shape=(len(ends) - 1, cells.n_vars))
+    return sparse.csr_matrix((_joined(values), _joined(genes), ends), shape=(len(ends) - 1, genes_there))
+
+
+def _place(where: str) -> str:
+    """Return where in the file a matrix lies."""
+    return {"X": "X", "raw": "raw/X"}.get(where, f"layers/{where.removeprefix('layer:')}")
+
+
+def _genes(cells: "AnnData", where: str) -> int:
+    return int(cells.n_vars if where != "raw" or cells.raw is None else cells.raw.n_vars)
+
+
+def _where_counts_are(cells: "AnnData", path: Path, where: str) -> str:
+    """Return what helps somebody whose matrix is not of counts: another one of the file that is, if there is one."""
+    others = ["X", *(["raw"] if cells.raw is not None else []), *(f"layer:{name}" for name in cells.layers)]
+    whole = [other for other in others if other != where and _is_of_counts(cells, path, other)]
+    if whole:
+        return f"; whole counts are in {' and '.join(whole)}: give --counts {whole[0]}"
+    return "; give --preparation none if they are not raw counts: no matrix of the file holds whole ones"
+
+
+def _is_of_counts(cells: "AnnData", path: Path, where: str) -> bool:
+    """Return whether the first rows of a matrix are whole numbers from 0."""
+    with contextlib.suppress(DataError):
+        values = next(read_rows(path, (cells.n_obs, _genes(cells, where)), _place(where)))[0].data
+        return bool(np.isfinite(values).all() and (values >= 0).all() and (values == np.floor(values)).all())
+    return False
 
 
 def _joined(parts: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:

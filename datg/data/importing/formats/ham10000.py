@@ -1,20 +1,35 @@
-"""HAM10000, the pictures of ISIC 2018 task 3 as they are otherwise distributed: image folders and a metadata CSV."""
+"""HAM10000, the pictures of ISIC 2018 task 3 as they are otherwise distributed: image folders and a table of metadata."""
 
 from pathlib import Path
 
 from datg.data.import_settings import ImportSettings
-from datg.data.importing.labelled import Label, label_pictures, pictures_in, read_table
+from datg.data.importing.labelled import Label, label_pictures, pictures_in, read_table, tables_in
+from datg.data.importing.raw_files import class_names
 from datg.data.raw_data import RawData, Workplace
 from datg.errors import DataError
 
 FORM = "HAM10000"
-METADATA = "HAM10000_metadata.csv"
+METADATA = "HAM10000_metadata.csv"  # its usual name; Dataverse calls it .tab
+COLUMNS = ("image_id", "dx", "lesion_id")
 FOLDERS = "HAM10000_images*"
 
 
 def recognise(raw: Path) -> bool:
-    """Return whether the metadata are there."""
-    return (raw / METADATA).is_file()
+    """Return whether a table with the columns of the metadata is there."""
+    return raw.is_dir() and bool(_tables(raw))
+
+
+def _tables(raw: Path) -> list[Path]:
+    """Return the table with its usual name, or those that have its columns."""
+    return [raw / METADATA] if (raw / METADATA).is_file() else tables_in(raw, COLUMNS)
+
+
+def near_miss(raw: Path) -> str:
+    """Return what is missing where the folders of pictures are there."""
+    found = next((path.name for path in sorted(raw.glob(FOLDERS))), None)
+    if found is None:
+        return ""
+    return f"{raw} looks like HAM10000 ({found}), but has no table with {', '.join(COLUMNS)}, usually called {METADATA}"
 
 
 def read(raw: Path, settings: ImportSettings, work: Workplace) -> RawData:
@@ -23,12 +38,16 @@ def read(raw: Path, settings: ImportSettings, work: Workplace) -> RawData:
     Raises:
         DataError: the metadata are missing or lack columns, or pictures and labels do not fit.
     """
-    folders = sorted(path for path in raw.glob(FOLDERS) if path.is_dir())
-    if not folders or not recognise(raw):
+    tables = _tables(raw)
+    if not tables:
         raise DataError(
-            f"{raw} must hold {METADATA} and the folders HAM10000_images_part_1 and HAM10000_images_part_2."
+            f"{raw} must hold {METADATA}, a table with {', '.join(COLUMNS)}, and folders of pictures such as "
+            "HAM10000_images_part_1."
         )
-    rows = read_table(raw / METADATA, ("image_id", "dx", "lesion_id"))
-    labels = [Label(row["image_id"], row["dx"].upper(), row["lesion_id"]) for row in rows]
+    folders = sorted(path for path in raw.glob(FOLDERS) if path.is_dir()) or [
+        raw,
+        *(raw / name for name in class_names(raw)),
+    ]
+    labels = [Label(row["image_id"], row["dx"].upper(), row["lesion_id"]) for row in read_table(tables[0], COLUMNS)]
     classes = label_pictures(pictures_in(folders), labels, raw, settings.image_size)
     return RawData(classes, shape=(3, settings.image_size, settings.image_size))

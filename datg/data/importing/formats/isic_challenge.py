@@ -1,22 +1,68 @@
-"""ISIC 2018 task 3 as the challenge gives it: one folder of pictures, one-hot labels in a CSV, optional lesion groupings."""
+"""ISIC 2018 task 3 and ISIC 2019 as the challenges give them: a folder of pictures, one-hot labels in a CSV, lesions if known."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from datg.data.import_settings import ImportSettings
-from datg.data.importing.labelled import Label, label_pictures, pictures_in, read_table
+from datg.data.importing.labelled import Label, label_pictures, pictures_in, read_table, tables_in
 from datg.data.raw_data import RawData, Workplace, listed
 from datg.errors import DataError
 
-FORM = "ISIC 2018 task 3"
-PICTURES = "ISIC2018_Task3_Training_Input"
-TRUTH = "ISIC2018_Task3_Training_GroundTruth"
-GROUPS = "ISIC2018_Task3_Training_LesionGroupings.csv"
-DIAGNOSES = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
+FORM = "ISIC 2018 task 3 or ISIC 2019"
+
+
+@dataclass(frozen=True)
+class Edition:
+    """One year of the challenge.
+
+    Attributes:
+        pictures: the folder.
+        truth: the CSV of labels, without suffix.
+        lesions: the CSV that names the lesion of a picture, where it is known.
+        diagnoses: its columns of labels.
+    """
+
+    pictures: str
+    truth: str
+    lesions: str
+    diagnoses: tuple[str, ...]
+
+
+EDITIONS = (
+    Edition(
+        "ISIC2018_Task3_Training_Input",
+        "ISIC2018_Task3_Training_GroundTruth",
+        "ISIC2018_Task3_Training_LesionGroupings.csv",
+        ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC"),
+    ),
+    Edition(
+        "ISIC_2019_Training_Input",
+        "ISIC_2019_Training_GroundTruth",
+        "ISIC_2019_Training_Metadata.csv",
+        ("MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC", "UNK"),
+    ),
+)
+IN_EVERY_EDITION = ("image", "MEL", "NV", "BCC")
 
 
 def recognise(raw: Path) -> bool:
-    """Return whether the folder of pictures is there."""
-    return (raw / PICTURES).is_dir()
+    """Return whether the folder of pictures of some edition is there."""
+    return _edition(raw) is not None
+
+
+def near_miss(raw: Path) -> str:
+    """Return what is missing where labels are there."""
+    tables = tables_in(raw, IN_EVERY_EDITION) or [
+        raw / edition.truth for edition in EDITIONS if (raw / edition.truth).exists()
+    ]
+    if not tables:
+        return ""
+    folders = " or ".join(edition.pictures for edition in EDITIONS)
+    return f"{raw} looks like ISIC ({tables[0].name}), but its pictures must lie in a folder {folders}"
+
+
+def _edition(raw: Path) -> Edition | None:
+    return next((edition for edition in EDITIONS if (raw / edition.pictures).is_dir()), None)
 
 
 def read(raw: Path, settings: ImportSettings, work: Workplace) -> RawData:
@@ -25,30 +71,29 @@ def read(raw: Path, settings: ImportSettings, work: Workplace) -> RawData:
     Raises:
         DataError: the labels are missing, lack columns or are not one-hot, or pictures and labels do not fit.
     """
-    if not recognise(raw):
-        raise DataError(f"{raw} must hold the folder {PICTURES}.")
-    lesions = {}
-    groups = _find(raw, GROUPS)
-    if groups is not None:
-        lesions = {row["image"]: row["lesion_id"] for row in read_table(groups, ("image", "lesion_id"))}
-    truth = _find(raw, f"{TRUTH}.csv")
+    edition = _edition(raw)
+    if edition is None:
+        raise DataError(f"{raw} must hold the folder {' or '.join(edition.pictures for edition in EDITIONS)}.")
+    table = _find(raw, edition, edition.lesions)
+    lesions = {} if table is None else {row["image"]: row.get("lesion_id", "") for row in read_table(table, ("image",))}
+    truth = _find(raw, edition, f"{edition.truth}.csv")
     if truth is None:
-        raise DataError(f"{raw} must hold {TRUTH}/{TRUTH}.csv beside the pictures.")
-    labels, wrong = [], []
-    for row in read_table(truth, ("image", *DIAGNOSES)):
-        chosen = [name for name in DIAGNOSES if row[name] in ("1", "1.0")]
-        zeros = [name for name in DIAGNOSES if row[name] in ("0", "0.0")]
-        if len(chosen) != 1 or len(zeros) != len(DIAGNOSES) - 1:
+        raise DataError(f"{raw} must hold {edition.truth}/{edition.truth}.csv beside the pictures.")
+    labels, wrong, diagnoses = [], [], edition.diagnoses
+    for row in read_table(truth, ("image", *diagnoses)):
+        chosen = [name for name in diagnoses if row[name] in ("1", "1.0")]
+        zeros = [name for name in diagnoses if row[name] in ("0", "0.0")]
+        if len(chosen) != 1 or len(zeros) != len(diagnoses) - 1:
             wrong.append(row["image"])
         else:
             labels.append(Label(row["image"], chosen[0], lesions.get(row["image"], "")))
     if wrong:
         raise DataError(f"every line of {truth} must have one 1 and else 0, but not: {listed(wrong)}.")
-    classes = label_pictures(pictures_in([raw / PICTURES]), labels, raw, settings.image_size)
+    classes = label_pictures(pictures_in([raw / edition.pictures]), labels, raw, settings.image_size)
     return RawData(classes, shape=(3, settings.image_size, settings.image_size))
 
 
-def _find(raw: Path, name: str) -> Path | None:
+def _find(raw: Path, edition: Edition, name: str) -> Path | None:
     """Return the file ``name`` in ``raw`` or in a folder of ``raw`` that is called alike."""
-    places = (raw / name, raw / TRUTH / name, raw / Path(name).stem / name)
+    places = (raw / name, raw / edition.truth / name, raw / Path(name).stem / name)
     return next((path for path in places if path.is_file()), None)
