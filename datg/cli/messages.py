@@ -59,7 +59,10 @@ def status_line(progress: SearchProgress) -> str:
     if progress.best is not None:
         number, objective, ci95 = progress.best
         parts.append(f"best of {len(progress.scored)} {objective:.4f} ± {ci95:.4f} (trial {number})")
-    running = ", ".join(f"{number}: {share:.0%}" for number, share in sorted(progress.running.items()))
+    running = ", ".join(
+        f"{number}: {share:.0%}{' validating' if number in progress.validating else ''}"
+        for number, share in sorted(progress.running.items())
+    )
     parts.append(f"running {len(progress.running)}" + (f" ({running})" if running else ""))
     parts += [f"{outcome} {count}" for outcome, count in sorted(progress.outcomes.items())]
     parts.append(f"evaluated {progress.evaluated[ON_NOVEL.part]} of {progress.asked}")

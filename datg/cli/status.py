@@ -46,8 +46,9 @@ def format_status(status: Status) -> list[str]:
     """Return all lines of one search."""
     lines = [summary_line(status)]
     for trial in status.running:
+        validating = ", validating" if trial["validating"] else ""
         silent = "" if trial["silent"] is None else f", last sign {format_duration(trial['silent'])} ago"
-        lines.append(f"  trial {trial['trial']}: {trial['done']:.0%} done, {trial['where']}{silent}")
+        lines.append(f"  trial {trial['trial']}: {trial['done']:.0%} done{validating}, {trial['where']}{silent}")
     lines += [f"  {line}" for line in status.causes]
     lines += [f"  {_describe_reference(reference)}" for reference in status.references]
     if status.searches:

@@ -15,7 +15,7 @@ from datg.storage.disk_size import total_size
 from datg.storage.files import read_yaml
 from datg.storage.lease import TRIAL_LEASE, last_heartbeat, read_lease
 from datg.tracking.sent import Unsent, count_unsent, read_sent
-from datg.trial.folder import EVALUATION
+from datg.trial.folder import EVALUATION, Now, read_now
 from datg.trial.records import FAILED, RUNNING, TrialRecord, ranked, read_trial
 from datg.trial.selection import Selection, select
 
@@ -191,10 +191,12 @@ def _begun(references: list[TrialRecord]) -> list[TrialRecord]:
 def _running(record: TrialRecord, iterations: int) -> dict[str, Any]:
     worker, signed = read_lease(record.folder / TRIAL_LEASE), last_heartbeat(record.folder / TRIAL_LEASE)
     where = f"process {worker.pid} on {worker.host}" if worker is not None and worker.is_active else "nowhere yet"
+    now = read_now(record.folder) or Now(0)
     return {
         "trial": record.number,
         "where": where,
-        "done": (record.last.iteration if record.last else 0) / iterations,
+        "done": max(now.iteration, record.last.iteration if record.last else 0) / iterations,
+        "validating": now.validated > 0,
         "silent": None if signed is None else max(0.0, time.time() - signed),
     }
 

@@ -1,11 +1,13 @@
 """Files of a trial's folder, and the validations among them: read by whoever looks at a search, without torch."""
 
+import contextlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 CONFIG = "config.yaml"
+NOW = "now.json"  # where a running trial is, told every few seconds; nothing depends on it
 PROGRESS = "progress.jsonl"  # one validation a line
 LAST, BEST = "last.safetensors", "best.safetensors"  # where training stands; the weights that are evaluated
 CLUSTERS = "clusters.json"
@@ -39,6 +41,33 @@ class ValidationReport:
     objective: float
     objective_ci95: float
     best_iteration: int
+
+
+@dataclass(frozen=True)
+class Now:
+    """Where a running trial is.
+
+    Attributes:
+        iteration: updates done.
+        validated: tasks done of the validation that is under way; 0 while it trains.
+    """
+
+    iteration: int
+    validated: int = 0
+
+
+def tell_now(folder: Path, now: Now) -> None:
+    """Write where a trial is; a disk that does not take it is passed over."""
+    with contextlib.suppress(OSError):
+        (folder / NOW).write_text(json.dumps(asdict(now)), encoding="utf-8")
+
+
+def read_now(folder: Path) -> Now | None:
+    """Return where a running trial is, as far as it has told."""
+    try:
+        return Now(**json.loads((folder / NOW).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def report_lines(history: list[dict[str, Any]]) -> str:

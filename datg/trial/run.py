@@ -22,9 +22,22 @@ from datg.trial.clusters import cluster_base_classes
 from datg.trial.config import TrialConfig
 from datg.trial.data import TrialData
 from datg.trial.evaluation import evaluate
-from datg.trial.folder import BEST, BEST_VALIDATION, CLUSTERS, CONFIG, LAST, PROGRESS, ValidationReport, report_lines
+from datg.trial.folder import (
+    BEST,
+    BEST_VALIDATION,
+    CLUSTERS,
+    CONFIG,
+    LAST,
+    NOW,
+    PROGRESS,
+    Now,
+    ValidationReport,
+    report_lines,
+    tell_now,
+)
 from datg.trial.prepare import make_sampler, make_training
 
+SECONDS_BETWEEN_TELLING = 2.0  # where it is
 COLLAPSE_MARGIN = 0.02  # nats: a loss this close to ln N has learned nothing ...
 COLLAPSE_ACCURACY = 0.02  # ... if accuracy is this close to chance, too
 
@@ -89,6 +102,9 @@ def run_trial(
     except _Interrupted:
         run.save_midway()
         return TrialResult("interrupted", run.history[-1] if run.history else None)
+    finally:
+        if folder is not None:
+            (folder / NOW).unlink(missing_ok=True)
     return TrialResult("collapsed" if run.collapsed() else "finished", run.history[-1])
 
 
@@ -111,7 +127,7 @@ class _Run:
         base = self.training.batch.sampler.classes
         shared = base if data.validation.examples is data.base.examples else None
         self.validation = make_sampler(config, data.validation, device, sharing=shared)
-        self.seconds_before = 0.0
+        self.seconds_before, self.told = 0.0, 0.0
         if folder is not None:
             self._open_folder(folder, clusters)
         self.started = time.perf_counter()
@@ -143,13 +159,16 @@ class _Run:
         return self.seconds_before + time.perf_counter() - self.started
 
     def between(self, done: int = 0) -> None:
-        """Show a sign of life and look whether to stop, between iterations and blocks of validation tasks.
+        """Show a sign of life and look whether to stop, between iterations and blocks of ``done`` validation tasks.
 
         Raises:
             _Interrupted: the trial was asked to stop.
         """
         if self.lease is not None:
             self.lease.heartbeat()
+        if self.folder is not None and time.monotonic() - self.told >= SECONDS_BETWEEN_TELLING:
+            self.told = time.monotonic()
+            tell_now(self.folder, Now(self.training.iteration, done))
         if self.stop():
             raise _Interrupted
 

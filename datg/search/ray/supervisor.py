@@ -64,9 +64,10 @@ class SearchSupervisor(Unsaved, tune.Stopper):
         return self.stop.requested
 
     def _sign(self) -> None:
-        """Tell, by the time of a file, that the driver is alive."""
+        """Tell, by the time of a file, that the driver is alive, and look where trials are."""
         if time.monotonic() - self._signed >= SIGN_SECONDS:
             self._signed = time.monotonic()
+            self._driver.look_at_running()
             with contextlib.suppress(OSError):
                 os.utime(self._driver.folder.driver)
 

@@ -29,7 +29,7 @@ from datg.search.study.writer import OrderedWriter
 from datg.storage.files import write_yaml
 from datg.storage.lease import TRIAL_LEASE, revoke
 from datg.trial.config import TrialConfig
-from datg.trial.folder import BEST, CONFIG, LAST, ValidationReport, read_reports
+from datg.trial.folder import BEST, CONFIG, LAST, ValidationReport, read_now, read_reports
 from datg.trial.preparation import network_to_train, with_network
 from datg.trial.records import FAILURES, OUTCOME, SUCCESSES, TrialOutcome, lacks_evaluation, read_trial, write_outcome
 from datg.trial.selection import Selection, select
@@ -157,7 +157,7 @@ class SearchDriver:
         revoke(trial_dir / TRIAL_LEASE)  # who worked on it before does so no more
         (trial_dir / OUTCOME).unlink(missing_ok=True)  # of a study that was restored from an older copy
         write_yaml(trial_dir / CONFIG, config.to_dict())
-        self.progress.running[number] = self._states[number].step / self.settings.steps
+        self.progress.start(number, self._states[number].step / self.settings.steps)
         return True
 
     def _setting(self, number: int) -> dict[str, Any]:
@@ -174,6 +174,15 @@ class SearchDriver:
         settings = self.settings.grid or [{}, *searched]
         configs = (network_to_train(with_params(self.config, setting)) for setting in settings)
         return next((config for config in configs if config is not None), None)
+
+    def look_at_running(self) -> None:
+        """Read where running trials are, for display."""
+        for number in list(self.progress.running):
+            now = read_now(self.folder.trial(number))
+            if now is not None:
+                share = now.iteration / self.config.training.iterations
+                self.progress.running[number] = max(self.progress.running[number], share)
+                (self.progress.validating.add if now.validated else self.progress.validating.discard)(number)
 
     def report(self, number: int) -> bool:
         """Take the validations of a running trial that are new in its folder; return whether to prune it."""

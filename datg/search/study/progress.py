@@ -4,6 +4,10 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
+from datg.trial.records import FAILURES
+
+LEAST_DONE, LEAST_SECONDS = 0.2, 10.0  # of a trial, and since the first one began: before that nothing can be said
+
 
 @dataclass
 class SearchProgress:
@@ -13,13 +17,15 @@ class SearchProgress:
         asked: trials wanted.
         outcomes: ended trials by outcome.
         running: trial number to the fraction of its iterations done.
+        validating: numbers of running trials that validate now.
+        begun_with: what the running trials had done when this driver took them up, likewise.
         scored: numbers of the trials that have been validated.
         best: number, objective and its half-width of the best of them; None in a comparison, which selects nothing.
         evaluated: evaluations done, by the part of the data set that they are on.
         finalists: trials to be scored on fresh validation tasks, once they are known.
         references: wanted.
         references_done: trained and evaluated.
-        started: monotonic seconds.
+        started: monotonic seconds of the first trial's start.
         ended_here: outcomes of the trials that ended since this driver started.
         preparing: what is done before the first trial.
     """
@@ -27,20 +33,37 @@ class SearchProgress:
     asked: int
     outcomes: Counter[str] = field(default_factory=Counter)
     running: dict[int, float] = field(default_factory=dict)
+    validating: set[int] = field(default_factory=set)
+    begun_with: dict[int, float] = field(default_factory=dict)
     scored: set[int] = field(default_factory=set)
     best: tuple[int, float, float] | None = None
     evaluated: Counter[str] = field(default_factory=Counter)
     finalists: int = 0
     references: int = 0
     references_done: int = 0
-    started: float = field(default_factory=time.monotonic)
+    started: float | None = None
     ended_here: list[str] = field(default_factory=list)
     preparing: str = ""
 
+    def start(self, number: int, share: float) -> None:
+        """Note that a trial begins or goes on, with a share of its iterations done."""
+        if self.started is None:
+            self.started = time.monotonic()
+        self.running[number] = self.begun_with[number] = share
+
     def seconds_left(self) -> float | None:
-        """Estimate the seconds left from the trials ended so far, as long for a reference; None before the first."""
-        if not self.ended_here:
+        """Estimate the seconds left from what has been done since the first trial began; None while that is too little.
+
+        A trial counts by its share of iterations, a pruned one as a whole: others will be pruned, too. A reference takes as
+        long as a trial. What failed tells nothing of how long others take.
+        """
+        if self.started is None:
             return None
-        each = (time.monotonic() - self.started) / len(self.ended_here)
-        missing = self.asked - sum(self.outcomes.values()) + self.references - self.references_done
-        return each * missing
+        elapsed = time.monotonic() - self.started
+        told = len([outcome for outcome in self.ended_here if outcome not in FAILURES])
+        under_way = sum(self.running.values())
+        done = told + under_way - sum(self.begun_with.get(number, 0.0) for number in self.running)
+        missing = self.asked - sum(self.outcomes.values()) - under_way + self.references - self.references_done
+        if done < LEAST_DONE or elapsed < LEAST_SECONDS:
+            return None
+        return max(0.0, elapsed / done * missing)

@@ -9,15 +9,17 @@ from optuna.trial import TrialState
 
 from datg.cli.messages import status_line
 from datg.errors import ConfigError, StateError
+from datg.report.status import read_status
 from datg.search.settings import SearchSettings
 from datg.search.state.folder import DriverLock, find_folder, new_folder
 from datg.search.state.records import RecordReader
 from datg.search.study import PRUNERS, SAMPLERS
 from datg.search.study.driver import SearchDriver
+from datg.search.study.progress import SearchProgress
 from datg.search.study.stored import open_study, pruning_state, sqlite_url
 from datg.storage.files import read_yaml, write_yaml
 from datg.trial.config import TrialConfig
-from datg.trial.folder import ValidationReport
+from datg.trial.folder import NOW, Now, ValidationReport, tell_now
 from datg.trial.records import FAILURES, OUTCOME, TrialOutcome, write_outcome
 from tests.faults.scripted import save_progress, stored_trials
 from tests.search.conftest import settings_for
@@ -336,3 +338,45 @@ def test_a_search_of_another_version_is_refused_with_a_sentence(change, message,
     open_study(sqlite_url(folder.study), folder.name, create=True).remember(remembered)
     with pytest.raises(StateError, match=f"begun by another version of this package .*{message}"):
         SearchSettings.load(folder)
+
+
+def test_what_runs_is_told_between_its_validations(folder, settings):
+    driver = start(folder, settings)
+    first, second = driver.next_trial(), driver.next_trial()
+    tell_now(folder.trial(first), Now(6))
+    tell_now(folder.trial(second), Now(20, validated=100))
+    driver.look_at_running()
+    assert f"running 2 ({first}: 15%, {second}: 50% validating)" in status_line(driver.progress)
+    settings.save(folder)
+    status = {trial["trial"]: trial for trial in read_status(folder).running}
+    assert status[first]["done"] == 0.15 and status[second]["validating"] and not status[first]["validating"]
+    (folder.trial(first) / NOW).write_text("{")  # as it is while it is written
+    tell_now(folder.trial(second), Now(21))
+    driver.look_at_running()
+    assert f"({first}: 15%, {second}: 52%)" in status_line(driver.progress)
+
+
+def test_the_time_left_follows_from_what_was_done_since_the_first_trial_began(monkeypatch):
+    clock = [1000.0]
+    monkeypatch.setattr("datg.search.study.progress.time.monotonic", lambda: clock[0])
+    progress = SearchProgress(asked=10, references=1)
+    clock[0] += 60  # until Ray is there
+    assert progress.seconds_left() is None
+    progress.outcomes["finished"] += 2  # by an earlier driver
+    progress.start(2, 0.5)
+    progress.start(3, 0.0)
+    clock[0] += 5
+    progress.running[2] = 0.9
+    assert progress.seconds_left() is None, "too short"
+    clock[0] += 15
+    progress.running.update({2: 1.0, 3: 0.5})
+    # One trial's work in 20 s: half of each of two. Missing: 10 - 2 - 1.5 trials and a reference.
+    assert progress.seconds_left() == pytest.approx(20 * 7.5)
+    progress.running.pop(2)
+    progress.ended_here.append("pruned")
+    progress.outcomes["pruned"] += 1
+    assert progress.seconds_left() == pytest.approx(20 / 1.5 * 7.5), "it counts as a whole: others will be pruned, too"
+    for _ in range(3):  # an outage says nothing of how long others take
+        progress.ended_here.append("failed")
+        progress.outcomes["failed"] += 1
+    assert progress.seconds_left() == pytest.approx(20 / 1.5 * 4.5)
