@@ -71,6 +71,7 @@ def run_search(
     output: Path | str = "runs",
     data_root: Path | str | None = None,
     resources: Resources | None = None,
+    references: bool = True,
     notify: Callable[[str], None] = lambda message: None,
 ) -> list[TrialRecord]:
     """Search hyperparameters and return all trials with a score, best validation first; nothing goes to MLflow.
@@ -81,6 +82,7 @@ def run_search(
         output: folder in which the search gets one of its own.
         data_root: where data sets live.
         resources: what it may use; Ray is started here by default.
+        references: whether the search is measured against Vanilla, and the setting that it begins from if no trial has it.
         notify: told what the user should know.
 
     Raises:
@@ -103,6 +105,7 @@ def run_search(
             study_storage=None,
             time_budget=None,
             resources=resources or Resources(),
+            references=references,
         )
     )
     with session.lock:

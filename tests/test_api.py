@@ -37,8 +37,8 @@ def test_a_search_is_run(data_root, tmp_path):
     flat = {f"{section}.{key}": value for section, values in SMALL.items() for key, value in values.items()}
     script = f"""
 import datg
-settings = {{**{flat!r}, "search.trials": 2}}
-records = datg.run_search("glyphs", settings=settings, output={str(tmp_path)!r}, data_root={str(data_root)!r})
+settings, places = {{**{flat!r}, "search.trials": 2}}, dict(output={str(tmp_path)!r}, data_root={str(data_root)!r})
+records = datg.run_search("glyphs", settings=settings, references=False, **places)
 assert len(records) == 2 and records[0].objective >= records[1].objective
 """
     subprocess.run([sys.executable, "-c", script], check=True, timeout=280)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from datg.cli.options import STOPPING, WHAT, names, takes
-from datg.cli.search_options import SearchOptions
+from datg.cli.search_options import BEGINNING, SearchOptions
 from datg.learners import LEARNERS
 from datg.runtime.signals import leave
 from datg.strategies import STRATEGIES
@@ -87,6 +87,9 @@ def compare(
     if resume:
         refuse_second_driver(options.output, resume)
     from datg.cli.console import console
+
+    if not options.dry_run:
+        console().print(BEGINNING)
     from datg.cli.run_with_display import run_with_display
     from datg.cli.tune import check_tuning, tune_first
     from datg.config import parse_settings

@@ -68,13 +68,20 @@ def progress_bar(out: Console) -> Iterator[Callable[[str, int, int], None]]:
 
 
 def _plain_progress(out: Console) -> Callable[[str, int, int], None]:
-    last = time.monotonic()
+    last: float | None = None
+    began: dict[str, tuple[float, int]] = {}
 
     def show(what: str, done: int, total: int) -> None:
         nonlocal last
-        if time.monotonic() - last >= PLAIN_SECONDS:
-            last = time.monotonic()
-            out.print(f"{what}: {done}" + (f" of {total}" if total else ""))
+        now = time.monotonic()
+        start, before = began.setdefault(what, (now, done))
+        if last is None or now - last >= PLAIN_SECONDS:
+            last = now
+            rate = (done - before) / (now - start) if now > start else 0.0
+            left = (
+                f", {rate:.3g} a second, about {format_duration((total - done) / rate)} left" if total and rate else ""
+            )
+            out.print(f"{what}: {done}" + (f" of {total}" if total else "") + left)
 
     return show
 

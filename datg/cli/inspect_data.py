@@ -50,6 +50,9 @@ def inspect_data(
 
     Example: datg inspect_data mini_imagenet --identify-by mini_named
     """
+    from datg.cli.console import console
+
+    console().print(f"looking at {name}: clusters, contact sheets, generated tasks")
     from datg.data import catalog
     from datg.data.dataset_yaml import dataset_yaml_for, read_dataset_yaml, task_size_of
     from datg.inspection.identification import identify, write_identities

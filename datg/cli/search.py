@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from datg.cli.options import STOPPING, WHAT, names, takes
-from datg.cli.search_options import SearchOptions
+from datg.cli.search_options import BEGINNING, SearchOptions
 from datg.learners import LEARNERS
 from datg.runtime.signals import leave
 from datg.search.study import PRUNERS, SAMPLERS
@@ -85,6 +85,10 @@ def search(
 
     if resume:
         refuse_second_driver(options.output, resume)
+    from datg.cli.console import console
+
+    if not options.dry_run:
+        console().print(BEGINNING)
     from datg.cli.run_with_display import run_with_display
     from datg.report.leaderboard import format_leaderboard, leaderboard
     from datg.search.prepare import prepare, show_settings

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from datg.search.request import Request
 
 DEFAULTS = Resources()
+BEGINNING = "reading settings and data, starting Ray"  # said at once; the first trial begins some seconds later
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -81,7 +81,7 @@ def train(
     code, stopped = ExitCode.BUG, False
     try:
         with progress_bar(out) as show:
-            prepared.run(show)
+            prepared.run(show, lambda text: out.print(text))
         code = ExitCode.DONE if prepared.accuracies() else ExitCode.NO_SUCCESS
     except (KeyboardInterrupt, Terminated):
         stopped = True

@@ -1,6 +1,7 @@
 """A final training from the request to its summary."""
 
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,9 +46,9 @@ class PreparedTraining:
     seeds: list[int]
     device: torch.device
 
-    def run(self, show: ProgressCallback) -> None:
-        """Train and evaluate what is missing."""
-        train_seeds(self.config, self.dataset, self.folder, seeds=self.seeds, device=self.device, show=show)
+    def run(self, show: ProgressCallback, say: Callable[[str], None] = lambda text: None) -> None:
+        """Train and evaluate what is missing; ``show`` is told how far it is, ``say`` of every validation."""
+        train_seeds(self.config, self.dataset, self.folder, seeds=self.seeds, device=self.device, show=show, say=say)
 
     def records(self) -> list[TrialRecord]:
         """Return the seeds begun so far."""

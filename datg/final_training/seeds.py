@@ -1,6 +1,7 @@
 """Final training: one configuration, several training seeds, the same validation and test tasks."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -11,7 +12,7 @@ from datg.runtime.progress import ProgressCallback
 from datg.trial.config import TrialConfig
 from datg.trial.data import TrialData
 from datg.trial.final_evaluation import evaluate_best
-from datg.trial.folder import BEST, EVALUATION, NETWORK, ValidationReport
+from datg.trial.folder import BEST, EVALUATION, NETWORK, Now, ValidationReport
 from datg.trial.preparation import network_to_train, with_network
 from datg.trial.records import TrialOutcome, TrialRecord, read_outcome, read_record, state_of, write_outcome
 from datg.trial.run import run_trial
@@ -30,6 +31,7 @@ def train_seeds(
     seeds: list[int],
     device: torch.device | str,
     show: ProgressCallback,
+    say: Callable[[str], None],
 ) -> None:
     """Train and evaluate one configuration with each of ``seeds``; what is done already is not done again.
 
@@ -40,6 +42,7 @@ def train_seeds(
         seeds: training seeds.
         device: where.
         show: called as ``show(what, done, total)``.
+        say: told of every validation.
     """
     data = TrialData.from_dataset(dataset)
     network = network_to_train(config)
@@ -50,14 +53,22 @@ def train_seeds(
         if read_outcome(seed_dir) is not None:
             continue
         seeded = config.model_copy(update={"seed": seed})
-        total = config.training.iterations
+        total, validation_tasks = config.training.iterations, config.evaluation.validation_tasks
         show(f"seed {seed}", 0, total)
 
         def report(progress: ValidationReport, what: str = f"seed {seed}", total: int = total) -> None:
-            show(what, progress.iteration, total)
+            say(
+                f"{what}: iteration {progress.iteration} of {total}, validation {progress.accuracy:.4f} ± {progress.ci95:.4f}"
+            )
+
+        def tell(now: Now, what: str = f"seed {seed}", total: int = total, tasks: int = validation_tasks) -> None:
+            show(what, now.iteration, total)
+            if now.validated:
+                show(f"{what}, validation tasks", now.validated, tasks)
 
         try:
-            outcome, cause = run_trial(seeded, data, report=report, folder=seed_dir, device=device).outcome, ""
+            trained = run_trial(seeded, data, report=report, folder=seed_dir, device=device, tell=tell)
+            outcome, cause = trained.outcome, ""
         except TrialDiverged as error:
             outcome, cause = "diverged", str(error)
         tests = config.evaluation.test_tasks
@@ -76,10 +87,10 @@ def _train_network(
 ) -> Path:
     """Train the network that the strategy needs, or go on with it; return its best weights."""
 
-    def report(progress: ValidationReport) -> None:
-        show("network that is trained first", progress.iteration, network.training.iterations)
+    def tell(now: Now) -> None:
+        show("network that is trained first", now.iteration, network.training.iterations)
 
-    run_trial(network, data, report=report, folder=folder, device=device)
+    run_trial(network, data, report=lambda progress: None, folder=folder, device=device, tell=tell)
     return folder / BEST
 
 

@@ -72,6 +72,7 @@ def run_trial(
     folder: Path | None = None,
     device: torch.device | str = "cpu",
     stop: Callable[[], bool] = lambda: False,
+    tell: Callable[[Now], None] = lambda now: None,
 ) -> TrialResult:
     """Train and validate one configuration.
 
@@ -85,13 +86,14 @@ def run_trial(
         device: where to train.
         stop: asked before every iteration and between blocks of validation tasks; when it says yes, the trial saves where
             it is and ends.
+        tell: called every :data:`SECONDS_BETWEEN_TELLING` with where the trial is.
 
     Raises:
         TrialDiverged: a loss was NaN or infinite.
         StateError: the checkpoint in ``folder`` is damaged or belongs to another configuration.
         TrialTaken: another process has taken over ``folder``.
     """
-    run = _Run(config, data, torch.device(device), folder, stop)
+    run = _Run(config, data, torch.device(device), folder, stop, tell)
     try:
         if run.history:
             report(run.history[-1])
@@ -118,8 +120,9 @@ class _Run:
         device: torch.device,
         folder: Path | None,
         stop: Callable[[], bool],
+        tell: Callable[[Now], None],
     ) -> None:
-        self.config, self.data, self.folder, self.stop = config, data, folder, stop
+        self.config, self.data, self.folder, self.stop, self.tell = config, data, folder, stop, tell
         self.history: list[ValidationReport] = []
         self.lease = None if folder is None else Lease(folder / TRIAL_LEASE, device)
         clusters = cluster_base_classes(config, data.base, device)
@@ -166,9 +169,11 @@ class _Run:
         """
         if self.lease is not None:
             self.lease.heartbeat()
-        if self.folder is not None and time.monotonic() - self.told >= SECONDS_BETWEEN_TELLING:
-            self.told = time.monotonic()
-            tell_now(self.folder, Now(self.training.iteration, done))
+        if time.monotonic() - self.told >= SECONDS_BETWEEN_TELLING:
+            self.told, now = time.monotonic(), Now(self.training.iteration, done)
+            self.tell(now)
+            if self.folder is not None:
+                tell_now(self.folder, now)
         if self.stop():
             raise _Interrupted
 

@@ -343,7 +343,7 @@ def test_datg_is_every_launcher(tmp_path):
 
 @pytest.mark.slow
 def test_a_search_clusters_by_embeddings_of_a_network_trained_once(tmp_path, data_root):
-    options = ["--trials", "2", "--set", "strategy.cluster_features=embedding", *SMALL]
+    options = ["--trials", "2", "--set", "strategy.cluster_features=embedding", "--no-references", *SMALL]
     run("search", "--dataset", "glyphs", *options, cwd=tmp_path, data_root=data_root)
     (folder,) = (tmp_path / "runs").iterdir()
     network = folder / "network" / "best.safetensors"

@@ -54,6 +54,23 @@ def test_elsewhere_than_on_a_terminal_there_are_plain_lines(monkeypatch):
     assert printed(80, act) == "decoding: 3 of 7\n"
 
 
+def test_a_plain_line_comes_at_once_and_then_tells_rate_and_time_left(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("datg.cli.console.time.monotonic", lambda: clock[0])
+
+    def act(out):
+        with progress_bar(out) as show:
+            for seconds, done in ((0, 100), (10, 150), (29, 200), (40, 300), (80, 500)):
+                clock[0] = seconds
+                show("seed 0", done, 1000)
+
+    assert printed(80, act).splitlines() == [
+        "seed 0: 100 of 1000",
+        "seed 0: 300 of 1000, 5 a second, about 2 min 20 s left",
+        "seed 0: 500 of 1000, 5 a second, about 1 min 40 s left",
+    ]
+
+
 def test_the_status_is_shown_while_the_work_goes_on(monkeypatch):
     import time
 

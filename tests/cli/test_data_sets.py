@@ -98,7 +98,7 @@ def test_each_data_set_is_imported_inspected_and_searched(name, tmp_path, take):
     found = json.loads(run("import_data", name, raw, *options, "--json", cwd=tmp_path, data_root=root).stdout)
     assert found["split"]["protocol"] == protocol
     assert "clusters of the base classes" in run("inspect_data", name, cwd=tmp_path, data_root=root).stdout
-    run("search", "--dataset", name, *FEW, *settings, cwd=tmp_path, data_root=root)
+    run("search", "--dataset", name, "--no-references", *FEW, *settings, cwd=tmp_path, data_root=root)
     (folder,) = (tmp_path / "runs").iterdir()
     for number in (0, 1):
         tested = load_evaluation(folder / "trials" / str(number) / "evaluation.parquet")
@@ -112,7 +112,7 @@ def test_train_on_one_data_set_and_test_on_another(tmp_path, take):
     for name, write in (("mini_imagenet", mini_imagenet), ("dermnet", dermnet)):
         run("import_data", name, write(tmp_path / name, take), *PUBLISHED[name][1], cwd=tmp_path, data_root=root)
     settings = [*FEW, *SMALL_NET, *QUERIES]
-    run("search", "--dataset", "mini_imagenet", *cross, *settings, cwd=tmp_path, data_root=root)
+    run("search", "--dataset", "mini_imagenet", "--no-references", *cross, *settings, cwd=tmp_path, data_root=root)
     (folder,) = (tmp_path / "runs").iterdir()
     own = json.loads(
         run("evaluate", folder, "--episodes", "30", "--json", cwd=tmp_path, data_root=root).stdout

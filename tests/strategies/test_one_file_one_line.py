@@ -85,6 +85,6 @@ def test_a_search_of_a_new_strategy_runs(copy, data_root, tmp_path):
     assert "toy, vanilla" in " ".join(run(copy, sys.executable, "launchers/search.py", "--help").split())
     small = ["--set", "training.iterations=4", "--set", "training.eval_every=2", "--set", "backbone.filters=4"]
     small += ["--set", "evaluation.validation_tasks=20", "--final-episodes", "20", "--trials", "1", "--json"]
-    options = ["--dataset", "glyphs", "--strategy", "toy", "--data-root", str(data_root), *small]
+    options = ["--dataset", "glyphs", "--strategy", "toy", "--no-references", "--data-root", str(data_root), *small]
     found = json.loads(run(copy, sys.executable, str(copy / "launchers" / "search.py"), *options, cwd=tmp_path))
     assert found["exit"] == 0 and found["trials"][0]["strategy.weight"] == 2.0
