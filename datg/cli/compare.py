@@ -39,7 +39,12 @@ def compare(
     ] = None,
     seeds: Annotated[
         int | None,
-        typer.Option(min=1, help="Number of training seeds: 0, 1, ...", show_default="3", rich_help_panel=WHAT),
+        typer.Option(
+            min=1,
+            help="Number of training seeds: 0, 1, ... without those that a configuration was chosen by.",
+            show_default="3",
+            rich_help_panel=WHAT,
+        ),
     ] = None,
     tuned: Annotated[
         list[Path] | None,

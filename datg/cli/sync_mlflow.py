@@ -54,7 +54,8 @@ def sync_search(output: Path, search: str, *, root: Path | None, uri: str | None
         data_root = root or Path(settings.data_root)
         dataset = with_test_dataset(open_dataset(config.dataset, data_root), config.evaluation.test_dataset, data_root)
         view = MlflowView(store, search_run(folder, settings), dataset, lambda: records)
-        done = len(trials) >= settings.trials and all(record.complete for record in records)
+        expected = settings.trials + len(settings.references)
+        done = len(records) >= expected and all(record.complete for record in records)
         try:
             view.finish("FINISHED" if done else "KILLED")
         except Exception as error:  # whatever MLflow, its database or the network throw

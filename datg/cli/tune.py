@@ -62,23 +62,27 @@ def tune_first(request: "Request", comparison: str, uri: str | None) -> "Request
         budget = request.time_budget
         return request if budget is None else replace(request, time_budget=budget - (time.monotonic() - began))
 
+    code: int = ExitCode.DONE
     with DriverLock(folder):
         for number, name in enumerate(names, 1):
             console().print(f"search {number} of the {len(names)} that {folder.name} begins with", soft_wrap=True)
             code = _search(left(), folder.beside(name), uri)
             if code != ExitCode.DONE:
-                leave(code)
-        tuned_settings(folder, settings).save(folder)
+                break
+        else:
+            tuned_settings(folder, settings).save(folder)
+    if code != ExitCode.DONE:
+        leave(code)
     return left()
 
 
 def _search(request: "Request", folder: SearchFolder, uri: str | None) -> int:
     """Run what is missing of a search; return its exit code, 0 also where all of its trials ended without success."""
-    if read_status(folder).resume is None:
+    if read_status(folder).done:
         return ExitCode.DONE
     session = resume_search(request.going_on(), str(folder.path))
     code = run_with_display(session, uri, format_leaderboard, as_json=False)
     raise_on_signals()
-    if session.stop.requested:
-        return code or session.stop.exit_code
-    return ExitCode.DONE if code == ExitCode.NO_SUCCESS else code
+    if code == ExitCode.NO_SUCCESS and len(session.driver.ended) >= session.settings.trials:
+        return ExitCode.DONE
+    return code or (session.stop.exit_code if session.stop.requested else ExitCode.DONE)

@@ -43,6 +43,8 @@ def _gain_over(best: TrialRecord, reference: TrialRecord, name: str) -> str:
     """Say how far the best is ahead of a reference; nothing where they have no tasks in common."""
     if reference.state == FAILED:
         return f"{name} {reference.outcome}: {reference.error}"
+    if reference.state != DONE:
+        return ""
     gained = gain(best, reference)
     means = {"validation": gained.validation, "novel classes": gained.novel}
     told = [f"{part} {mean.value:+.4f} ± {mean.ci95:.4f}" for part, mean in means.items() if mean is not None]

@@ -8,7 +8,7 @@ from collections import defaultdict
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from datg.errors import ConfigError
+from datg.errors import ConfigError, StateError
 from datg.report.leaderboard import reference_row
 from datg.search.state.folder import SearchFolder, read_driver
 from datg.storage.disk_size import total_size
@@ -42,6 +42,7 @@ class Status:
         causes: failures by cause, a line each.
         unsent: what MLflow lacks, as the driver last knew; None if nothing.
         bytes: that the folder takes.
+        done: whether nothing is left to do.
         resume: the command to go on with it; None while it runs or when nothing is left to do.
     """
 
@@ -57,6 +58,7 @@ class Status:
     causes: list[str]
     unsent: Unsent | None
     bytes: int
+    done: bool
     resume: str | None
 
     def as_json(self) -> dict[str, Any]:
@@ -80,7 +82,7 @@ def read_status(folder: SearchFolder) -> Status:
     driver = _driver(folder)
     done = sum(outcomes.values()) >= asked.trials and all(record.complete for record in records)
     references = [_reference(folder, name) for name in asked.references]
-    missing = [name for name in asked.searches if not asked.tuned and read_status(folder.beside(name)).resume]
+    missing = [name for name in asked.searches if not asked.tuned and not _is_done(folder.beside(name))]
     done = done and not selection.unscored and all(record.complete for record in references)
     return Status(
         search=folder.name,
@@ -95,8 +97,16 @@ def read_status(folder: SearchFolder) -> Status:
         causes=causes(records),
         unsent=count_unsent(records + _begun(references), read_sent(folder.mlflow)),
         bytes=total_size(folder.path),
+        done=done,
         resume=None if driver or done else asked.resume,
     )
+
+
+def _is_done(folder: SearchFolder) -> bool:
+    try:
+        return read_status(folder).done
+    except StateError:  # it is not there, or damaged
+        return False
 
 
 def how_to_resume(name: str, *, comparison: bool, external: bool) -> str:

@@ -18,7 +18,7 @@ from datg.tracking.entities import best_metrics, fresh_validation_metrics, gain_
 from datg.tracking.sending import COMPLETE_TAG, PREPARED_TAG, ChildRun, prepare_run, send_trial
 from datg.tracking.sent import Sent, read_sent
 from datg.tracking.store import bypass_proxies_for_loopback
-from datg.trial.records import TrialRecord
+from datg.trial.records import DONE, TrialRecord
 from datg.trial.selection import Selection, gain, select
 
 if TYPE_CHECKING:
@@ -196,9 +196,10 @@ class SearchRuns:
             Exception: whatever MLflow raises.
         """
         if self._parent.selects:
+            ended = [record for record in records if record.state == DONE and record.complete]
             self._show(
                 select(record for record in records if not record.reference),
-                [record for record in records if record.reference or record.number == self._parent.own_trial],
+                [record for record in ended if record.reference or record.number == self._parent.own_trial],
             )
         for path in self._parent.artifacts:
             if path.exists():

@@ -47,7 +47,7 @@ class MlflowView:
         self._thread = threading.Thread(target=self._keep_syncing, name="mlflow", daemon=True)
         self._finished = threading.Event()
         self._status = ""  # of the parent, once it has ended
-        self._failing = False
+        self._failing = self._given_up = False
         self._last_progress = time.monotonic()
 
     def start(self) -> None:
@@ -75,14 +75,15 @@ class MlflowView:
                 if time.monotonic() - hurried > HURRIED:
                     break
             self._thread.join(0.1)
+        self._given_up = True
         lacking = count_unsent(self._records(), read_sent(self._parent.runs_file))
         return lacking or (Unsent(0, 0, 0) if self._failing or self._thread.is_alive() else None)
 
     def _keep_syncing(self) -> None:
         while not self._finished.wait(SECONDS_BETWEEN_SYNCS):
             self.try_to(self.sync)
-        while not self.try_to(lambda: self.finish(self._status)):
-            time.sleep(min(1.0, SECONDS_BETWEEN_SYNCS))  # until close() loses its patience
+        while not self.try_to(lambda: self.finish(self._status)) and not self._given_up:
+            time.sleep(min(1.0, SECONDS_BETWEEN_SYNCS))
 
     def try_to(self, action: Callable[[], None]) -> bool:
         """Return whether ``action`` could be done; if not, warn, and look at what is really there the next time."""

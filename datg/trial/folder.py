@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,16 @@ def read_now(folder: Path) -> Now | None:
 def report_lines(history: list[dict[str, Any]]) -> str:
     """Return validations as the lines of their file."""
     return "".join(json.dumps(entry) + "\n" for entry in history)
+
+
+def await_report(folder: Path, iteration: int, seconds: float) -> None:
+    """Wait until a network file system shows the validation at ``iteration`` that another machine wrote, at most so long."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        history = read_reports(folder)
+        if history and history[-1].iteration >= iteration:
+            return
+        time.sleep(0.2)
 
 
 def read_reports(folder: Path, *, after: int = 0) -> list[ValidationReport]:

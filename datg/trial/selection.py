@@ -73,7 +73,7 @@ class Gain:
         over: the key of trial or reference.
         validation: on the tasks that the best was chosen by, so it is optimistic; None where one side has no score.
         novel: on tasks of novel classes, likewise.
-        time: of the best's last validation, in seconds since 1970.
+        time: when both were known, in seconds since 1970.
     """
 
     over: str
@@ -88,7 +88,7 @@ def gain(best: TrialRecord, reference: TrialRecord) -> Gain:
         over=reference.reference or f"trial_{reference.number}",
         validation=difference(best, reference, BEST_VALIDATION),
         novel=difference(best, reference, EVALUATION),
-        time=best.last.time if best.last else 0.0,
+        time=max(best.ended or 0.0, reference.ended or 0.0, best.last.time if best.last else 0.0),
     )
 
 

@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from datg.trial.accuracies import Evaluation
 from datg.trial.folder import BEST, BEST_VALIDATION, FRESH_VALIDATION, ValidationReport
 from datg.trial.records import TrialRecord
-from datg.trial.selection import MOST_FINALISTS, select
+from datg.trial.selection import MOST_FINALISTS, gain, select
 
 
 def trial(root, number, accuracies, state="done"):
@@ -62,3 +64,10 @@ def test_a_trial_whose_tasks_are_lost_ties_with_nothing(tmp_path, tasks, damage)
     records = [trial(tmp_path, 0, tasks), trial(tmp_path, 1, tasks)]
     damage(records[1].folder / BEST_VALIDATION)
     assert select(records).ties == []
+
+
+def test_a_gain_is_paired_by_task_and_dated_when_both_are_known(tmp_path, tasks):
+    best, reference = trial(tmp_path, 0, tasks + 0.25), trial(tmp_path, 1, tasks)
+    gained = gain(replace(best, ended=5.0), replace(reference, reference="vanilla", ended=9.0))
+    assert (gained.over, round(gained.validation.value, 6), gained.novel, gained.time) == ("vanilla", 0.25, None, 9.0)
+    assert gain(best, reference).over == "trial_1"

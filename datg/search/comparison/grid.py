@@ -138,9 +138,9 @@ class Comparison:
         found = {}
         for path in self.tuned:
             values, provenance = read_export(path)
-            config, of = TrialConfig.from_dict(values), provenance.get("selection", {}).get("of trials")
-            if of is not None:
-                found[pair_name(config.learner_name, config.strategy_name)] = int(of)
+            config, selection = TrialConfig.from_dict(values), provenance.get("selection") or {}
+            if selection.get("trial is") == "best":
+                found[pair_name(config.learner_name, config.strategy_name)] = int(selection["of trials"])
         return found
 
     def options_of(self, pair: Pair) -> dict[str, Any]:

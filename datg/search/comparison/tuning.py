@@ -8,11 +8,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from datg.search.settings import SearchSettings, pair_name
+from datg.search.space import with_params
 from datg.search.state.folder import SearchFolder
 from datg.search.state.records import RecordReader
 from datg.trial.accuracies import Mean, over_seeds
-from datg.trial.config import TrialConfig
-from datg.trial.exported import read_export
 from datg.trial.selection import select
 
 
@@ -45,35 +44,34 @@ def tuned_settings(folder: SearchFolder, settings: SearchSettings) -> SearchSett
     A pair whose search finished no trial keeps its defaults, and is the best of 0.
     """
     assert settings.tuning is not None
-    found = {}
-    for pair, (first, *_) in settings.tuning.searches.items():
-        path = folder.beside(first).best
-        if path.exists():
-            found[pair] = TrialConfig.from_dict(read_export(path)[0])
-    grid = [_replaced(setting, found) for setting in settings.grid]
-    tuned = {pair: settings.tuning.trials if pair in found else 0 for pair in settings.tuning.searches}
+    found = {pair: _found(folder.beside(first)) for pair, (first, *_) in settings.tuning.searches.items()}
+    grid = []
+    for setting in settings.grid:
+        pair = pair_name(setting["learner"]["name"], setting["strategy"]["name"])
+        grid.append({**setting, **found[pair]})
+    tuned = {pair: settings.tuning.trials if values else 0 for pair, values in found.items()}
     return settings.model_copy(update={"grid": grid, "tuned": tuned})
 
 
-def _replaced(setting: dict[str, Any], found: dict[str, TrialConfig]) -> dict[str, Any]:
-    config = found.get(pair_name(setting["learner"]["name"], setting["strategy"]["name"]))
-    if config is None:
-        return setting
-    values = config.to_dict()
-    return {
-        **setting,
-        "learner": values["learner"],
-        "strategy": values["strategy"],
-        "training.lr": values["training"]["lr"],
-    }
+def _found(folder: SearchFolder) -> dict[str, Any]:
+    """Return what the best trial of a search has in place of defaults: learner, strategy, and what else was searched."""
+    settings = SearchSettings.load(folder)
+    best = select(RecordReader(folder, settings).records()).best
+    if best is None:
+        return {}
+    values = with_params(settings.config, best.searched).to_dict()
+    sections = ("learner", "strategy")
+    others = {key: value for key, value in best.searched.items() if key.partition(".")[0] not in sections}
+    return {section: values[section] for section in sections} | others
 
 
 def outcomes(folder: SearchFolder, settings: SearchSettings) -> list[Outcome]:
-    """Return what the searches of a comparison have found so far, one entry a search, those of a pair together."""
-    tuning = settings.tuning
-    if tuning is None:
-        return []
-    return [_outcome(folder.beside(name)) for names in tuning.searches.values() for name in names]
+    """Return what the searches of a comparison have found so far, one entry a search, those of a pair together.
+
+    Searches that somebody has removed are left out.
+    """
+    names = [] if settings.tuning is None else [name for names in settings.tuning.searches.values() for name in names]
+    return [_outcome(folder.beside(name)) for name in names if folder.beside(name).settings.exists()]
 
 
 def _outcome(folder: SearchFolder) -> Outcome:

@@ -55,13 +55,12 @@ def run_trials(
     data = ray.put(dataset)
 
     def watched() -> list[Path]:
-        with supervisor.stop_on_storage_error():
-            tasks.advance(0)
         leases = [driver.folder.trial(number) / TRIAL_LEASE for number in driver.progress.running]
         leases += tasks.leases
         return leases + ([driver.folder.network / TRIAL_LEASE] if driver.progress.preparing == NETWORK_STAGE else [])
 
-    supervisor = SearchSupervisor(driver, stop, Watchdog(allocation.asked.trial_timeout, watched))
+    watchdog = Watchdog(allocation.asked.trial_timeout, watched)
+    supervisor = SearchSupervisor(driver, stop, watchdog, lambda: tasks.advance(0))
     tasks = SpareTasks(driver, data, allocation, stop)
     try:
         if train_network(driver, data, allocation, supervisor):

@@ -8,7 +8,7 @@ from typing import Any
 
 import ray
 
-from datg.errors import DatgError, StateError, TrialDiverged
+from datg.errors import DatgError, StateError, TrialDiverged, TrialTaken
 from datg.runtime.signals import StopRequest
 from datg.search.ray.resources import Allocation
 from datg.search.ray.worker import describe_error, evaluate, system_message, train_apart
@@ -107,6 +107,8 @@ class SpareTasks:
                 finish(outcome)
 
         def fail(cause: BaseException) -> bool:
+            if isinstance(cause, TrialTaken):
+                return True  # another driver goes on with it
             final = isinstance(cause, DatgError) and not isinstance(cause, StateError)  # the same on the next try
             if final:
                 finish("diverged" if isinstance(cause, TrialDiverged) else "error", str(cause))

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ray import tune
@@ -31,9 +31,12 @@ class Unsaved:
 class SearchSupervisor(Unsaved, tune.Stopper):
     """Looks after a search: asked in every turn of Tune's loop, in the main thread, whether to end."""
 
-    def __init__(self, driver: SearchDriver, stop: StopRequest, watchdog: Watchdog) -> None:
+    def __init__(
+        self, driver: SearchDriver, stop: StopRequest, watchdog: Watchdog, work: Callable[[], None] = lambda: None
+    ) -> None:
+        """Look after the search of ``driver``; ``work`` is called every :data:`SIGN_SECONDS`."""
         self.stop = stop
-        self._driver, self._watchdog = driver, watchdog
+        self._driver, self._watchdog, self._work = driver, watchdog, work
         self._signed = 0.0
         self._patience: float | None = None
 
@@ -64,10 +67,12 @@ class SearchSupervisor(Unsaved, tune.Stopper):
         return self.stop.requested
 
     def _sign(self) -> None:
-        """Tell, by the time of a file, that the driver is alive, and look where trials are."""
+        """Tell, by the time of a file, that the driver is alive, look where trials are, and do what there is to do."""
         if time.monotonic() - self._signed >= SIGN_SECONDS:
             self._signed = time.monotonic()
             self._driver.look_at_running()
+            with self.stop_on_storage_error():
+                self._work()
             with contextlib.suppress(OSError):
                 os.utime(self._driver.folder.driver)
 

@@ -91,9 +91,14 @@ def train_apart(dataset: Dataset, config: TrialConfig, folder: Path, stop: Path,
     """Run a training that is no trial, and return its outcome; one that has ended already ends at once."""
     device = set_up(resources)
     data = TrialData.from_dataset(dataset)
-    return run_trial(
-        config, data, report=lambda progress: None, folder=folder, device=device, stop=stop_check(stop)
-    ).outcome
+    try:
+        return run_trial(
+            config, data, report=lambda progress: None, folder=folder, device=device, stop=stop_check(stop)
+        ).outcome
+    except StateError:  # a checkpoint that cannot be read, or is of another configuration: the next try begins anew
+        if (folder / LAST).exists():
+            (folder / LAST).replace(folder / REFUSED_CHECKPOINT)
+        raise
 
 
 @ray.remote

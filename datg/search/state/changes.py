@@ -30,6 +30,10 @@ def requested_settings(request: Request, saved: SearchSettings) -> _Found:
     """
     root = request.data_root or Path(saved.data_root)
     changed = request.settings or request.space_file or request.dataset or set(request.flags) - {"search.trials"}
+    if saved.comparison and (changed or "search.trials" in request.flags):
+        raise ConfigError(
+            f"this search is one of {saved.comparison}, whose searches are alike; it goes on as it began."
+        )
     if changed and saved.grid:
         raise ConfigError("the trials of a comparison stand in a grid, which cannot change; start a new one.")
     config = saved.config

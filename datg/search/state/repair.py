@@ -25,7 +25,7 @@ from datg.trial.folder import (
     read_reports,
     report_lines,
 )
-from datg.trial.records import OUTCOME, read_score
+from datg.trial.records import OUTCOME, SUCCESSES, read_outcome, read_score
 
 
 def repair(folder: SearchFolder, trials: list[FrozenTrial], references: Iterable[str] = ()) -> list[str]:
@@ -51,7 +51,10 @@ def repair(folder: SearchFolder, trials: list[FrozenTrial], references: Iterable
 
 def _repair_reference(place: Path, who: str) -> list[str]:
     """Have a reference that has lost a part of what it is measured by begin anew: it comes out the same."""
-    lines = _repair_evaluations(place)
+    lines, ended = _repair_evaluations(place), read_outcome(place)
+    whole = bool(read_reports(place)) and (place / BEST).exists()
+    if ended is not None and ended.outcome in SUCCESSES and not whole and not (place / LAST).exists():
+        (place / OUTCOME).unlink()  # as left by who was killed below
     validation = place / BEST_VALIDATION
     if (place / BEST).exists() and read_score(validation) is None:
         (place / BEST).unlink()

@@ -22,20 +22,19 @@ from datg.search.study.memory import MemoryStudy
 from datg.search.study.outcomes import ERROR_ATTRIBUTE, outcome_of
 from datg.search.study.progress import SearchProgress
 from datg.search.study.pruners import LAST_PRUNING
-from datg.search.study.references import References
+from datg.search.study.references import VISIBLE_SECONDS, References
 from datg.search.study.samplers import sampler_for
 from datg.search.study.stored import PruningState, StoredStudy, pruning_state
 from datg.search.study.writer import OrderedWriter
 from datg.storage.files import write_yaml
 from datg.storage.lease import TRIAL_LEASE, revoke
 from datg.trial.config import TrialConfig
-from datg.trial.folder import BEST, CONFIG, LAST, ValidationReport, read_now, read_reports
+from datg.trial.folder import BEST, CONFIG, LAST, ValidationReport, await_report, read_now, read_reports
 from datg.trial.preparation import network_to_train, with_network
 from datg.trial.records import FAILURES, OUTCOME, SUCCESSES, TrialOutcome, lacks_evaluation, read_trial, write_outcome
 from datg.trial.selection import Selection, select
 
 IN_A_ROW = 10  # failures after which a search gives up
-VISIBLE_SECONDS = 30.0  # in which a file that another machine wrote must be seen here
 
 
 class SearchDriver:
@@ -222,7 +221,8 @@ class SearchDriver:
         """
         if number not in self._running:
             return
-        self._await_validation(number, iteration)
+        if iteration:
+            await_report(self.folder.trial(number), iteration, VISIBLE_SECONDS)
         prune = self.report(number)
         self._running.remove(number)
         state = self._states[number]
@@ -235,15 +235,6 @@ class SearchDriver:
         self._note_end(number, outcome, error, time.time())
         self.progress.running.pop(number, None)
         self.progress.ended_here.append(outcome)
-
-    def _await_validation(self, number: int, iteration: int) -> None:
-        """Wait until a network file system shows what the trial's process wrote before it sent its last message."""
-        deadline = time.monotonic() + VISIBLE_SECONDS
-        while iteration and time.monotonic() < deadline:
-            history = read_reports(self.folder.trial(number))
-            if history and history[-1].iteration >= iteration:
-                return
-            time.sleep(0.2)
 
     def release(self, number: int, *, again: bool = False) -> None:
         """Let an interrupted trial go; it stays running in the study, for the next driver, or ``again`` for this one."""

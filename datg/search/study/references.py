@@ -16,9 +16,11 @@ from datg.search.study.writer import OrderedWriter
 from datg.storage.files import write_yaml
 from datg.storage.lease import TRIAL_LEASE, revoke
 from datg.trial.config import TrialConfig
-from datg.trial.folder import BEST, CONFIG
+from datg.trial.folder import BEST, CONFIG, await_report
 from datg.trial.preparation import with_network
-from datg.trial.records import DONE, TrialOutcome, TrialRecord, read_trial, write_outcome
+from datg.trial.records import DONE, SUCCESSES, TrialOutcome, TrialRecord, read_trial, write_outcome
+
+VISIBLE_SECONDS = 30.0  # in which a file that another machine wrote must be seen here
 
 
 class References:
@@ -61,6 +63,8 @@ class References:
             Exception: what the database raised.
         """
         place = self._folder.reference(name)
+        if outcome in SUCCESSES:
+            await_report(place, self._settings.config.training.iterations, VISIBLE_SECONDS)
         write_outcome(place, TrialOutcome(outcome, error, time.time()))
         self._writer.write(self._store, read_trial(place, searched={}, tags={}, reference=name))
         self._writer.wait()

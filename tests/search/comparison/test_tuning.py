@@ -1,6 +1,7 @@
 """Comparisons that begin with a search for each learner and strategy: what is searched, what is compared, what is said."""
 
 import csv
+import shutil
 
 import numpy as np
 import pytest
@@ -19,7 +20,8 @@ from datg.search.prepare import prepare_tuned
 from datg.search.ray.resources import Allocation, TrialResources
 from datg.search.settings import SearchSettings
 from datg.search.space import with_params
-from datg.search.state.folder import SearchFolder
+from datg.search.state.changes import requested_settings
+from datg.search.state.folder import DriverLock, SearchFolder
 from datg.storage.files import write_yaml
 from datg.trial.accuracies import Evaluation
 from datg.trial.folder import EVALUATION, FRESH_VALIDATION, PROGRESS, report_lines
@@ -182,8 +184,57 @@ def test_a_row_says_of_how_many_trials_it_is_the_best(folder):
 
 def test_an_exported_configuration_says_so_too_and_its_seed_is_left_out(glyphs, data_root, tmp_path):
     path, config = tmp_path / "top1.yaml", settings_for(glyphs, data_root).config.to_dict()
-    write_yaml(path, {"config": config, "provenance": {"search": "s", "selection": {"of trials": 50}}})
+    write_yaml(
+        path, {"config": config, "provenance": {"search": "s", "selection": {"of trials": 50, "trial is": "best"}}}
+    )
     comparison = asked(tune=0, tuned=[path])
     assert comparison.tuned_trials() == {"datg with protonet": 50}
     settings = settings_for(glyphs, data_root, make_grid=lambda config: comparison.grid(glyphs, config))
     assert {setting["seed"] for setting in settings.grid} == {1, 2}
+
+
+def test_what_else_a_search_has_chosen_is_taken_too_and_its_export_is_not_needed(begin):
+    folder = begin(asked("vanilla"))
+    (name,) = SearchSettings.load(folder).tuning.in_order
+    place = folder.beside(name)
+    space = {"training.lr": {"log": [0.001, 0.1]}, "training.batch": {"int": [1, 8]}}
+    SearchSettings.load(place).model_copy(update={"space": space}).save(place)
+    search(folder, name, fresh=0.3, training__lr=0.01, training__batch=8)
+    place.best.unlink()  # killed before it was written
+    settings = tuned_settings(folder, SearchSettings.load(folder))
+    config = with_params(settings.config, settings.grid[0])
+    assert (config.training.lr, config.training.batch, settings.tuned) == (0.01, 8, {"vanilla with protonet": 3})
+
+
+def test_searches_that_somebody_removed_are_left_out_of_the_tables(begin):
+    folder = begin(asked())
+    vanilla, datg = SearchSettings.load(folder).tuning.in_order
+    search(folder, vanilla, fresh=0.3)
+    shutil.rmtree(folder.beside(datg).path)
+    assert [outcome.search for outcome in outcomes(folder, SearchSettings.load(folder))] == [vanilla]
+    assert read_status(folder).searches["missing"] == [vanilla, datg]
+
+
+def test_a_search_of_a_comparison_goes_on_as_it_began(begin, data_root):
+    folder = begin(asked())
+    name = SearchSettings.load(folder).tuning.in_order[0]
+    saved = SearchSettings.load(folder.beside(name))
+    for more in ({"flags": {"search.trials": 60}}, {"settings": ["training.iterations=80"]}):
+        with pytest.raises(ConfigError, match=f"this search is one of {folder.name}, whose searches are alike"):
+            requested_settings(request_for(folder.path.parent, data_root, **more), saved)
+
+
+def test_a_search_that_is_driven_is_not_done(begin):
+    folder = begin(asked())
+    name = SearchSettings.load(folder).tuning.in_order[0]
+    with DriverLock(folder.beside(name)):
+        status = read_status(folder.beside(name))
+        assert status.resume is None and not status.done
+        assert name in read_status(folder).searches["missing"]
+
+
+def test_a_name_whose_searches_are_still_there_is_not_taken_again(begin):
+    first = begin(asked())
+    shutil.rmtree(first.path)
+    second = begin(asked())
+    assert second.name != first.name and len(searches_of(second)) == 2

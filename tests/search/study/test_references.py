@@ -161,3 +161,13 @@ def trained(tmp_path_factory):
 @pytest.fixture
 def trained_folder(trained, tmp_path):
     return shutil.copytree(trained, tmp_path / "vanilla")
+
+
+def test_a_reference_of_which_nothing_is_left_but_its_end_begins_anew(folder, trained_folder):
+    place = folder.reference("vanilla")
+    place.parent.mkdir()
+    trained_folder.rename(place)
+    for name in (BEST, LAST, PROGRESS):  # killed while it was being repaired
+        (place / name).unlink()
+    repair(folder, [], ["vanilla"])
+    assert read_outcome(place) is None
