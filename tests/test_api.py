@@ -1,11 +1,13 @@
 """DATG from Python."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 
 import datg
+from tests.faults.searches import NOT_NICE
 
 SMALL = {
     "backbone": {"filters": 4},
@@ -41,4 +43,4 @@ settings, places = {{**{flat!r}, "search.trials": 2}}, dict(output={str(tmp_path
 records = datg.run_search("glyphs", settings=settings, references=False, **places)
 assert len(records) == 2 and records[0].objective >= records[1].objective
 """
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=280)
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=280, env={**os.environ, **NOT_NICE})

@@ -358,17 +358,17 @@ def test_compare_after_a_search_for_each_and_go_on(tmp_path, data_root):
     short = ["--set", "training.iterations=8", "--set", "training.eval_every=4", "--set", "backbone.filters=4"]
     short += ["--set", "evaluation.validation_tasks=40", "--final-episodes", "30", "--seeds", "2"]
     options = ["--dataset", "glyphs", "--strategies", "vanilla,random_mixup", "--tune", "2", *short]
-    stopped = run("compare", *options, "--time-budget", "1", cwd=tmp_path, data_root=data_root, code=75)
-    name = min((path.name for path in (tmp_path / "runs").iterdir()), key=len)
-    assert f"go on with: python launchers/compare.py --resume {name}" in stopped.stderr
-    other = run("compare", "--resume", name, "--tune", "3", cwd=tmp_path, data_root=data_root, code=2)
-    assert "`--tune` 3: this comparison began with --tune 2" in other.stderr
     process = subprocess.Popen(
-        command("compare", "--resume", name), cwd=tmp_path, env=environment(data_root), stderr=subprocess.DEVNULL
+        command("compare", *options), cwd=tmp_path, env=environment(data_root), stderr=subprocess.DEVNULL
     )
-    until(lambda: (tmp_path / "runs" / f"{name}--vanilla" / "best.yaml").exists())
+    until(lambda: list(tmp_path.glob("runs/*--vanilla/best.yaml")))
     process.kill()
     process.wait(30)
+    name = min((path.name for path in (tmp_path / "runs").iterdir()), key=len)
+    told = run("status", f"{name}--random_mixup", cwd=tmp_path, data_root=data_root).stdout
+    assert f"go on with: python launchers/compare.py --resume {name}" in told
+    other = run("compare", "--resume", name, "--tune", "3", cwd=tmp_path, data_root=data_root, code=2)
+    assert "`--tune` 3: this comparison began with --tune 2" in other.stderr
     ended = run("compare", "--resume", name, "--json", cwd=tmp_path, data_root=data_root)
     rows = json.loads(ended.stdout)["trials"]
     assert [(row["strategy"], row["tuned"], row["seeds"]) for row in rows] == [
