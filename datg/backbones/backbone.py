@@ -62,7 +62,7 @@ class PreNormActivations(NamedTuple):
 
 
 class Block(nn.Module, ABC):
-    """One layer of a backbone: an affine map, then normalisation and everything else.
+    """Compute one layer of a backbone: an affine map, then normalisation and everything else.
 
     Attributes:
         affine: the convolution or linear map.

@@ -5,6 +5,7 @@ from datg.report.selection import describe_selection
 from datg.report.status import causes, how_to_resume
 from datg.runtime.exit_codes import ExitCode
 from datg.search.comparison.forms import describe_spreads, explain_intervals
+from datg.search.comparison.tuning import outcomes
 from datg.search.session import SearchSession
 from datg.search.state.folder import COMPARISON_FORMS
 from datg.search.study.progress import SearchProgress
@@ -39,7 +40,7 @@ def summary(session: SearchSession, code: int, uri: str, unsent: Unsent | None) 
         lines.append("no trial succeeded; the causes stand above.")
     elif settings.grid:
         lines += explain_intervals(settings)
-        lines += describe_spreads(folder, settings)
+        lines += describe_spreads(outcomes(folder, settings))
         tables = [path.name for form in COMPARISON_FORMS if (path := folder.comparison(form)).exists()]
         lines.append(f"tables: {', '.join(tables)} in {folder.path}")
     else:

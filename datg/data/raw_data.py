@@ -12,11 +12,11 @@ from datg.runtime.progress import ProgressCallback
 
 
 class RefusedExample(Exception):
-    """One example that cannot be used; the message is the reason. The others are kept."""
+    """Refuse one example that cannot be used; the message is the reason. The others are kept."""
 
 
 class Example(Protocol):
-    """One example that is not loaded yet.
+    """Stand for one example that is not loaded yet.
 
     Attributes:
         source: where it comes from, unique in the data set.

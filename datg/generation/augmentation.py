@@ -163,7 +163,7 @@ def _like(values: npt.NDArray[np.float64], tensor: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """One augmentation.
+    """Describe one augmentation.
 
     Attributes:
         apply: changes the chosen tasks, `(n,)` bool.

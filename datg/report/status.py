@@ -73,17 +73,16 @@ def read_status(folder: SearchFolder) -> Status:
         StateError: ``search.yaml`` is damaged and no study beside it remembers it.
     """
     asked = _read_asked(folder)
-    records = [read_trial(folder.trial(number), searched={}, tags={}) for number in folder.trial_numbers()]
+    records = _records(folder)
     outcomes: dict[str, int] = {}
     for record in records:
         if record.state != RUNNING:
             outcomes[record.outcome] = outcomes.get(record.outcome, 0) + 1
     selection = Selection() if asked.comparison else select(records)
     driver = _driver(folder)
-    done = sum(outcomes.values()) >= asked.trials and all(record.complete for record in records)
     references = [_reference(folder, name) for name in asked.references]
     missing = [name for name in asked.searches if not asked.tuned and not _is_done(folder.beside(name))]
-    done = done and not selection.unscored and all(record.complete for record in references)
+    done = _nothing_left(asked, records, references, selection)
     return Status(
         search=folder.name,
         driver=driver,
@@ -102,11 +101,26 @@ def read_status(folder: SearchFolder) -> Status:
     )
 
 
+def _records(folder: SearchFolder) -> list[TrialRecord]:
+    return [read_trial(folder.trial(number), searched={}, tags={}) for number in folder.trial_numbers()]
+
+
+def _nothing_left(
+    asked: "_Asked", records: list[TrialRecord], references: list[TrialRecord], selection: Selection
+) -> bool:
+    """Return whether trials and references have ended and been evaluated, the finalists twice."""
+    ended = sum(record.state != RUNNING for record in records)
+    complete = all(record.complete for record in [*records, *references])
+    return ended >= asked.trials and complete and not selection.unscored
+
+
 def _is_done(folder: SearchFolder) -> bool:
     try:
-        return read_status(folder).done
+        asked = _read_asked(folder)
     except StateError:  # it is not there, or damaged
         return False
+    records, references = _records(folder), [_reference(folder, name) for name in asked.references]
+    return _nothing_left(asked, records, references, select(records))
 
 
 def how_to_resume(name: str, *, comparison: bool, external: bool) -> str:

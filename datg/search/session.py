@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class SearchSession:
-    """A search that is ready to run.
+    """Hold a search that is ready to run.
 
     Attributes:
         driver: between Ray and the study.

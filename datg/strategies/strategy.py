@@ -118,7 +118,7 @@ class Clustering:
 
 @dataclass(frozen=True, kw_only=True)
 class Strategy(ABC):
-    """One way of making training tasks.
+    """Make training tasks in one way.
 
     Subclasses are frozen dataclasses: their fields are their hyperparameters, checked by their annotations.
 

@@ -32,7 +32,7 @@ PARENT = "parent"  # stands for the run above among the keys of trials and refer
 
 @dataclass(frozen=True, kw_only=True)
 class Parent:
-    """The run that stands above the trials.
+    """Describe the run that stands above the trials.
 
     Attributes:
         id: all runs below carry it as a tag, and are found again by it.

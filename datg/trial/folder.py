@@ -46,7 +46,7 @@ class ValidationReport:
 
 @dataclass(frozen=True)
 class Now:
-    """Where a running trial is.
+    """Say where a running trial is.
 
     Attributes:
         iteration: updates done.

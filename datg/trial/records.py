@@ -20,7 +20,7 @@ OUTCOME = "outcome.json"  # how a trial of a search ended, for who reads its fol
 
 @dataclass(frozen=True)
 class Score:
-    """An evaluation of a trial's best weights.
+    """Hold an evaluation of a trial's best weights.
 
     Attributes:
         accuracy: mean over tasks.
@@ -37,7 +37,7 @@ class Score:
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """One trial.
+    """Hold what is known of one trial.
 
     Attributes:
         number: of the trial in its search, or the seed of a final training; -1 for a reference.

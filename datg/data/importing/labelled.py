@@ -16,7 +16,7 @@ TABLES, HEADER_LENGTH = (".csv", ".tsv", ".tab", ".txt", ""), 4096
 
 @dataclass(frozen=True)
 class Label:
-    """One line of a table.
+    """Hold one line of a table.
 
     Attributes:
         picture: file name, with or without suffix.
@@ -28,8 +28,8 @@ class Label:
     group: str = ""
 
 
-def read_table(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
-    """Return the lines of a CSV file that must have ``columns``.
+def read_table(path: Path, columns: Sequence[str], *, may_be_empty: Sequence[str] = ()) -> Iterator[dict[str, str]]:
+    """Return the lines of a CSV file, or of one with tabs, that must have ``columns`` and those that ``may_be_empty``.
 
     Raises:
         DataError: it is missing, no text, lacks columns, or has a line without a value for one of them.
@@ -46,7 +46,7 @@ def read_table(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
         rows = [{key: (value or "").strip() for key, value in row.items() if isinstance(key, str)} for row in lines]
     except csv.Error as error:
         raise DataError(f"{path} is no CSV file, or a quotation mark is missing in it ({error}).") from error
-    missing = [column for column in columns if column not in header]
+    missing = [column for column in (*columns, *may_be_empty) if column not in header]
     if missing:
         raise DataError(f"{path} lacks the columns {', '.join(missing)}; it has: {listed(list(header)) or 'none'}.")
     short = [str(number) for number, row in enumerate(rows, 2) if not all(row[column] for column in columns)]

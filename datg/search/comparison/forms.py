@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from datg.search.comparison.table import REFERENCES, Row, compare
-from datg.search.comparison.tuning import outcomes, spreads
+from datg.search.comparison.tuning import Outcome, outcomes, spreads
 from datg.search.settings import SearchSettings
 from datg.search.state.folder import SearchFolder
 from datg.storage.files import write_text
@@ -102,9 +102,9 @@ def seed_values(record: TrialRecord) -> dict[str, Any]:
     }
 
 
-def format_spreads(folder: SearchFolder, settings: SearchSettings) -> list[dict[str, str]]:
+def format_spreads(found: list[Outcome]) -> list[dict[str, str]]:
     """Return what repeated searches found, a row for each learner and strategy; nothing without repeats."""
-    if settings.tuning is None or settings.tuning.repeats < 2:
+    if len(found) == len({(outcome.learner, outcome.strategy) for outcome in found}):
         return []
     return [
         {
@@ -114,16 +114,16 @@ def format_spreads(folder: SearchFolder, settings: SearchSettings) -> list[dict[
             "fresh validation of the best": _mean(spread.fresh_validation),
             "its novel accuracy": _mean(spread.accuracy),
         }
-        for spread in spreads(outcomes(folder, settings))
+        for spread in spreads(found)
     ]
 
 
-def describe_spreads(folder: SearchFolder, settings: SearchSettings) -> list[str]:
+def describe_spreads(found: list[Outcome]) -> list[str]:
     """Return the same in sentences."""
     return [
         f"{row['strategy']} with {row['learner']}, {row['searches']} searches with other seeds (± over searches): fresh "
         f"validation of the best {row['fresh validation of the best']}, its novel accuracy {row['its novel accuracy']}"
-        for row in format_spreads(folder, settings)
+        for row in format_spreads(found)
     ]
 
 
@@ -136,10 +136,10 @@ def _mean(mean: Mean | None) -> str:
 def write_tables(folder: SearchFolder, settings: SearchSettings, records: list[TrialRecord]) -> None:
     """Write the table of a comparison into its folder, in every form."""
     rows = compare(records)
-    write_text(folder.comparison("md"), _markdown(folder, settings, rows))
+    found = outcomes(folder, settings)
+    write_text(folder.comparison("md"), _markdown(folder, settings, rows, found))
     write_text(folder.comparison("tex"), _latex(folder, settings, rows))
     write_text(folder.comparison("csv"), _csv(row_values(row) for row in rows))
-    found = outcomes(folder, settings)
     if found:
         write_text(folder.comparison("searches.csv"), _csv(asdict(outcome) for outcome in found))
     write_text(folder.comparison("seeds.csv"), _csv(seed_values(record) for row in rows for record in row.records))
@@ -162,10 +162,10 @@ def _caption(folder: SearchFolder, settings: SearchSettings) -> str:
     )
 
 
-def _markdown(folder: SearchFolder, settings: SearchSettings, rows: list[Row]) -> str:
+def _markdown(folder: SearchFolder, settings: SearchSettings, rows: list[Row], found: list[Outcome]) -> str:
     text = " ".join([_caption(folder, settings), *explain_intervals(settings)])
     lines = [text, "", *_markdown_table([format_row(row) for row in rows])]
-    spread = format_spreads(folder, settings)
+    spread = format_spreads(found)
     if spread:
         lines += ["", EXPLAIN_SPREADS, "", *_markdown_table(spread)]
     return "\n".join([*lines, ""])

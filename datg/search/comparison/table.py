@@ -12,7 +12,7 @@ REFERENCES = ("vanilla", "datg")  # each row's difference to them is told
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One strategy with one learner.
+    """Hold one strategy with one learner.
 
     Attributes:
         records: its trials, one a seed.

@@ -22,7 +22,7 @@ from datg.trial.records import lacks_evaluation, read_outcome
 
 @dataclass(frozen=True)
 class _Task:
-    """What waits for a slot.
+    """Hold what waits for a slot.
 
     Attributes:
         what: it would be, in a sentence that says that it failed.

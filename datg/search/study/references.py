@@ -24,7 +24,7 @@ VISIBLE_SECONDS = 30.0  # in which a file that another machine wrote must be see
 
 
 class References:
-    """The references of a search: which are missing, and how they ended."""
+    """Know the references of a search: which are missing, and how they ended."""
 
     def __init__(
         self, folder: SearchFolder, settings: SearchSettings, stored: StoredStudy, writer: OrderedWriter

@@ -329,3 +329,15 @@ def test_what_is_advised_would_help(smallest, classes, said, unsaid):
     with pytest.raises(DataError) as caught:
         check_tasks(parts, ways=5, shots=1, queries=15)
     assert said in str(caught.value) and unsaid not in str(caught.value)
+
+
+def test_the_lesions_of_isic_2018_must_all_be_named(tmp_path, bring_in):
+    raw = WRITERS["isic-challenge"](tmp_path / "raw", GENERATED).raw
+    table = raw / "ISIC2018_Task3_Training_LesionGroupings.csv"
+    text = table.read_text()
+    table.write_text(text.replace("lesion_id", "lesion"))
+    with pytest.raises(DataError, match="lacks the columns lesion_id"):
+        bring_in(raw)
+    table.write_text(text.replace("HAM_MEL_0", ""))
+    with pytest.raises(DataError, match="must have a value in image, lesion_id on every line"):
+        bring_in(raw)

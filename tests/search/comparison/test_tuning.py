@@ -164,7 +164,7 @@ def test_repeated_searches_say_how_their_outcome_spreads(begin):
     assert (spread.searches, spread.fresh_validation.value, spread.accuracy.value) == (2, 0.375, 0.1875)
     half_width = 12.706 * np.std([0.25, 0.5], ddof=1) / 2**0.5
     assert spread.fresh_validation.ci95 == pytest.approx(half_width, rel=1e-4)
-    assert "2 searches with other seeds" in describe_spreads(folder, settings)[0]
+    assert "2 searches with other seeds" in describe_spreads(outcomes(folder, settings))[0]
     records = [record_of(n, "vanilla", n, [0.1, 0.2], folder) for n in range(2)]
     write_tables(folder, settings, records)
     rows = list(csv.DictReader(folder.comparison("searches.csv").read_text().splitlines()))

@@ -61,7 +61,7 @@ def test_auto_that_means_a_cluster_which_is_no_more_says_who_names_it(who, nowhe
             NotADirectoryError(20, "Not a directory", "/a/file/ray"),
             "cannot write /a/file/ray below RAY_TMPDIR /a/place (Not a",
         ),
-        (PermissionError(13, "Permission denied", "/root/ray"), "export RAY_TMPDIR=/tmp"),
+        (PermissionError(13, "Permission denied", "/a/place/ray"), "export RAY_TMPDIR=/tmp"),
         (
             RuntimeError("head node did not answer"),
             "why is not known, its logs may tell: /a/place/ray/session_latest/logs",

@@ -1,7 +1,8 @@
 """Raw forms: one module each, which finds the classes and examples in files that a user has.
 
 A new form is one module with ``FORM``, ``recognise`` and ``read`` (see :class:`~datg.data.raw_data.Form`) and one line in
-:data:`FORMATS`. Where no form is named, the first that recognises the raw files reads them.
+:data:`FORMATS`. A form may also have ``near_miss(raw)``, which says what is missing. Where no form is named, the first that
+recognises the raw files reads them.
 """
 
 from typing import TYPE_CHECKING

@@ -13,19 +13,21 @@ FORM = "ISIC 2018 task 3 or ISIC 2019"
 
 @dataclass(frozen=True)
 class Edition:
-    """One year of the challenge.
+    """Name the files and labels of one year of the challenge.
 
     Attributes:
         pictures: the folder.
         truth: the CSV of labels, without suffix.
         lesions: the CSV that names the lesion of a picture, where it is known.
         diagnoses: its columns of labels.
+        every_lesion: whether the lesion of every picture is known.
     """
 
     pictures: str
     truth: str
     lesions: str
     diagnoses: tuple[str, ...]
+    every_lesion: bool = True
 
 
 EDITIONS = (
@@ -40,6 +42,7 @@ EDITIONS = (
         "ISIC_2019_Training_GroundTruth",
         "ISIC_2019_Training_Metadata.csv",
         ("MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC", "UNK"),
+        every_lesion=False,
     ),
 )
 IN_EVERY_EDITION = ("image", "MEL", "NV", "BCC")
@@ -75,7 +78,9 @@ def read(raw: Path, settings: ImportSettings, work: Workplace) -> RawData:
     if edition is None:
         raise DataError(f"{raw} must hold the folder {' or '.join(edition.pictures for edition in EDITIONS)}.")
     table = _find(raw, edition, edition.lesions)
-    lesions = {} if table is None else {row["image"]: row.get("lesion_id", "") for row in read_table(table, ("image",))}
+    needed, optional = (("image", "lesion_id"), ()) if edition.every_lesion else (("image",), ("lesion_id",))
+    rows = () if table is None else read_table(table, needed, may_be_empty=optional)
+    lesions = {row["image"]: row["lesion_id"] for row in rows}
     truth = _find(raw, edition, f"{edition.truth}.csv")
     if truth is None:
         raise DataError(f"{raw} must hold {edition.truth}/{edition.truth}.csv beside the pictures.")
