@@ -20,7 +20,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from datg.errors import ConfigError, DatgError, StateError, has_password
 from datg.runtime.exit_codes import ExitCode
-from datg.runtime.signals import Terminated, leave, raise_on_signals
+from datg.runtime.signals import exit_code_of, leave, raise_on_signals, received_signal
 
 # In the order of a user's day; each is a function of its name in a module of its name.
 COMMANDS = (
@@ -131,27 +131,32 @@ def _run(app: typer.Typer) -> None:
     try:
         _refuse_passwords()
         app()
-    except DatgError as error:
-        if verbose:
-            traceback.print_exc()
-        for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
-        leave(ExitCode.DAMAGED if isinstance(error, StateError) else ExitCode.USAGE)
-    except OSError as error:
-        if error.errno not in FILE_TROUBLE:
-            raise
-        if verbose:
-            traceback.print_exc()
-        where, why = error.filename or "a file", error.strerror or error
-        print(f"error: {where}: {why}; free space or choose another folder.", file=sys.stderr)
-        leave(ExitCode.USAGE)
     except SystemExit as end:  # typer's, for a mistake, for --help, and for Ctrl-C
         if end.code == ExitCode.CTRL_C:
             leave(ExitCode.CTRL_C)
         raise
-    except Terminated as signal_name:
-        print(f"stopped ({signal_name}).", file=sys.stderr)
-        leave(ExitCode.RESUMABLE)
+    except BaseException as error:
+        last_words = _last_words(error)
+        if last_words is None:
+            raise
+        if verbose:
+            traceback.print_exc()
+        text, code = last_words
+        print(text, file=sys.stderr)
+        leave(code)
+
+
+def _last_words(error: BaseException) -> tuple[str, ExitCode] | None:
+    """Return what to say of an error that ends a command, and the exit code; None where a traceback has to say it."""
+    if number := received_signal():  # whatever a library has made of it
+        return f"stopped ({number.name}).", exit_code_of(number)
+    if isinstance(error, DatgError):
+        text = "\n".join(f"error: {line}" for line in str(error).splitlines())
+        return text, ExitCode.DAMAGED if isinstance(error, StateError) else ExitCode.USAGE
+    if isinstance(error, OSError) and error.errno in FILE_TROUBLE:
+        where, why = error.filename or "a file", error.strerror or error
+        return f"error: {where}: {why}; free space or choose another folder.", ExitCode.USAGE
+    return None
 
 
 def _refuse_passwords() -> None:

@@ -9,6 +9,8 @@ A search must end in order whenever it is told to, and with the exit code that s
 - A KeyboardInterrupt that comes in the middle of a destructor is swallowed, and typer turns one into an ordinary exit. So a
   signal is remembered, raised again at the next safe place (:func:`reraise_signal`), and a program that is still there after
   :data:`LEAVE_SECONDS` ends whatever it does.
+- A library that calls Python from C or Rust may turn what is raised there into an error of its own (pydantic does, in
+  serializers). So an error that ends a command after a signal is that signal (:func:`received_signal`).
 - Python waits at its end for background threads: MLflow's may hang on a dead server, and Ray's destructors on a dead cluster. So
   a command leaves by :func:`leave`, once everything is written.
 - Ray ends the whole program with exit code 1 when another thread's garbage collector frees one of its references while it shuts
@@ -52,6 +54,11 @@ def reraise_signal() -> None:
     """Re-raise a signal whose exception was swallowed by library code."""
     if _came:
         _unwind(_came[0])
+
+
+def received_signal() -> signal.Signals | None:
+    """Return the first signal that unwound the program, or was meant to; None before one came."""
+    return signal.Signals(_came[0]) if _came else None
 
 
 def exit_code_of(number: int) -> ExitCode:

@@ -46,6 +46,46 @@ def test_a_swallowed_signal_is_not_lost(name, raised, code):
     assert again.stdout.strip() == raised and raised.split("(")[0] in again.stderr and again.returncode != 0
 
 
+TURNED = """
+import os, signal
+from typing import Annotated
+from pydantic import BaseModel, PlainSerializer
+from datg.cli.main import run_command
+from datg.errors import ConfigError
+
+def stop(value):
+    os.kill(os.getpid(), signal.{name})
+    return value
+
+class Model(BaseModel):
+    value: Annotated[int, PlainSerializer(stop)] = 0
+
+def pydantic():
+    Model().model_dump()
+
+def ours():
+    try:
+        stop(0)
+    except BaseException as error:
+        raise ConfigError("this is not what happened") from error
+
+def attribute():
+    try:
+        stop(0)
+    except BaseException as error:
+        raise AttributeError from error
+
+run_command({by})
+"""
+
+
+@pytest.mark.parametrize("by", ["pydantic", "ours", "attribute"])
+@SIGNALS
+def test_a_signal_that_a_library_turns_into_its_own_error_is_still_the_signal(name, raised, code, by):
+    ended = subprocess.run([sys.executable, "-c", TURNED.format(name=name, by=by)], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (code, f"stopped ({name}).\n")
+
+
 IMPORT = """
 import time
 from datg.runtime import signals
