@@ -30,28 +30,39 @@ def summary(session: SearchSession, code: int, uri: str, unsent: Unsent | None) 
         lines.append(f"stopped ({session.stop.reason}); go on with: {resume}")
     elif code == ExitCode.NO_SUCCESS and session.stop.requested:
         lines.append(f"{session.stop.reason}; their causes stand above. Once they are repaired, go on with: {resume}")
-    elif code == ExitCode.RESUMABLE:
-        lines.append(f"what stands above failed; try it again with: {resume}")
     elif code == ExitCode.DAMAGED:
         lines.append(
             "best weights of the trials above are damaged: restore them from a copy, or make them again with replay.py."
         )
     elif code == ExitCode.NO_SUCCESS:
         lines.append("no trial succeeded; the causes stand above.")
-    elif settings.grid:
-        lines += explain_intervals(settings)
-        lines += describe_spreads(outcomes(folder, settings))
-        tables = [path.name for form in COMPARISON_FORMS if (path := folder.comparison(form)).exists()]
-        lines.append(f"tables: {', '.join(tables)} in {folder.path}")
     else:
-        records = session.records()
-        lines += describe_selection(select(records), records, session.references(), settings)
-        lines.append(f"best configuration: {folder.best}")
-        lines.append(f"export: python launchers/export.py {folder.name} --top 3 --out configs")
+        if session.driver.all_tried:
+            lines += _results(session)
+        if code == ExitCode.RESUMABLE:
+            lines.append(f"what failed above is not lost; try it again with: {resume}")
     lines.append(f"compare in MLflow: {how_to_look(uri)}")
     if unsent is not None:
         lines.append(f"MLflow lacks {unsent}; send the rest with: python launchers/sync_mlflow.py {folder.name}")
     return lines
+
+
+def _results(session: SearchSession) -> list[str]:
+    """Return what a search or a comparison has found, and where it stands."""
+    folder, settings = session.folder, session.settings
+    if settings.grid:
+        tables = [path.name for form in COMPARISON_FORMS if (path := folder.comparison(form)).exists()]
+        return [
+            *explain_intervals(settings),
+            *describe_spreads(outcomes(folder, settings)),
+            f"tables: {', '.join(tables)} in {folder.path}",
+        ]
+    records = session.records()
+    return [
+        *describe_selection(select(records), records, session.references(), settings),
+        f"best configuration: {folder.best}",
+        f"export: python launchers/export.py {folder.name} --top 3 --out configs",
+    ]
 
 
 def status_line(progress: SearchProgress) -> str:

@@ -34,7 +34,7 @@ def run_search(
             shut_down()
     if session.driver.out_of_reach or (session.stop.requested and not session.driver.all_done):
         return session.stop.exit_code
-    if len(session.driver.ended) < session.settings.trials:
+    if not session.driver.all_tried:
         return ExitCode.RESUMABLE
     records = session.records()
     selection = select(records)
@@ -47,4 +47,5 @@ def run_search(
         write_export(session.folder.best, session.folder, session.settings, selection.best, selection, run_id)
     if session.tasks.damaged:
         return ExitCode.DAMAGED
-    return ExitCode.RESUMABLE if session.tasks.errors else ExitCode.DONE
+    failed = session.tasks.errors or len(session.driver.ended) < session.settings.trials
+    return ExitCode.RESUMABLE if failed else ExitCode.DONE

@@ -15,7 +15,7 @@ from datg.data.catalog import Dataset
 from datg.storage.files import write_json
 from datg.tracking.database import database_file, whole_database
 from datg.tracking.entities import best_metrics, fresh_validation_metrics, gain_metrics
-from datg.tracking.sending import COMPLETE_TAG, PREPARED_TAG, ChildRun, prepare_run, send_trial
+from datg.tracking.sending import COMPLETE_TAG, OUTCOME_TAG, PREPARED_TAG, ChildRun, prepare_run, send_trial
 from datg.tracking.sent import Sent, read_sent
 from datg.tracking.store import bypass_proxies_for_loopback
 from datg.trial.records import DONE, TrialRecord
@@ -154,7 +154,7 @@ class SearchRuns:
                 self._marks[key] = tags[SELECTION_TAG]
             if tags.get(PARENT_TAG) == self._parent_id and PREPARED_TAG in tags:
                 points = noted.points.get(key, 0) if noted.trials.get(key) == run_id else 0
-                self._children[key] = ChildRun(run_id, points, complete=COMPLETE_TAG in tags)
+                self._children[key] = ChildRun(run_id, points, COMPLETE_TAG in tags, tags.get(OUTCOME_TAG, ""))
             else:
                 self._begun[key] = run_id
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 METRICS_AT_ONCE = 1000  # MLflow's own limit for one batch
 RUN_STATUS = {RUNNING: "RUNNING", DONE: "FINISHED", PRUNED: "KILLED", FAILED: "FAILED"}
-COMPLETE_TAG, PREPARED_TAG = "datg.complete", "datg.prepared"
+COMPLETE_TAG, PREPARED_TAG, OUTCOME_TAG, ERROR_TAG = "datg.complete", "datg.prepared", "outcome", "error"
 
 
 @dataclass
@@ -26,11 +26,13 @@ class ChildRun:
     Attributes:
         points: how many of its validations have been sent.
         complete: whether nothing more will come.
+        outcome: that it shows; empty for one that runs.
     """
 
     run_id: str
     points: int = 0
     complete: bool = False
+    outcome: str = ""
 
 
 def prepare_run(client: "MlflowClient", run_id: str, params: dict[str, Any], dataset: Dataset) -> None:
@@ -44,7 +46,11 @@ def prepare_run(client: "MlflowClient", run_id: str, params: dict[str, Any], dat
 
 def send_trial(client: "MlflowClient", record: TrialRecord, run: ChildRun) -> bool:
     """Send what is new of a trial; return whether there was anything."""
-    if run.points >= len(record.reports) and not record.complete:
+    broken = (
+        record.state == FAILED and not record.complete
+    )  # by its machine, and gone on with when the search is resumed
+    outcome = record.outcome if record.complete or broken else ""
+    if run.points >= len(record.reports) and not record.complete and outcome == run.outcome:
         return False
     metrics = [metric for entry in record.reports[run.points :] for metric in report_metrics(entry)]
     metrics += test_metrics(record)
@@ -53,14 +59,30 @@ def send_trial(client: "MlflowClient", record: TrialRecord, run: ChildRun) -> bo
     run.points = len(record.reports)
     if record.complete:
         _send_artifacts(client, record, run.run_id)
-        client.set_tag(run.run_id, "outcome", record.outcome)
-        if record.error:
-            client.set_tag(run.run_id, "error", record.error)
-        ended = None if record.ended is None else int(record.ended * 1000)
-        client.set_terminated(run.run_id, RUN_STATUS[record.state], ended)
+    if run.outcome and run.outcome != outcome:
+        _take_back_outcome(client, run.run_id)
+    if outcome:
+        _send_outcome(client, record, run.run_id)
+    run.outcome = outcome
+    if record.complete:
         client.set_tag(run.run_id, COMPLETE_TAG, "true")
         run.complete = True
     return True
+
+
+def _send_outcome(client: "MlflowClient", record: TrialRecord, run_id: str) -> None:
+    if record.error:
+        client.set_tag(run_id, ERROR_TAG, record.error)
+    client.set_tag(run_id, OUTCOME_TAG, record.outcome)
+    ended = None if record.ended is None else int(record.ended * 1000)
+    client.set_terminated(run_id, RUN_STATUS[record.state], ended)
+
+
+def _take_back_outcome(client: "MlflowClient", run_id: str) -> None:
+    """Show a trial that its machine broke, and that is gone on with, as running."""
+    client.update_run(run_id, status=RUN_STATUS[RUNNING])
+    for tag in client.get_run(run_id).data.tags.keys() & {ERROR_TAG, OUTCOME_TAG}:
+        client.delete_tag(run_id, tag)
 
 
 def _send_artifacts(client: "MlflowClient", record: TrialRecord, run_id: str) -> None:

@@ -1,7 +1,7 @@
 """What is known about a trial from outside: read by the leaderboard, the export and MLflow, written by none of them."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,11 +97,13 @@ class TrialOutcome:
         outcome: see :class:`TrialRecord`.
         error: one line, if it failed.
         ended: when, in seconds since 1970.
+        final: whether that is its end; a trial that its machine broke is gone on with when the search is resumed.
     """
 
     outcome: str
     error: str = ""
     ended: float | None = None
+    final: bool = True
 
 
 def read_outcome(folder: Path) -> TrialOutcome | None:
@@ -115,7 +117,7 @@ def read_outcome(folder: Path) -> TrialOutcome | None:
 def write_outcome(folder: Path, outcome: TrialOutcome) -> None:
     """Write how a trial ended, unless that is what stands there."""
     saved = read_outcome(folder)
-    if saved is None or (saved.outcome, saved.error) != (outcome.outcome, outcome.error):
+    if saved is None or replace(saved, ended=outcome.ended) != outcome:
         write_json(folder / OUTCOME, asdict(outcome))
 
 
@@ -124,9 +126,11 @@ def lacks_evaluation(folder: Path, file: str = EVALUATION) -> bool:
     return (folder / BEST).exists() and not (folder / file).exists()
 
 
-def read_record(number: int, state: str, outcome: str, folder: Path, **state_in_study: Any) -> TrialRecord:
+def read_record(
+    number: int, state: str, outcome: str, folder: Path, *, final: bool = True, **state_in_study: Any
+) -> TrialRecord:
     """Complete what the caller knows with what stands in the trial's folder."""
-    complete = state != RUNNING and not lacks_evaluation(folder)
+    complete = state != RUNNING and final and not lacks_evaluation(folder)
     return TrialRecord(
         number, state, outcome, folder, reports=read_reports(folder), complete=complete, **state_in_study
     )
@@ -143,6 +147,7 @@ def read_trial(folder: Path, *, searched: dict[str, Any], tags: dict[str, str], 
         searched=searched,
         tags=tags,
         error=noted.error,
+        final=noted.final,
         ended=noted.ended,
         reference=reference,
     )

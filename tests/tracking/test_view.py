@@ -2,6 +2,8 @@
 
 import shutil
 import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -125,6 +127,29 @@ def test_a_trial_that_goes_on_after_a_resume_keeps_its_run(tmp_path, folders):
     assert number == 4
     assert runs["1"].info.status == "KILLED" and runs["parent"].info.status == "FINISHED"
     assert [point.step for point in client.get_metric_history(runs["1"].info.run_id, "objective")] == [2, 4]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_trial_that_its_machine_broke_is_shown_as_failed_until_it_goes_on(tmp_path, folders):
+    def record(state, outcome, *, final):
+        read = read_record(0, state, outcome, folders / "0", searched={}, tags={**TAGS, "trial": "0"}, final=final)
+        return [replace(read, error="its process died" if outcome == "failed" else "")]
+
+    shown = []
+    for state, outcome, final in [
+        ("failed", "failed", False),
+        ("running", "", True),
+        ("failed", "failed", False),
+        ("done", "finished", True),
+    ]:
+        for _ in range(2):
+            view_of(tmp_path, partial(record, state, outcome, final=final)).sync()
+        _, runs, number = runs_of(tmp_path)
+        tags = runs["0"].data.tags
+        shown.append((runs["0"].info.status, tags.get("outcome"), tags.get("error"), "datg.complete" in tags))
+        assert number == 2
+    broken = ("FAILED", "failed", "its process died", False)
+    assert shown == [broken, ("RUNNING", None, None, False), broken, ("FINISHED", "finished", None, True)]
 
 
 @pytest.mark.filterwarnings("ignore")

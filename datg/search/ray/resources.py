@@ -28,7 +28,7 @@ class Resources:
     cpus_per_trial: int = 1
     gpus_per_trial: float | Literal["auto"] | None = None
     max_concurrent: int | None = None
-    max_failures: int = 2
+    max_failures: int = 3
     trial_timeout: float | None = None
 
 

@@ -17,6 +17,7 @@ from ray import tune
 from datg.data.catalog import Dataset
 from datg.runtime.signals import StopRequest
 from datg.search.ray.resources import AUTO, Allocation
+from datg.search.ray.retries import Retries
 from datg.search.ray.scheduler import StudyScheduler
 from datg.search.ray.searcher import StudySearcher
 from datg.search.ray.spare_tasks import SpareTasks
@@ -106,7 +107,8 @@ def _tune(
     """Run all trials."""
     placement = tune.PlacementGroupFactory([{"CPU": allocation.per_trial.cpus, "GPU": allocation.per_trial.gpus}])
     trainable = tune.with_resources(tune.with_parameters(train, data=data, resources=allocation.per_trial), placement)
-    searcher = StudySearcher(driver, supervisor, tasks.evaluate_trial)
+    retries = Retries(allocation.asked.max_failures)
+    searcher = StudySearcher(driver, supervisor, retries, tasks.evaluate_trial)
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
@@ -122,7 +124,6 @@ def _tune(
             name="tune",
             storage_path=str(driver.folder.path),
             verbose=0,
-            failure_config=tune.FailureConfig(max_failures=allocation.asked.max_failures),
             stop=supervisor,
         ),
     )

@@ -1,6 +1,8 @@
 """What Tune's scheduler is: it passes validations to the driver, and stops what that prunes."""
 
+import contextlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -28,4 +30,7 @@ class StudyScheduler(Unsaved, FIFOScheduler):
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """Pass on what Ray wrote, before the search algorithm is told that the trial is over."""
-        self._on_error(trial.trial_id, str(trial.get_error() or ""))
+        text = ""
+        with contextlib.suppress(OSError, TypeError):  # `get_error` reads a copy of the file, which comes later
+            text = Path(trial.error_file).read_text(encoding="utf-8", errors="replace")
+        self._on_error(trial.trial_id, text)

@@ -7,6 +7,7 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
+from datg.search.ray.retries import Retries
 from datg.search.ray.supervisor import SearchSupervisor, Unsaved
 from datg.search.ray.worker import CAUSE
 from datg.search.study.driver import SearchDriver
@@ -16,11 +17,13 @@ DIED = "died"
 
 
 class StudySearcher(Unsaved, Searcher):
-    """Hands out the driver's trials."""
+    """Hands out the driver's trials, and again what broke: to Tune, each try is a trial of its own."""
 
-    def __init__(self, driver: SearchDriver, supervisor: SearchSupervisor, on_end: Callable[[int], None]) -> None:
+    def __init__(
+        self, driver: SearchDriver, supervisor: SearchSupervisor, retries: Retries, on_end: Callable[[int], None]
+    ) -> None:
         super().__init__()
-        self._driver, self._supervisor, self._on_end = driver, supervisor, on_end
+        self._driver, self._supervisor, self._retries, self._on_end = driver, supervisor, retries, on_end
         self._numbers: dict[str, int] = {}
         self._errors: dict[str, str] = {}
 
@@ -29,16 +32,17 @@ class StudySearcher(Unsaved, Searcher):
         self._errors[trial_id] = text
 
     def suggest(self, trial_id: str) -> Any:
-        """Return what a worker needs to know of the next trial; nothing while none may start, FINISHED when none is left."""
+        """Return what a worker needs to know of the next trial; nothing while none may start, FINISHED when none is left.
+
+        What runs may break and be handed out again, so none is left only once nothing runs.
+        """
         if self._supervisor.stop.requested:
             return None
         number = None
         with self._supervisor.stop_on_storage_error():
             number = self._driver.next_trial()
-        if self._supervisor.stop.requested and number is None:
-            return None
         if number is None:
-            return str(Searcher.FINISHED)
+            return None if self._supervisor.stop.requested or self._driver.unsettled else str(Searcher.FINISHED)
         self._numbers[trial_id] = number
         folder = self._driver.folder
         return {"number": number, "folder": str(folder.trial(number)), "stop": str(folder.stop)}
@@ -47,13 +51,17 @@ class StudySearcher(Unsaved, Searcher):
         """Tell the driver how a trial ended, or that it was interrupted."""
         number, result = self._numbers[trial_id], result or {}
         outcome, cause = result.get("outcome", ""), result.get("error", "")
+        wait: float | None = None
         if error or not outcome:
             outcome, cause = _broken(self._driver.folder.trial(number), self._errors.pop(trial_id, ""))
+            wait = self._retries.wait(number, outage=outcome == "failed")
         if outcome == "blocked":
             self._supervisor.stop.ask(cause)
         with self._supervisor.stop_on_storage_error():
-            if outcome in ("blocked", "interrupted"):
-                self._driver.release(number, again=not self._supervisor.stop.requested)
+            if wait is not None and not self._driver.report(number):
+                self._driver.release(number, again_after=wait)
+            elif outcome in ("blocked", "interrupted"):
+                self._driver.release(number, again_after=None if self._supervisor.stop.requested else 0.0)
             else:
                 self._driver.finish(number, outcome, cause, iteration=result.get("iteration", 0))
                 self._on_end(number)

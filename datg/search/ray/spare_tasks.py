@@ -1,6 +1,6 @@
 """Work beside the trials, as Ray tasks in the slots that no trial needs: evaluations of ended trials, and references."""
 
-from collections import deque
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ import ray
 from datg.errors import DatgError, StateError, TrialDiverged, TrialTaken
 from datg.runtime.signals import StopRequest
 from datg.search.ray.resources import Allocation
+from datg.search.ray.retries import Retries
 from datg.search.ray.worker import describe_error, evaluate, system_message, train_apart
 from datg.search.study.driver import SearchDriver
 from datg.storage.files import is_disk_full
@@ -53,7 +54,8 @@ class SpareTasks:
     def __init__(self, driver: SearchDriver, data: Any, allocation: Allocation, stop: StopRequest) -> None:
         self.allocation = allocation
         self._driver, self._data, self._stop = driver, data, stop
-        self._queue: deque[_Task] = deque()
+        self._queue: dict[_Task, float] = {}  # to the monotonic second from which on it may start
+        self._retries = Retries(allocation.asked.max_failures)
         self._running: dict[Any, _Task] = {}
         self.errors: dict[str, str] = {}
         self.damaged: set[Path] = set()
@@ -115,7 +117,7 @@ class SpareTasks:
             return final
 
         if read_outcome(folder) is None:
-            self._queue.append(_Task(f"{who} not trained", folder, TRIAL_LEASE, start, end, fail))
+            self._queue[_Task(f"{who} not trained", folder, TRIAL_LEASE, start, end, fail)] = 0.0
         else:
             evaluate_weights()
 
@@ -132,7 +134,7 @@ class SpareTasks:
             return False
 
         if lacks_evaluation(folder, kind.file):
-            self._queue.append(_Task(what, folder, EVALUATION_LEASE, start, lambda _: count(), fail))
+            self._queue[_Task(what, folder, EVALUATION_LEASE, start, lambda _: count(), fail)] = 0.0
         elif (folder / kind.file).exists():
             count()
         elif read_reports(folder):
@@ -141,10 +143,13 @@ class SpareTasks:
 
     def advance(self, timeout: float) -> None:
         """Start what has a slot, and note those that have ended, waiting for at most ``timeout`` seconds for all."""
-        while self._queue and self._free_slots() > 0 and not self._stop.requested:
-            task = self._queue.popleft()
+        for task in [task for task, due in self._queue.items() if due <= time.monotonic()]:
+            if self._free_slots() <= 0 or self._stop.requested:
+                break
+            del self._queue[task]
             self._running[task.start()] = task
         if not self._running:
+            time.sleep(timeout)
             return
         done, _ = ray.wait(list(self._running), num_returns=len(self._running), timeout=timeout)
         for reference in done:
@@ -152,7 +157,12 @@ class SpareTasks:
             try:
                 result = ray.get(reference)
             except ray.exceptions.RayError as error:
-                self._note(task, getattr(error, "cause", None) or error)
+                cause = getattr(error, "cause", None)  # what the task itself raised
+                wait = self._retries.wait(task.what, outage=True) if cause is None else None
+                if wait is None:
+                    self._note(task, cause or error)
+                else:
+                    self._queue[task] = time.monotonic() + wait
             else:
                 task.end(result)
 
@@ -164,9 +174,7 @@ class SpareTasks:
 
     def _on_a_slot(self, function: Any) -> Any:
         share = self.allocation.per_trial
-        return function.options(
-            num_cpus=share.cpus, num_gpus=share.gpus, max_retries=self.allocation.asked.max_failures
-        )
+        return function.options(num_cpus=share.cpus, num_gpus=share.gpus, max_retries=0)  # Ray's own follow at once
 
     def _note(self, task: _Task, cause: BaseException) -> None:
         if is_disk_full(cause):

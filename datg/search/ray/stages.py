@@ -11,11 +11,13 @@ from datg.errors import ConfigError
 from datg.search.ray.cluster import nodes
 from datg.search.ray.gpu_sharing import fraction, trials_at_once
 from datg.search.ray.resources import Allocation, allocate
-from datg.search.ray.supervisor import SAVE_SECONDS, WAIT_SECONDS, SearchSupervisor
+from datg.search.ray.retries import Retries
+from datg.search.ray.supervisor import WAIT_SECONDS, SearchSupervisor
 from datg.search.ray.worker import describe_error, measure_need, train_apart
 from datg.search.study.driver import SearchDriver
 from datg.storage.files import is_disk_full
 
+INTERRUPTED = "interrupted"
 NETWORK_STAGE = "training the network that is needed before the first trial"
 
 
@@ -53,26 +55,46 @@ def train_network(driver: SearchDriver, data: Any, allocation: Allocation, super
     if config is None:
         return True
     driver.progress.preparing = NETWORK_STAGE
-    task = train_apart.options(
-        num_cpus=allocation.per_trial.cpus,
-        num_gpus=allocation.per_trial.gpus,
-        max_retries=allocation.asked.max_failures,
-    )
-    waiting = [task.remote(data, config, driver.folder.network, driver.folder.stop, allocation.per_trial)]
-    outcome, deadline = "interrupted", None
-    while waiting and (deadline is None or time.monotonic() < deadline):
-        if supervisor.should_stop() and deadline is None:
-            deadline = time.monotonic() + SAVE_SECONDS
-        done, waiting = ray.wait(waiting, timeout=WAIT_SECONDS)
+    share, retries = allocation.per_trial, Retries(allocation.asked.max_failures)
+    task = train_apart.options(num_cpus=share.cpus, num_gpus=share.gpus, max_retries=0)  # Ray's own follow at once
+    outcome = ""
+    while not outcome:
         try:
-            outcome = (ray.get(done) or [outcome])[0]
+            outcome = _outcome_of(
+                task.remote(data, config, driver.folder.network, driver.folder.stop, share), supervisor
+            )
         except ray.exceptions.RayError as error:
-            if is_disk_full(getattr(error, "cause", None) or error):
+            cause = getattr(error, "cause", None)  # what the training itself raised
+            if is_disk_full(cause or error):
                 supervisor.stop.ask(f"{driver.folder.network} cannot be written (no room)")
                 return False
-            raise ConfigError(
-                f"the network that is needed before any trial could not be trained ({str(error).strip().splitlines()[-1]}); "
-                "choose other `strategy.cluster_features`, or give a `strategy.cluster_checkpoint`."
-            ) from error
+            wait = retries.wait(NETWORK_STAGE, outage=True) if cause is None else None
+            if wait is None:
+                raise ConfigError(
+                    f"the network that is needed before any trial could not be trained ({str(error).strip().splitlines()[-1]}); "
+                    "choose other `strategy.cluster_features`, or give a `strategy.cluster_checkpoint`."
+                ) from error
+            outcome = _pause(wait, supervisor)
     driver.progress.preparing = ""
-    return outcome != "interrupted"
+    return outcome != INTERRUPTED
+
+
+def _outcome_of(training: Any, supervisor: SearchSupervisor) -> str:
+    """Wait for a training and return its outcome; after a stop, wait only for the while that it gets to save."""
+    waiting = [training]
+    while waiting and not supervisor.out_of_patience:
+        supervisor.should_stop()
+        done, waiting = ray.wait(waiting, timeout=WAIT_SECONDS)
+        if done:
+            return str(ray.get(done[0]))
+    return INTERRUPTED
+
+
+def _pause(seconds: float, supervisor: SearchSupervisor) -> str:
+    """Wait; return interrupted where a stop came meanwhile."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if supervisor.should_stop():
+            return INTERRUPTED
+        time.sleep(WAIT_SECONDS)
+    return ""

@@ -13,7 +13,7 @@ from datg.runtime.exit_codes import ExitCode
 from datg.runtime.signals import StopRequest
 from datg.search.ray.watchdog import Watchdog
 from datg.search.ray.worker import describe_error
-from datg.search.study.driver import IN_A_ROW, SearchDriver
+from datg.search.study.driver import SearchDriver
 from datg.search.study.stored import is_storage_failure
 
 WAIT_SECONDS = 0.5  # between two looks at what Ray is doing
@@ -59,7 +59,7 @@ class SearchSupervisor(Unsaved, tune.Stopper):
         self._sign()
         self._watchdog.look()
         if self._driver.hopeless:
-            self.stop.ask(f"the last {IN_A_ROW} trials failed", ExitCode.NO_SUCCESS)
+            self.stop.ask(f"the last {self._driver.patience} trials failed", ExitCode.NO_SUCCESS)
         if self.stop.requested and self._patience is None:
             self._patience = time.monotonic() + SAVE_SECONDS
             with contextlib.suppress(OSError):  # a full disk: trials then end without saving

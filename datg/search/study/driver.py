@@ -34,7 +34,7 @@ from datg.trial.preparation import network_to_train, with_network
 from datg.trial.records import FAILURES, OUTCOME, SUCCESSES, TrialOutcome, lacks_evaluation, read_trial, write_outcome
 from datg.trial.selection import Selection, select
 
-IN_A_ROW = 10  # failures after which a search gives up
+MOST_IN_A_ROW, LEAST_IN_A_ROW = 10, 3  # failures after which a search gives up: half of its trials, within these bounds
 
 
 class SearchDriver:
@@ -47,6 +47,7 @@ class SearchDriver:
         self._bounds, self._own_setting = settings.bounds, settings.own_setting
         self._stored, self._writer = stored, OrderedWriter()
         self._running: set[int] = set()
+        self._broken: set[int] = set()  # by their machines, as often as is allowed
         self.progress = SearchProgress(settings.trials, references=len(settings.references))
         self.references = References(folder, settings, stored, self._writer)
         self.out_of_reach = False  # whether the study failed to be written or read
@@ -58,7 +59,10 @@ class SearchDriver:
         if not trials and self._own_setting is not None:
             self._memory.enqueue(self._own_setting)
         self._states = {trial.number: pruning_state(trial) for trial in trials}
-        self._to_resume = [trial.number for trial in trials if trial.state == TrialState.RUNNING]
+        running = [trial.number for trial in trials if trial.state == TrialState.RUNNING]
+        self._to_resume = dict.fromkeys(
+            running, 0.0
+        )  # number to the monotonic second from which on it may be handed out
         self._ended: dict[int, str] = {}
         for trial in trials:
             if trial.state.is_finished():
@@ -94,6 +98,16 @@ class SearchDriver:
         return sorted(self._ended)
 
     @property
+    def all_tried(self) -> bool:
+        """Return whether as many trials as asked for have ended, or were broken by their machines."""
+        return len(self._ended) + len(self._broken) >= self.settings.trials
+
+    @property
+    def unsettled(self) -> bool:
+        """Return whether a trial runs, or waits to be tried again."""
+        return bool(self._running or self._to_resume)
+
+    @property
     def all_done(self) -> bool:
         """Return whether trials and references have ended and been evaluated where they have weights, finalists twice."""
         ended = self.ended
@@ -104,21 +118,26 @@ class SearchDriver:
         return not self.selection().unscored
 
     def selection(self) -> Selection:
-        """Return what the search chooses once every trial has ended; nothing before, and a comparison never chooses."""
-        if self.settings.grid or len(self._ended) < self.settings.trials:
+        """Return what the search chooses once every trial has been tried; nothing before, and a comparison never chooses."""
+        if self.settings.grid or not self.all_tried:
             return Selection()
         return select(read_trial(self.folder.trial(number), searched={}, tags={}) for number in self.ended)
 
     @property
     def hopeless(self) -> bool:
-        """Return whether the last :data:`IN_A_ROW` trials that ended since this driver started all failed."""
-        last = self.progress.ended_here[-IN_A_ROW:]
-        return len(last) == IN_A_ROW and all(outcome in FAILURES for outcome in last)
+        """Return whether the last :attr:`patience` trials that ended since this driver started all failed."""
+        last = self.progress.ended_here[-self.patience :]
+        return len(last) == self.patience and all(outcome in FAILURES for outcome in last)
+
+    @property
+    def patience(self) -> int:
+        """Return after how many failures in a row the search gives up."""
+        return max(LEAST_IN_A_ROW, min(MOST_IN_A_ROW, self.settings.trials // 2))
 
     def next_trial(self) -> int | None:
-        """Return the number of the next trial to run, its configuration in its folder; None when there is none left."""
-        while self._to_resume:
-            number = self._to_resume.pop(0)
+        """Return the number of the next trial to run, its configuration in its folder; None when there is none now."""
+        for number in [number for number, due in self._to_resume.items() if due <= time.monotonic()]:
+            del self._to_resume[number]
             if self._start(number):
                 return number
         while len(self._memory) < self.settings.trials:
@@ -215,7 +234,8 @@ class SearchDriver:
         Args:
             number: of the trial.
             outcome: finished, collapsed, diverged, error (its configuration raised one every time) or failed (its machine
-                or process broke every time); a trial that :meth:`report` pruned is pruned whatever this says.
+                or process broke every time: it has not ended, and the next driver goes on with it); a trial that
+                :meth:`report` pruned is pruned whatever this says.
             error: one line.
             iteration: of its last validation, as its process reported; 0 for one that did not tell.
         """
@@ -230,16 +250,31 @@ class SearchDriver:
             outcome, error = "pruned", ""
         elif outcome in SUCCESSES and state.step < self.settings.steps:
             outcome, error = "failed", f"its last validation is not in {self.folder.trial(number)}"
-        self._memory.end(number, outcome, state.objective)
-        self._write_and_wait(self._stored.end, number, outcome, error, state.objective)
-        self._note_end(number, outcome, error, time.time())
+        if outcome == "failed":
+            self._set_aside(number, error)
+        else:
+            self._memory.end(number, outcome, state.objective)
+            self._write_and_wait(self._stored.end, number, outcome, error, state.objective)
+            self._note_end(number, outcome, error, time.time())
         self.progress.running.pop(number, None)
         self.progress.ended_here.append(outcome)
 
-    def release(self, number: int, *, again: bool = False) -> None:
-        """Let an interrupted trial go; it stays running in the study, for the next driver, or ``again`` for this one."""
-        if again and number in self._running:
-            self._to_resume.append(number)
+    def _set_aside(self, number: int, error: str) -> None:
+        """Leave a trial that its machine broke running in both copies of the study, noted as failed for who looks."""
+        self._broken.add(number)
+        self._write_and_wait(self._stored.note, number, "failed", error)
+        write_outcome(self.folder.trial(number), TrialOutcome("failed", error, time.time(), final=False))
+        self.progress.outcomes["failed"] += 1
+
+    def release(self, number: int, *, again_after: float | None = None) -> None:
+        """Let a trial go that was interrupted or broke; it stays running in the study.
+
+        Args:
+            number: of the trial.
+            again_after: seconds after which this driver hands it out again; None leaves it to the next driver.
+        """
+        if again_after is not None and number in self._running:
+            self._to_resume[number] = time.monotonic() + again_after
         self._running.discard(number)
         self.progress.running.pop(number, None)
 

@@ -107,12 +107,14 @@ class StoredStudy:
 
     def end(self, number: int, outcome: str, error: str, objective: float | None) -> None:
         """Write how a running trial ended; see :func:`~datg.search.study.outcomes.tell`."""
+        self.note(number, outcome, error)
+        tell(self._study, optuna.Trial(self._study, self._trial_id(number)), outcome, objective)
+
+    def note(self, number: int, outcome: str, error: str) -> None:
+        """Write what has become of a trial, which does not end it; an empty ``error``, too, since an earlier one may stand."""
         trial_id = self._trial_id(number)
         self._storage.set_trial_user_attr(trial_id, OUTCOME_ATTRIBUTE, outcome)
-        self._storage.set_trial_user_attr(
-            trial_id, ERROR_ATTRIBUTE, error
-        )  # also an empty one: an earlier end may have been cut off
-        tell(self._study, optuna.Trial(self._study, trial_id), outcome, objective)
+        self._storage.set_trial_user_attr(trial_id, ERROR_ATTRIBUTE, error)
 
     def add_reference(self, trial: FrozenTrial) -> None:
         """Write a reference that has ended into the study of the references, unless it stands there."""

@@ -1,6 +1,7 @@
 """The driver with a scripted trial in place of a real one: what it asks, what it tells, what a resume finds."""
 
 import json
+import time
 from collections import Counter
 from dataclasses import replace
 
@@ -114,7 +115,7 @@ def test_more_trials_prolong_a_finished_search(folder, settings):
         ("collapsed", TrialState.COMPLETE),
         ("diverged", TrialState.PRUNED),
         ("error", TrialState.PRUNED),
-        ("failed", TrialState.FAIL),
+        ("failed", TrialState.RUNNING),
     ],
 )
 @pytest.mark.parametrize("sampler", list(SAMPLERS))
@@ -270,11 +271,53 @@ def test_reports_that_a_dead_driver_missed_are_made_up_for(folder, settings):
 def test_a_trial_that_was_let_go_is_handed_out_again(folder, settings):
     driver = start(folder, settings)
     first, second = driver.next_trial(), driver.next_trial()
-    driver.release(first, again=True)
+    driver.release(first, again_after=0.0)
     driver.release(second)
     assert driver.next_trial() == first
     assert driver.next_trial() == second + 1, "the other one is left to the next driver"
     assert [start(folder, settings).next_trial() for _ in range(1)] == [first]
+
+
+def test_a_trial_that_broke_waits_before_it_is_handed_out_again(folder, settings):
+    driver = start(folder, settings)
+    first = driver.next_trial()
+    driver.release(first, again_after=0.3)
+    assert driver.next_trial() == first + 1, "others do not wait"
+    driver.release(first + 1)
+    numbers = []
+    while (number := driver.next_trial()) is not None:
+        numbers.append(number)
+        run_one(driver, number)
+    assert first not in numbers and driver.unsettled
+    time.sleep(0.3)
+    assert driver.next_trial() == first
+
+
+def test_what_its_machine_broke_has_not_ended_and_is_no_trial_had(folder, settings):
+    driver = start(folder, settings)
+    broken = driver.next_trial()
+    report(driver, broken, progress_of(10, 0.3))
+    driver.finish(broken, "failed", "its process died")
+    others = []
+    while (number := driver.next_trial()) is not None:
+        others.append(number)
+        run_one(driver, number)
+    assert len(others) == settings.trials - 1 and not driver.unsettled
+    assert driver.all_tried and not driver.all_done and driver.selection().best.number in others
+    assert driver.ended == others
+    later = start(folder, settings)
+    assert later.next_trial() == broken and "failed" not in later.progress.outcomes
+    assert RecordReader(folder, settings).records()[broken].state == "running"
+    run_one(later, broken)
+    assert later.next_trial() is None and later.ended == sorted([broken, *others])
+    assert all(trial.state.is_finished() for trial in stored_trials(later))
+    assert stored_trials(later)[broken].user_attrs["error"] == ""
+
+
+@pytest.mark.parametrize(("trials", "patience"), [(1, 3), (8, 4), (14, 7), (100, 10)])
+def test_a_small_search_gives_up_after_half_of_its_trials(trials, patience, folder, glyphs, data_root):
+    driver = start(folder, settings_for(glyphs, data_root, search__trials=trials))
+    assert driver.patience == patience
 
 
 def test_ten_failures_in_a_row_are_hopeless(folder, glyphs, data_root):
