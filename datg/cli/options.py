@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from datg.tracking.store import VARIABLE, check_tracking_uri
+
 WHAT, RESOURCES, STOPPING, OUTPUT = "What to run", "Resources", "Stopping and resuming", "Output"  # groups of options
 
 DataRoot = Annotated[
@@ -38,7 +40,8 @@ TrackingUri = Annotated[
     str | None,
     typer.Option(
         help="MLflow store to which results are logged.",
-        envvar="MLFLOW_TRACKING_URI",
+        envvar=VARIABLE,
+        callback=check_tracking_uri,
         show_default="sqlite:///./mlflow.db",
         rich_help_panel=OUTPUT,
     ),

@@ -34,14 +34,13 @@ def sync_search(output: Path, search: str, *, root: Path | None, uri: str | None
     from datg.cli.console import console
     from datg.cli.mlflow_runs import search_run
     from datg.data.catalog import open_dataset, with_test_dataset
-    from datg.errors import without_password
     from datg.search.settings import SearchSettings
     from datg.search.state.folder import DriverLock, find_folder
     from datg.search.state.records import RecordReader
     from datg.tracking.sent import count_unsent, read_sent
     from datg.tracking.store import how_to_look
     from datg.tracking.store import tracking_uri as store_of
-    from datg.tracking.view import MlflowView
+    from datg.tracking.view import MlflowView, describe_failure
 
     out, store = console(), store_of(uri)
     with DriverLock(find_folder(output, search)):
@@ -53,15 +52,14 @@ def sync_search(output: Path, search: str, *, root: Path | None, uri: str | None
         config = settings.config
         data_root = root or Path(settings.data_root)
         dataset = with_test_dataset(open_dataset(config.dataset, data_root), config.evaluation.test_dataset, data_root)
-        view = MlflowView(store, search_run(folder, settings), dataset, lambda: records)
+        view = MlflowView(store, search_run(folder, settings), dataset, lambda: records, warn=out.print)
         expected = settings.trials + len(settings.references)
         done = len(records) >= expected and all(record.complete for record in records)
         try:
             view.finish("FINISHED" if done else "KILLED")
         except Exception as error:  # whatever MLflow, its database or the network throw
             lacking = count_unsent(records, read_sent(folder.mlflow)) or "what it lacked"
-            reason = without_password((str(error).strip() or type(error).__name__).splitlines()[0])
-            out.print(f"MLflow at {without_password(store)} does not take the results ({reason}); it lacks {lacking}.")
+            out.print(f"{describe_failure(store, error)}; it lacks {lacking}.", soft_wrap=True)
             return ExitCode.RESUMABLE
     out.print(f"MLflow has everything of {folder.name}: {len(trials)} trials; {how_to_look(store)}")
     return ExitCode.DONE

@@ -6,7 +6,7 @@ deleted, and one that somebody deleted is restored.
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from datg.data.catalog import Dataset
 from datg.storage.files import write_json
 from datg.tracking.database import database_file, whole_database
 from datg.tracking.entities import best_metrics, fresh_validation_metrics, gain_metrics
+from datg.tracking.moved import artifact_folder, follow_move, local_path
 from datg.tracking.sending import COMPLETE_TAG, OUTCOME_TAG, PREPARED_TAG, ChildRun, prepare_run, send_trial
 from datg.tracking.sent import Sent, read_sent
 from datg.tracking.store import bypass_proxies_for_loopback
@@ -58,8 +59,10 @@ class Parent:
 class SearchRuns:
     """The runs of one search, as they really are in MLflow when this is made."""
 
-    def __init__(self, uri: str, parent: Parent, dataset: Dataset) -> None:
-        """Find the runs, and make what is missing of experiment and parent.
+    def __init__(
+        self, uri: str, parent: Parent, dataset: Dataset, warn: Callable[[str], None] = lambda message: None
+    ) -> None:
+        """Find the runs, and make what is missing of experiment and parent; ``warn`` is told what is put in order before.
 
         Raises:
             Exception: whatever MLflow raises.
@@ -77,27 +80,31 @@ class SearchRuns:
         self._children: dict[str, ChildRun] = {}
         self._begun: dict[str, str] = {}  # runs that an earlier attempt made, but did not finish making
         self._marks: dict[str, str] = {}  # SELECTION_TAG of the trials that have one
-        with whole_database(uri):
+        with whole_database(uri, warn):
             self._client: MlflowClient = MlflowClient(tracking_uri=uri)
-            self._experiment_id = self._find_experiment()
+            self._experiment_id = self._find_experiment(warn)
         runs = self._find_runs()
         self._parent_id = self._open_parent(runs.pop(PARENT, None))
         self._take_children(runs)
         self._write_runs_file()
 
-    def _find_experiment(self) -> str:
+    def _find_experiment(self, warn: Callable[[str], None]) -> str:
         client, name = self._client, self._parent.experiment
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
             return str(client.create_experiment(name, self._artifact_location()))
         if experiment.lifecycle_stage != "active":
             client.restore_experiment(experiment.experiment_id)
+        file = database_file(self._uri)
+        moved = "" if file is None else follow_move(file, name, experiment.artifact_location)
+        if moved:
+            warn(moved)
         return str(experiment.experiment_id)
 
     def _artifact_location(self) -> str | None:
         """Return a place beside a local database, where ``mlflow ui`` in that folder looks; a server decides for itself."""
         file = database_file(self._uri)
-        return None if file is None else (file.parent / "mlartifacts" / self._parent.experiment).as_uri()
+        return None if file is None else artifact_folder(file, self._parent.experiment).as_uri()
 
     def _find_runs(self) -> dict[str, "Run"]:
         """Return one run a trial or reference by its key, and that of the parent, whatever has become of them."""
@@ -154,7 +161,8 @@ class SearchRuns:
                 self._marks[key] = tags[SELECTION_TAG]
             if tags.get(PARENT_TAG) == self._parent_id and PREPARED_TAG in tags:
                 points = noted.points.get(key, 0) if noted.trials.get(key) == run_id else 0
-                self._children[key] = ChildRun(run_id, points, COMPLETE_TAG in tags, tags.get(OUTCOME_TAG, ""))
+                complete = COMPLETE_TAG in tags and (database_file(self._uri) is None or _has_artifacts(run))
+                self._children[key] = ChildRun(run_id, points, complete, tags.get(OUTCOME_TAG, ""))
             else:
                 self._begun[key] = run_id
 
@@ -233,3 +241,9 @@ class SearchRuns:
             complete=[key for key, run in runs if run.complete],
         )
         write_json(self._parent.runs_file, asdict(sent))
+
+
+def _has_artifacts(run: "Run") -> bool:
+    """Return whether a run's files are where MLflow believes them; assumed where that is no folder."""
+    folder = local_path(run.info.artifact_uri)
+    return folder is None or folder.exists()

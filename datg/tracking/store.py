@@ -2,16 +2,34 @@
 
 import os
 from pathlib import Path
+from urllib.parse import urlparse
 
-from datg.errors import without_password
+from datg.errors import ConfigError, without_password
 from datg.tracking.database import SQLITE
 
+VARIABLE = "MLFLOW_TRACKING_URI"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def tracking_uri(given: str | None) -> str:
     """Return ``given``, else ``$MLFLOW_TRACKING_URI``, else the database that a bare ``mlflow ui`` in this folder shows."""
-    return given or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{Path.cwd() / 'mlflow.db'}"
+    return given or os.environ.get(VARIABLE) or f"{SQLITE}{Path.cwd() / 'mlflow.db'}"
+
+
+def check_tracking_uri(uri: str | None) -> str | None:
+    """Return ``uri``, which is None where the default is meant.
+
+    Raises:
+        ConfigError: a folder is named, which MLflow refuses to write.
+    """
+    allowed = os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() in ("1", "true")
+    if uri and not allowed and (uri.startswith(("file:", ".")) or ("/" in uri and not urlparse(uri).scheme)):
+        named = VARIABLE if uri == os.environ.get(VARIABLE) else "--tracking-uri"
+        raise ConfigError(
+            f"`{named}` {uri} is a folder, into which MLflow no longer writes; name a database, such as {SQLITE}mlflow.db, or a "
+            "server, such as http://127.0.0.1:5000."
+        )
+    return uri
 
 
 def bypass_proxies_for_loopback() -> None:
@@ -25,7 +43,7 @@ def bypass_proxies_for_loopback() -> None:
 
 def how_to_look(uri: str) -> str:
     """Return the command, or the address, that shows a tracking store."""
-    if uri == tracking_uri(None) and "MLFLOW_TRACKING_URI" not in os.environ:
+    if uri == tracking_uri(None) and VARIABLE not in os.environ:
         return "mlflow ui"
     shown = without_password(uri)
     return shown if uri.startswith("http") else f"mlflow ui --backend-store-uri {shown}"

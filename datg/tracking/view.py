@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from datg.data.catalog import Dataset
-from datg.errors import without_password
+from datg.errors import DatgError, without_password
 from datg.tracking.runs import Parent, SearchRuns
 from datg.tracking.sent import Unsent, count_unsent, read_sent
 from datg.trial.records import TrialRecord
@@ -17,7 +17,8 @@ from datg.trial.records import TrialRecord
 SECONDS_BETWEEN_SYNCS = 5.0
 PATIENCE, HURRIED = 30.0, 5.0  # seconds without progress that the end of a search waits, and after Ctrl-C
 SWITCH_SECONDS = 0.0005
-MESSAGE_LENGTH = 200
+MESSAGE_LENGTH = 200  # of what passes
+PASSING = (408, 425, 429)  # HTTP's errors of the client that time mends
 
 
 class MlflowView:
@@ -39,7 +40,7 @@ class MlflowView:
             parent: the run above.
             dataset: logged as three inputs of every run.
             records: what there is to show, called from the background thread.
-            warn: told once when MLflow cannot be reached, and once when it can again.
+            warn: told once when MLflow cannot be reached, once when it can again, and what is put in order in a local store.
         """
         self._uri, self._parent, self._dataset = uri, parent, dataset
         self._records, self._warn = records, warn
@@ -47,7 +48,7 @@ class MlflowView:
         self._thread = threading.Thread(target=self._keep_syncing, name="mlflow", daemon=True)
         self._finished = threading.Event()
         self._status = ""  # of the parent, once it has ended
-        self._failing = self._given_up = False
+        self._failing = self._given_up = self._refused = False
         self._last_progress = time.monotonic()
 
     def start(self) -> None:
@@ -70,7 +71,7 @@ class MlflowView:
         self._finished.set()
         hurried: float | None = None
         while self._thread.is_alive() and time.monotonic() - self._last_progress < PATIENCE:
-            if hurry():
+            if hurry() or self._refused:
                 hurried = hurried or time.monotonic()
                 if time.monotonic() - hurried > HURRIED:
                     break
@@ -90,18 +91,17 @@ class MlflowView:
         try:
             action()
         except Exception as error:  # whatever MLflow, its database or the network throw: it must not hurt the search
+            self._refused = does_not_pass(error)
             if not self._failing:
-                reason = without_password((str(error).strip() or type(error).__name__).splitlines()[0])[:MESSAGE_LENGTH]
-                self._warn(
-                    f"MLflow at {without_password(self._uri)} does not take the results ({reason}); they are sent later."
-                )
+                later = "once that is mended, sync_mlflow sends them" if self._refused else "they are sent later"
+                self._warn(f"{describe_failure(self._uri, error)}; {later}.")
             self._failing = True
             self._runs = None
             return False
         else:
             if self._failing:
                 self._warn("MLflow takes the results again.")
-            self._failing = False
+            self._failing = self._refused = False
             return True
 
     def sync(self) -> None:
@@ -111,7 +111,7 @@ class MlflowView:
             Exception: whatever MLflow raises; what was not sent is sent by the next call.
         """
         if self._runs is None:
-            self._runs = SearchRuns(self._uri, self._parent, self._dataset)
+            self._runs = SearchRuns(self._uri, self._parent, self._dataset, self._warn)
         for record in self._records():
             if self._runs.send(record):
                 self._last_progress = time.monotonic()
@@ -126,3 +126,21 @@ class MlflowView:
         self.sync()
         assert self._runs is not None
         self._runs.end(status, self._records())
+
+
+def does_not_pass(error: Exception) -> bool:
+    """Return whether MLflow refuses what it is asked for, and would again: rights, an address, a version; no outage."""
+    if isinstance(error, DatgError):
+        return True
+    from mlflow.exceptions import MlflowException
+
+    status = error.get_http_status_code() if isinstance(error, MlflowException) else 500
+    return 400 <= status < 500 and status not in PASSING
+
+
+def describe_failure(uri: str, error: Exception) -> str:
+    """Return in a sentence without its end that MLflow does not take results, and why."""
+    where, text = without_password(uri), without_password(str(error).strip() or type(error).__name__)
+    if does_not_pass(error):
+        return f"MLflow at {where} refuses the results ({' '.join(text.split()).rstrip('.')}), which does not pass by itself"
+    return f"MLflow at {where} does not take the results ({text.splitlines()[0][:MESSAGE_LENGTH]})"

@@ -1,0 +1,67 @@
+"""A project's folder that is moved or copied: MLflow finds artifacts where they lie, and nobody writes into the old place."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from mlflow.tracking._tracking_service.utils import _artifact_repos_cache as artifact_repos
+
+from tests.tracking.test_view import client_of, folders, records_of, runs_of, view_of  # noqa: F401 (a fixture)
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def artifacts(place: Path) -> set[str]:
+    """What MLflow shows of trial 0, all of which must be below ``place``."""
+    artifact_repos.clear()  # MLflow remembers places as long as a process lives
+    client, runs, _ = runs_of(place)
+    assert all(run.info.artifact_uri.startswith(place.as_uri()) for run in runs.values())
+    return {artifact.path for artifact in client.list_artifacts(runs["0"].info.run_id)}
+
+
+@pytest.fixture
+def project(tmp_path, folders):  # noqa: F811
+    (tmp_path / "old").mkdir()
+    view_of(tmp_path / "old", lambda: records_of(folders)).sync()
+    return tmp_path / "old"
+
+
+def test_moved(project, folders):  # noqa: F811
+    shown, new, said = artifacts(project), project.with_name("new place"), []
+    project.rename(new)
+    artifact_repos.clear()
+    view_of(new, lambda: records_of(folders), warnings=said).sync()
+    assert artifacts(new) == shown and not project.exists()
+    assert len(said) == 1 and "came from another folder" in said[0]
+    view_of(new, lambda: records_of(folders), warnings=said).sync()
+    assert len(said) == 1
+
+
+def test_copied(project, folders):  # noqa: F811
+    shown, new = artifacts(project), project.with_name("copy")
+    shutil.copytree(project, new)
+    artifact_repos.clear()
+    before = sorted(path for path in project.rglob("*"))
+    view_of(new, lambda: records_of(folders)).sync()
+    assert artifacts(new) == shown and artifacts(project) == shown
+    assert sorted(path for path in project.rglob("*")) == before
+
+
+def test_moved_without_its_artifacts_they_are_sent_again(project, folders):  # noqa: F811
+    shown, new = artifacts(project), project.with_name("new")
+    project.rename(new)
+    artifact_repos.clear()
+    shutil.rmtree(new / "mlartifacts")
+    view_of(new, lambda: records_of(folders)).sync()
+    assert artifacts(new) == shown and not project.exists()
+
+
+def test_an_experiment_that_somebody_keeps_elsewhere_stays_there(tmp_path, folders):  # noqa: F811
+    (tmp_path / "place").mkdir()
+    with_tables = view_of(tmp_path / "place", list)
+    with_tables.sync()
+    client, elsewhere = client_of(tmp_path / "place"), tmp_path / "on another disk"
+    client.rename_experiment(client.get_experiment_by_name("datg/random").experiment_id, "mine")
+    client.create_experiment("datg/random", elsewhere.as_uri())
+    view_of(tmp_path / "place", lambda: records_of(folders), identity="4567").sync()
+    assert list(elsewhere.rglob("config.yaml"))
