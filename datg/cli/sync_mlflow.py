@@ -33,7 +33,7 @@ def sync_search(output: Path, search: str, *, root: Path | None, uri: str | None
     """
     from datg.cli.console import console
     from datg.cli.mlflow_runs import search_run
-    from datg.data.catalog import open_dataset, with_test_dataset
+    from datg.data.catalog import data_root, open_dataset, with_test_dataset
     from datg.search.settings import SearchSettings
     from datg.search.state.folder import DriverLock, find_folder
     from datg.search.state.records import RecordReader
@@ -50,8 +50,8 @@ def sync_search(output: Path, search: str, *, root: Path | None, uri: str | None
         trials = reader.records()
         records = trials + reader.references()
         config = settings.config
-        data_root = root or Path(settings.data_root)
-        dataset = with_test_dataset(open_dataset(config.dataset, data_root), config.evaluation.test_dataset, data_root)
+        data = data_root(root, saved=settings.data_root)
+        dataset = with_test_dataset(open_dataset(config.dataset, data), config.evaluation.test_dataset, data)
         view = MlflowView(store, search_run(folder, settings), dataset, lambda: records, warn=out.print)
         expected = settings.trials + len(settings.references)
         done = len(records) >= expected and all(record.complete for record in records)

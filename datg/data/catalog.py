@@ -59,8 +59,15 @@ class Dataset:
         return replace(self, table=replace(self.table, counts=counts), split=split)
 
 
-def data_root(path: Path | None = None) -> Path:
-    """Return where data sets live: ``path``, else ``$DATG_DATA``, else ``./data``; always absolute."""
+def data_root(path: Path | None = None, *, saved: str | None = None) -> Path:
+    """Return where data sets live: ``path``, else ``saved``, else ``$DATG_DATA``, else ``./data``; always absolute.
+
+    Args:
+        path: what the user says now.
+        saved: where they were found before, which counts as long as it is there: a project's folder may have been moved.
+    """
+    if path is None and saved is not None and Path(saved).is_dir():
+        return Path(saved)
     return Path(path or os.environ.get("DATG_DATA") or "data").absolute()
 
 

@@ -1,5 +1,6 @@
 """Exports the best configurations of a search as YAML that final training takes unchanged."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -74,4 +75,6 @@ def write_export(
             "versions": settings.versions,
         },
     }
-    write_yaml(path, content, header=f"# python launchers/train.py {path} --seeds 3\n")
+    here = os.path.relpath(path)
+    shown = path if here.startswith(os.pardir) else here  # a project's folder may be moved
+    write_yaml(path, content, header=f"# python launchers/train.py {shown} --seeds 3\n")

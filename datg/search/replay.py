@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from datg.data.catalog import open_dataset, with_test_dataset
+from datg.data.catalog import data_root, open_dataset, with_test_dataset
 from datg.errors import ConfigError, TrialDiverged
 from datg.search.settings import SearchSettings
 from datg.search.state.folder import SearchFolder
@@ -60,7 +60,7 @@ def replay_trial(
     if not before:
         raise ConfigError(f"trial {number} of {folder.name} has no validation to compare with.")
     config = TrialConfig.from_dict(read_config(trial_dir))
-    root = root or Path(settings.data_root)
+    root = data_root(root, saved=settings.data_root)
     dataset = with_test_dataset(open_dataset(config.dataset, root), config.evaluation.test_dataset, root)
     if provenance_of(dataset)["fingerprint"] != settings.provenance["fingerprint"]:
         raise ConfigError(

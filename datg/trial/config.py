@@ -14,6 +14,7 @@ from datg.learners import LEARNERS
 from datg.learners.learner import LearnerOptions
 from datg.strategies import STRATEGIES
 from datg.strategies.strategy import Strategy, StrategyContext
+from datg.trial.folder import NETWORK, is_own_network
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -166,11 +167,20 @@ class TrialConfig(_Section):
         return self.model_dump(mode="json")
 
     def matches(self, written: Any) -> bool:
-        """Return whether ``written`` values, perhaps of an older version that lacked some keys, are of this configuration."""
+        """Return whether ``written`` values, perhaps of an older version that lacked some keys, are of this configuration.
+
+        Where a search keeps the network that it has trained itself makes no difference: its folder may have been moved.
+        """
         try:
-            return isinstance(written, dict) and TrialConfig.from_dict(written) == self
+            return isinstance(written, dict) and TrialConfig.from_dict(written)._placeless() == self._placeless()
         except ConfigError:
             return False
+
+    def _placeless(self) -> dict[str, Any]:
+        values = self.to_dict()
+        if is_own_network(values["strategy"].get("cluster_checkpoint")):
+            values["strategy"]["cluster_checkpoint"] = NETWORK
+        return values
 
     @property
     def backbone_name(self) -> str:

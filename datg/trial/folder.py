@@ -5,7 +5,7 @@ import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 CONFIG = "config.yaml"
 NOW = "now.json"  # where a running trial is, told every few seconds; nothing depends on it
@@ -16,6 +16,11 @@ BEST_VALIDATION = "best_validation.parquet"  # accuracy of the best weights on e
 FRESH_VALIDATION = "fresh_validation.parquet"  # the same on validation tasks that no choice has seen
 EVALUATION = "evaluation.parquet"  # accuracy of every test task
 NETWORK = "network"  # in a search or final training: the folder of a network that is trained before
+
+
+def is_own_network(checkpoint: object) -> TypeGuard[str]:
+    """Return whether a checkpoint is the one that a search or final training has trained in its own folder."""
+    return isinstance(checkpoint, str) and Path(checkpoint).parts[-2:] == (NETWORK, BEST)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from datg.errors import ConfigError
 from datg.storage.files import read_yaml, write_json
-from datg.trial.folder import BEST, CONFIG, EVALUATION, FRESH_VALIDATION, ValidationReport, read_reports
+from datg.trial.folder import (
+    BEST,
+    CONFIG,
+    EVALUATION,
+    FRESH_VALIDATION,
+    NETWORK,
+    ValidationReport,
+    is_own_network,
+    read_reports,
+)
 
 if TYPE_CHECKING:
     from datg.trial.config import TrialConfig
@@ -186,12 +195,21 @@ def read_config(folder: Path) -> dict[str, Any]:
         StateError: neither can be read.
     """
     try:
-        return read_yaml(folder / CONFIG)
+        config = read_yaml(folder / CONFIG)
     except ConfigError:
         from datg.storage.checkpoint import load_checkpoint  # imports torch
 
-        config: dict[str, Any] = load_checkpoint(folder / BEST)[1]["config"]
-        return config
+        config = load_checkpoint(folder / BEST)[1]["config"]
+    return _with_network_here(config, folder.parent.parent / NETWORK / BEST)
+
+
+def _with_network_here(config: dict[str, Any], network: Path) -> dict[str, Any]:
+    """Name the network of a trial's search where it lies now, if the search's folder was moved."""
+    strategy = config.get("strategy") or {}
+    recorded = strategy.get("cluster_checkpoint")
+    if is_own_network(recorded) and not Path(recorded).exists() and network.exists():
+        return config | {"strategy": strategy | {"cluster_checkpoint": str(network)}}
+    return config
 
 
 def context_tags(config: "TrialConfig", search: str) -> dict[str, str]:

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from datg.search.state.folder import SearchFolder
+from datg.trial.folder import read_reports
 from tests.faults.network_sandbox import packets_that_tried_to_leave
 from tests.faults.searches import (
     ROOT,
@@ -45,6 +46,33 @@ def mounted(tmp_path):
     yield mount
     for path in paths:
         subprocess.run(["umount", "-l", path], check=True)
+
+
+def test_a_project_that_is_moved_while_a_search_is_stopped_goes_on_as_if_it_had_not_been(place, data_root):
+    del place.environment["DATG_DATA"]
+    shutil.copytree(data_root / "glyphs", place.path / "data" / "glyphs")
+    options = [*SMALL, *steps(160, 40), "--trials", 1, "--pruner", "none", "--strategy", "inter_cluster"]
+    options += ["--set", "strategy.cluster_features=embedding"]
+    process = place.start("search", *options)
+    until(lambda: place.folder and read_reports(place.folder.trial(0)))
+    process.send_signal(signal.SIGTERM)
+    place.wait(process, 75, timeout=60)
+    before, old = read_reports(place.folder.trial(0)), place.path
+    place.path = old.rename(old.with_name("another place"))
+    name = place.folder.name
+    assert len(before) < 4
+    place.run("search", "--resume", name)
+    assert read_reports(place.folder.trial(0))[: len(before)] == before, "it went on from its checkpoint"
+    check_whole(place.folder, 1, steps=[40, 80, 120, 160])
+    check_mlflow(place.tracking, place.folder)
+    assert "the same to the bit" in place.run("replay", name, 0)
+    assert "MLflow has everything" in place.run("sync_mlflow", name)
+    place.run("export", name, "--top", 1, "--out", "configs")
+    options = ["--seeds", 1, "--set", "training.iterations=20", "--set", "training.eval_every=10"]
+    place.run("train", f"configs/{name}-top1.yaml", *options, "--set", "evaluation.test_tasks=50")
+    best = place.path / "runs" / name / "best.yaml"
+    assert best.read_text().startswith(f"# python launchers/train.py runs/{name}/best.yaml")
+    assert not old.exists(), "nobody writes where it was"
 
 
 @needs_machines

@@ -1,11 +1,10 @@
 """Going on with a search: its folder and study are checked, and what has changed since it began is found out."""
 
 import datetime
-from pathlib import Path
 from typing import Any
 
 from datg.config import USER_SOURCES, Layers, parse_settings
-from datg.data.catalog import Dataset, open_dataset, with_test_dataset
+from datg.data.catalog import Dataset, data_root, open_dataset, with_test_dataset
 from datg.data.dataset_yaml import add_dataset_yaml, read_dataset_yaml
 from datg.errors import ConfigError, StateError
 from datg.search.references import references_of
@@ -28,7 +27,7 @@ def requested_settings(request: Request, saved: SearchSettings) -> _Found:
         ConfigError: that cannot be run.
         DataError: the data set is missing or does not suffice.
     """
-    root = request.data_root or Path(saved.data_root)
+    root = data_root(request.data_root, saved=saved.data_root)
     changed = request.settings or request.space_file or request.dataset or set(request.flags) - {"search.trials"}
     if saved.comparison and (changed or "search.trials" in request.flags):
         raise ConfigError(
