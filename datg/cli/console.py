@@ -14,6 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from datg.runtime.progress import format_duration
+
 LIVE_SECONDS = 0.5
 PLAIN_SECONDS = 30.0
 UNLIMITED = 10_000  # columns
@@ -130,11 +132,3 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) >= 1 else f"{value:.4f}"
     return "-" if value is None else str(value)
-
-
-def format_duration(seconds: float) -> str:
-    """Return seconds in words, such as ``2 h 05 min``, ``3 min 20 s`` or ``12 s``."""
-    whole = int(seconds)
-    if whole >= 3600:
-        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-    return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"

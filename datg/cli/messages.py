@@ -1,9 +1,9 @@
 """What a search says: one line while it runs, and what to do next when it ends."""
 
-from datg.cli.console import format_duration
 from datg.report.selection import describe_selection
 from datg.report.status import causes, how_to_resume
 from datg.runtime.exit_codes import ExitCode
+from datg.runtime.progress import format_duration
 from datg.search.comparison.forms import describe_spreads, explain_intervals
 from datg.search.comparison.tuning import outcomes
 from datg.search.session import SearchSession

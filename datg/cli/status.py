@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from datg.cli.console import format_duration
 from datg.cli.options import Json, Output, Verbose
 from datg.report.status import Status, read_status
+from datg.runtime.progress import format_duration
 from datg.storage.disk_size import format_size
 
 

@@ -9,8 +9,11 @@ from datg.config import Layers, parse_settings
 from datg.data.catalog import Dataset, data_root, open_dataset, with_test_dataset
 from datg.data.dataset_yaml import add_dataset_yaml, dataset_yaml_for, read_dataset_yaml
 from datg.errors import ConfigError
+from datg.runtime.progress import format_duration
 from datg.runtime.signals import reraise_signal
 from datg.search.disk_space import bytes_needed, check_room
+from datg.search.length import Length, measure_length
+from datg.search.ray.resources import Resources, allocate_here
 from datg.search.request import Request
 from datg.search.resolve import explain, resolve_settings
 from datg.search.session import SearchSession, end_ray, open_search_study, open_session, start_ray_for
@@ -78,16 +81,30 @@ def _searches(request: Request) -> dict[str, list[SearchSettings]]:
 
 
 def show_settings(request: Request, resume: str | None) -> None:
-    """Print every value of a search and where it came from; start nothing."""
+    """Print every value of a search and where it came from, and how long it takes on this machine; start nothing."""
     if resume:
         settings, layers = SearchSettings.load(find_folder(request.output, resume)), Layers()
     else:
-        settings, layers, _ = _settings(request)
+        settings, layers, dataset = _settings(request)
     rows = explain(settings, layers)
     if not resume and request.comparison is not None and request.comparison.tune:
         rows += [(f"search {pair}", search.space, "--tune") for pair, (search, *_) in _searches(request).items()]
     for key, value, source in rows:
         print(f"{key:32} {value!s:40} {source if not resume else 'search.yaml'}")
+    if not resume:
+        print(_describe_length(measure_length(settings, dataset, request.resources.cpus_per_trial), request.resources))
+
+
+def _describe_length(length: Length, resources: Resources) -> str:
+    """Return how long a search takes, and how much of a GPU's time, in a sentence."""
+    each = f"a training takes about {format_duration(length.seconds / length.trainings)}"
+    gpu = f", {length.seconds / 3600:.1f} GPU hours," if length.on_gpu else ""
+    timed = f"timed on this machine, on {'its GPU' if length.on_gpu else 'a CPU'}; what is pruned takes less"
+    if resources.address is not None:
+        return f"{each}, all {length.trainings} one after the other {format_duration(length.seconds)}{gpu} ({timed})"
+    at_once = allocate_here(resources).concurrent
+    total = format_duration(length.at_once(at_once))
+    return f"{each}, all {length.trainings} of them{gpu} {total} with up to {at_once} at once ({timed})"
 
 
 def prepare_tuned(request: Request) -> SearchFolder:

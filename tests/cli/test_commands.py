@@ -4,6 +4,7 @@ import importlib
 import importlib.metadata
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -174,7 +175,9 @@ run_command(show)
 def test_a_dry_run_prints_every_value_and_where_it_came_from(tmp_path, data_root):
     arguments = ["--dataset", "glyphs", "--shots", 5, "--set", "training.preset=paper", "--dry-run"]
     lines = run("search", *arguments, cwd=tmp_path, data_root=data_root).stdout.splitlines()
-    sources = {line.split()[0]: line.split()[1] + " " + line.split(maxsplit=2)[2].strip() for line in lines}
+    *rows, length = lines
+    assert re.fullmatch(r"a training takes about .*, all 11 of them .* with up to \d+ at once \(timed .*\)", length)
+    sources = {line.split()[0]: line.split()[1] + " " + line.split(maxsplit=2)[2].strip() for line in rows}
     assert sources["task.shots"] == "5 flag"
     assert sources["training.lr"] == "0.05 preset paper"
     assert sources["backbone.filters"] == "16 YAML"

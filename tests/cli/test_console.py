@@ -3,7 +3,8 @@ import io
 import pytest
 from rich.console import Console
 
-from datg.cli.console import format_duration, print_rows, progress_bar, show_status
+from datg.cli.console import print_rows, progress_bar, show_status
+from datg.runtime.progress import format_duration
 
 
 def printed(width, action):

@@ -9,9 +9,7 @@ import contextlib
 import logging
 import os
 
-import joblib
 import ray
-import torch
 
 from datg.errors import ConfigError
 from datg.runtime.allocator import ENVIRONMENT
@@ -19,7 +17,7 @@ from datg.runtime.signals import without_garbage_collection
 from datg.search.environment import remove_tunes_own
 from datg.search.ray.address import check_address, explain_connection, explain_start
 from datg.search.ray.private_parts import keeping_signal_handlers, without_api_server
-from datg.search.ray.resources import Allocation, Resources, allocate
+from datg.search.ray.resources import Allocation, Resources, allocate, allocate_here, usable_cpus
 
 
 def start_ray(resources: Resources) -> Allocation:
@@ -38,7 +36,7 @@ def start_ray(resources: Resources) -> Allocation:
         RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",
     )
     if resources.address is None:
-        allocate([{"CPU": float(usable_cpus()), "GPU": float(torch.cuda.device_count())}], resources)
+        allocate_here(resources)
     else:
         check_address(resources.address)
     logging.getLogger("ray").setLevel(logging.ERROR)
@@ -65,11 +63,6 @@ def start_ray(resources: Resources) -> Allocation:
     except ConfigError:
         shut_down()
         raise
-
-
-def usable_cpus() -> int:
-    """Return how many processors this process may use: by its affinity and its cgroup's quota."""
-    return int(joblib.cpu_count())
 
 
 def nodes() -> list[dict[str, float]]:

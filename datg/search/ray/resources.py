@@ -5,6 +5,9 @@ import os
 from dataclasses import dataclass
 from typing import Literal
 
+import joblib
+import torch
+
 from datg.errors import ConfigError
 
 AUTO: Literal["auto"] = "auto"
@@ -97,6 +100,20 @@ def allocate(nodes: list[dict[str, float]], asked: Resources) -> Allocation:
         )
     concurrent, most_concurrent = (min(number, asked.max_concurrent or number) for number in (slots, most_slots))
     return Allocation(TrialResources(cpus, gpus), slots, concurrent, most_concurrent, asked)
+
+
+def allocate_here(asked: Resources) -> Allocation:
+    """Answer what was asked from what this machine has.
+
+    Raises:
+        ConfigError: it can never run a trial.
+    """
+    return allocate([{"CPU": float(usable_cpus()), "GPU": float(torch.cuda.device_count())}], asked)
+
+
+def usable_cpus() -> int:
+    """Return how many processors this process may use: by its affinity and its cgroup's quota."""
+    return int(joblib.cpu_count())
 
 
 def _slots(nodes: list[dict[str, float]], cpus: int, gpus: float) -> int:

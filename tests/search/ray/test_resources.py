@@ -137,7 +137,7 @@ def test_a_trial_is_measured_by_training_and_validating(monkeypatch):
 def test_processors_are_those_that_this_process_may_use():
     script = (
         "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); "
-        "from datg.search.ray.cluster import usable_cpus; print(usable_cpus())"
+        "from datg.search.ray.resources import usable_cpus; print(usable_cpus())"
     )
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
     assert found.stdout.strip() == "1"
