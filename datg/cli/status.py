@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from datg.cli.options import Json, Output, Verbose
-from datg.report.status import Status, read_status
+from datg.report.status import Status, read_status, trial_rows
 from datg.runtime.progress import format_duration
 from datg.storage.disk_size import format_size
 
@@ -20,14 +20,20 @@ def status(
 ) -> None:
     """Show what SEARCH is doing, or did before it died; reads its folder alone. Without SEARCH every search gets a line.
 
+    With --json, SEARCH's trials are listed, too.
+
     Example: datg status dermnet-20261122-1
     """
     from datg.errors import DatgError
     from datg.search.state.folder import find_folder, folders_in
 
     if search is not None:
-        search_status = read_status(find_folder(output, search))
-        print(json.dumps(search_status.as_json()) if as_json else "\n".join(format_status(search_status)))
+        folder = find_folder(output, search)
+        search_status = read_status(folder)
+        if as_json:
+            print(json.dumps({**search_status.as_json(), "trials": trial_rows(folder)}))
+        else:
+            print("\n".join(format_status(search_status)))
         return
     every, lines = [], []
     for name in sorted(folders_in(output)):

@@ -5,18 +5,19 @@ import os
 import socket
 import time
 from collections import defaultdict
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from datg.config import flatten
 from datg.errors import ConfigError, StateError
-from datg.report.leaderboard import reference_row
+from datg.report.leaderboard import leaderboard, reference_row
 from datg.search.state.folder import SearchFolder, read_driver
 from datg.storage.disk_size import total_size
 from datg.storage.files import read_yaml
 from datg.storage.lease import TRIAL_LEASE, last_heartbeat, read_lease
 from datg.tracking.sent import Unsent, count_unsent, read_sent
 from datg.trial.folder import EVALUATION, Now, read_now
-from datg.trial.records import FAILED, RUNNING, TrialRecord, ranked, read_trial
+from datg.trial.records import FAILED, RUNNING, TrialRecord, ranked, read_config, read_trial
 from datg.trial.selection import Selection, select
 
 SHOWN_NUMBERS = 12  # of trials with one cause
@@ -105,6 +106,22 @@ def _records(folder: SearchFolder) -> list[TrialRecord]:
     return [read_trial(folder.trial(number), searched={}, tags={}) for number in folder.trial_numbers()]
 
 
+def trial_rows(folder: SearchFolder) -> list[dict[str, Any]]:
+    """Return one row a trial as a program wants them, best validation first, with the values that were searched.
+
+    Raises:
+        StateError: as :func:`read_status`.
+    """
+    searched = _read_asked(folder).searched
+    records = []
+    for record in _records(folder):
+        with contextlib.suppress(StateError):  # of a trial that is damaged the rest is shown
+            values = flatten(read_config(record.folder))
+            record = replace(record, searched={key: values.get(key) for key in searched})
+        records.append(record)
+    return leaderboard(records)
+
+
 def _nothing_left(
     asked: "_Asked", records: list[TrialRecord], references: list[TrialRecord], selection: Selection
 ) -> bool:
@@ -152,6 +169,7 @@ class _Asked:
         references: names of what it is measured against.
         searches: names of those that a comparison begins with.
         tuned: whether they are all done.
+        searched: dotted keys of what differs between the trials.
         resume: the command that goes on with it.
     """
 
@@ -161,6 +179,7 @@ class _Asked:
     references: list[str]
     searches: list[str]
     tuned: bool
+    searched: list[str]
     resume: str
 
 
@@ -183,6 +202,7 @@ def _asked(name: str, given: dict[str, Any]) -> _Asked:
         references=list(given.get("references", {})),
         searches=[search for names in tuning.get("searches", {}).values() for search in names],
         tuned=bool(given.get("tuned")),
+        searched=["learner.name", "strategy.name", "seed"] if comparison else list(given["space"]),
         resume=how_to_resume(
             above or name, comparison=comparison or bool(above), external=bool(given["external_study"])
         ),

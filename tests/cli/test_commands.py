@@ -242,6 +242,10 @@ def test_search_export_train_and_evaluate(tmp_path, data_root):
     (folder / "trials" / str(finalists[0]["trial"]) / "fresh_validation.parquet").unlink()  # as if stopped before
     stopped = json.loads(run("status", found["search"], "--json", cwd=tmp_path, data_root=data_root).stdout)
     assert stopped["resume"] == f"python launchers/search.py --resume {found['search']}"
+    assert [(row["trial"], row["test"]) for row in stopped["trials"]] == [
+        (row["trial"], row["test"]) for row in found["trials"]
+    ]
+    assert all(row["strategy.alpha"] > 0 for row in stopped["trials"])
     again = run("search", "--resume", found["search"], "--json", cwd=tmp_path, data_root=data_root)
     assert json.loads(again.stdout)["trials"] == found["trials"], "made again, and the same"
     assert json.loads(again.stdout)["references"] == found["references"]

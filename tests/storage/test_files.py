@@ -1,8 +1,12 @@
+import os
+import stat
 from pathlib import Path
 
 import pytest
+import torch
 
 from datg.errors import ConfigError
+from datg.storage.checkpoint import save_checkpoint
 from datg.storage.files import read_yaml, replacing, write_text
 
 
@@ -41,3 +45,15 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path):
         raise RuntimeError
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o002])
+def test_weights_have_the_rights_of_every_other_file(tmp_path: Path, umask: int):
+    before = os.umask(umask)
+    try:
+        write_text(tmp_path / "text", "")
+        save_checkpoint(tmp_path / "weights", {"a": torch.zeros(2)}, {})
+        (tmp_path / "plain").touch()
+    finally:
+        os.umask(before)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o666 & ~umask}
