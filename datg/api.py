@@ -88,7 +88,7 @@ def run_search(
     Raises:
         ConfigError: something that was asked for cannot be run.
     """
-    from datg.cli.options import search_spaces
+    from datg.data import search_spaces
     from datg.search.prepare import prepare
     from datg.search.request import Request
     from datg.search.run import run_search as run_session

@@ -1,10 +1,12 @@
 """What long work shows: a live line on a terminal, a plain line every 30 seconds elsewhere."""
 
+import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -16,6 +18,7 @@ from rich.text import Text
 
 from datg.runtime.progress import format_duration
 
+STDERR = 2  # its file descriptor
 LIVE_SECONDS = 0.5
 PLAIN_SECONDS = 30.0
 UNLIMITED = 10_000  # columns
@@ -26,6 +29,29 @@ def console() -> Console:
     """Return where progress and messages go: standard error, so that results on standard output can be piped."""
     width = None if sys.stderr.isatty() else PLAIN_WIDTH
     return Console(file=sys.stderr, highlight=False, markup=False, width=width)
+
+
+@contextmanager
+def without_c_libraries() -> Iterator[None]:
+    """Keep off the terminal, while the block runs, what libraries in C write to it: of what libtiff says, a report has the file.
+
+    Python's own standard error goes where it went; a :func:`console` for the block is made inside it.
+    """
+    python = sys.stderr
+    python.flush()
+    terminal = os.dup(STDERR)
+    with (
+        Path(os.devnull).open("wb") as nowhere,
+        os.fdopen(os.dup(terminal), "w", buffering=1, encoding="utf-8") as kept,
+    ):
+        os.dup2(nowhere.fileno(), STDERR)
+        sys.stderr = kept
+        try:
+            yield
+        finally:
+            sys.stderr = python
+            os.dup2(terminal, STDERR)
+            os.close(terminal)
 
 
 @contextmanager

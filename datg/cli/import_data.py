@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from datg.cli.options import DataRoot, Json, Verbose, names, search_spaces
+from datg.cli.options import DataRoot, Json, Verbose, names
+from datg.data import search_spaces
 from datg.data.importing.formats import FORMATS
 from datg.data.protocols import PROTOCOLS
 
@@ -167,7 +168,7 @@ def import_data(
 
     Example: datg import_data moles /data/moles.zip --protocol random --base-classes 20 --novel-classes 10
     """
-    from datg.cli.console import console, progress_bar
+    from datg.cli.console import console, progress_bar, without_c_libraries
     from datg.data.catalog import data_root as find_root
     from datg.data.importing.run import import_raw, make_request
 
@@ -195,11 +196,12 @@ def import_data(
     }
     task = {"ways": ways, "shots": shots, "queries": queries}
     request = make_request(name, raw, flags, task, spaces=search_spaces())
-    out = console()
-    with progress_bar(out) as show:
-        dataset = import_raw(
-            request, find_root(data_root), notify=lambda text: out.print(text, soft_wrap=True), progress=show
-        )
+    with without_c_libraries():
+        out = console()
+        with progress_bar(out) as show:
+            dataset = import_raw(
+                request, find_root(data_root), notify=lambda text: out.print(text, soft_wrap=True), progress=show
+            )
     if as_json:
         table, split = dataset.table, dataset.split.model_dump()
         print(json.dumps({"fingerprint": table.fingerprint, **table.description["report"], "split": split}))

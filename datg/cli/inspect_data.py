@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from datg.cli.options import OUTPUT, WHAT, DataRoot, Json, Verbose, search_spaces
+from datg.cli.options import OUTPUT, WHAT, DataRoot, Json, Verbose
+from datg.data import search_spaces
 
 
 def inspect_data(

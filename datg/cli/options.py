@@ -4,7 +4,6 @@ import inspect
 from collections.abc import Callable
 from dataclasses import fields
 from functools import wraps
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,7 +26,10 @@ Output = Annotated[Path, typer.Option(help="Folder to which results are written.
 Settings = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="Set one configuration value; may be repeated.", rich_help_panel=WHAT
+        "--set",
+        metavar="KEY=VALUE",
+        help="Set one configuration value, which is then not searched; may be repeated.",
+        rich_help_panel=WHAT,
     ),
 ]
 Json = Annotated[
@@ -60,11 +62,6 @@ Device = Annotated[
         help="Device to compute on: cpu or cuda.", show_default="cuda if there is one", rich_help_panel=RESOURCES
     ),
 ]
-
-
-def search_spaces() -> Path:
-    """Return the folder of the YAML files that go with data sets."""
-    return Path(str(files("datg.search_spaces")))
 
 
 def names(table: Any) -> str:

@@ -18,8 +18,8 @@ from datg.cli.options import (
     TestDataset,
     TrackingUri,
     Verbose,
-    search_spaces,
 )
+from datg.data import search_spaces
 from datg.search.ray.resources import Resources, parse_gpus
 
 if TYPE_CHECKING:

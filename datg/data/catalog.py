@@ -1,15 +1,17 @@
 """Data sets by name: how an imported or built-in one is opened."""
 
+import difflib
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock
 
-from datg.data import glyphs
+from datg.data import glyphs, search_spaces
 from datg.data.class_table import ClassTable, open_table
 from datg.data.splits import ALL_BASE_EXAMPLES, HELD_OUT, Split
 from datg.errors import ConfigError, DataError
+from datg.storage.files import read_yaml
 
 BUILT_IN = {"glyphs": glyphs}  # each with what draws it (`write`), and by which options
 
@@ -89,12 +91,7 @@ def open_dataset(name: str, root: Path) -> Dataset:
             if not (folder / "table.json").exists():
                 BUILT_IN[name].write(folder)
     elif not (folder / "table.json").exists():
-        imported = sorted(path.parent.name for path in root.glob("*/table.json"))
-        names = ", ".join(dict.fromkeys([*BUILT_IN, *imported]))
-        raise DataError(
-            f"data set `{name}` is not in {root}; known: {names}. "
-            f"Import it: python launchers/import_data.py {name} RAW_FILES"
-        )
+        raise DataError(_how_to_get(name, root))
     table = open_table(folder)
     if name in BUILT_IN and table.description.get("options") != BUILT_IN[name].OPTIONS:
         raise DataError(
@@ -106,6 +103,26 @@ def open_dataset(name: str, root: Path) -> Dataset:
     except (KeyError, ValueError) as error:
         raise DataError(f"{folder / 'table.json'} holds no valid split; import the data set again.") from error
     return Dataset(name, table, split)
+
+
+def _how_to_get(name: str, root: Path) -> str:
+    """Return that a data set is missing, what there is, and how one comes by it."""
+    imported = (path.parent.name for path in root.glob("*/table.json"))
+    names = list(dict.fromkeys([*BUILT_IN, *sorted(imported)]))
+    command = f"python launchers/import_data.py {name} RAW_FILES"
+    spaces = {path.stem: path for path in search_spaces().glob("*.yaml")}
+    raw = read_yaml(spaces[name]).get("raw") if name in spaces else None
+    if raw is None:
+        near = difflib.get_close_matches(name, [*names, *spaces], 1)
+        meant = f", did you mean {near[0]}?" if near else "."
+        return (
+            f"data set `{name}` is not in {root}; known: {', '.join(names)}{meant} One of your own (class folders, a CSV of "
+            f"paths and labels, .npz, .h5ad) is imported first: {command}"
+        )
+    return (
+        f"data set `{name}` is not in {root}. Its files come from {raw['from']}; import them (forms: {raw['forms']}): {command}\n"
+        f"At hand without any files: {', '.join(names)}."
+    )
 
 
 def with_test_dataset(dataset: Dataset, name: str | None, root: Path) -> Dataset:

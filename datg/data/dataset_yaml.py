@@ -10,12 +10,14 @@ from datg.data.splits import TaskSize
 from datg.errors import ConfigError, unknown_name
 from datg.storage.files import read_yaml
 
-SECTIONS = ("import", "fixed", "search", "space")
+SECTIONS = ("raw", "import", "fixed", "search", "space")
 GENERIC_IMAGES, GENERIC_CELLS = "generic_images", "generic_cells"
 
 
 def read_dataset_yaml(path: Path) -> dict[str, Any]:
-    """Return the sections of a YAML: ``import``, ``fixed`` values, ``search`` settings and the ``space``; each may be missing.
+    """Return the sections of a YAML, each of which may be missing.
+
+    ``raw`` says where a data set's files come from; then ``import``, ``fixed`` values, ``search`` settings and the ``space``.
 
     Raises:
         ConfigError: it has other sections.

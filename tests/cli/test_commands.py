@@ -9,8 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from datg.cli.main import COMMANDS
 from datg.search.comparison.grid import Comparison
@@ -183,6 +185,28 @@ def test_a_dry_run_prints_every_value_and_where_it_came_from(tmp_path, data_root
     assert sources["backbone.filters"] == "16 YAML"
     assert sources["search.seed"] == "0 default"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_library_in_c_says_of_a_picture_stays_off_the_terminal(tmp_path):
+    noise = np.random.default_rng(0)
+    for kind in range(15):
+        (tmp_path / "raw" / f"class {kind:02d}").mkdir(parents=True)
+        for number in range(21):
+            picture = Image.fromarray(noise.integers(0, 256, (24, 24, 3), dtype=np.uint8))
+            picture.save(tmp_path / "raw" / f"class {kind:02d}" / f"{number}.tif", compression="tiff_lzw")
+    broken = tmp_path / "raw" / "class 00" / "0.tif"
+    content = bytearray(broken.read_bytes())
+    content[50:400] = bytes(byte ^ 0xFF for byte in content[50:400])
+    broken.write_bytes(content)
+    alone = subprocess.run(
+        [sys.executable, "-c", f"from PIL import Image\ntry: Image.open({str(broken)!r}).load()\nexcept OSError: pass"],
+        capture_output=True,
+        text=True,
+    )
+    assert alone.stderr, "libtiff says something of this file"
+    done = run("import_data", "mine", "raw", cwd=tmp_path, data_root=tmp_path / "data")
+    assert alone.stderr.strip() not in done.stderr and "class 00/0.tif" in done.stdout
+    assert "looking at pictures: 1 of 315" in done.stderr
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -5,9 +5,6 @@ import os
 from dataclasses import dataclass
 from typing import Literal
 
-import joblib
-import torch
-
 from datg.errors import ConfigError
 
 AUTO: Literal["auto"] = "auto"
@@ -108,11 +105,15 @@ def allocate_here(asked: Resources) -> Allocation:
     Raises:
         ConfigError: it can never run a trial.
     """
+    import torch  # takes a second, and help does without
+
     return allocate([{"CPU": float(usable_cpus()), "GPU": float(torch.cuda.device_count())}], asked)
 
 
 def usable_cpus() -> int:
     """Return how many processors this process may use: by its affinity and its cgroup's quota."""
+    import joblib
+
     return int(joblib.cpu_count())
 
 
