@@ -26,6 +26,7 @@ from datg.runtime.signals import exit_code_of, leave, raise_on_signals, received
 COMMANDS = (
     "import_data",
     "inspect_data",
+    "check_cluster",
     "search",
     "status",
     "compare",

@@ -97,6 +97,14 @@ class SearchOptions:
         int,
         typer.Option(min=0, help="How often a trial is tried again after its machine broke.", rich_help_panel=STOPPING),
     ] = DEFAULTS.max_failures
+    skip_bad_nodes: Annotated[
+        bool,
+        typer.Option(
+            "--skip-bad-nodes",
+            help="Go on without nodes of a cluster that cannot run trials; check_cluster names them.",
+            rich_help_panel=RESOURCES,
+        ),
+    ] = DEFAULTS.skip_bad_nodes
     trial_timeout: Annotated[
         float | None,
         typer.Option(
@@ -173,6 +181,7 @@ class SearchOptions:
                 max_concurrent=self.max_concurrent,
                 max_failures=self.max_failures,
                 trial_timeout=self.trial_timeout,
+                skip_bad_nodes=self.skip_bad_nodes,
             ),
             allow_change=self.allow_change,
             comparison=comparison,

@@ -115,7 +115,7 @@ def prepare_tuned(request: Request) -> SearchFolder:
     settings, _, dataset = _settings(request)
     searches = _searches(request)
     several = len({search.config.learner_name for search, *_ in searches.values()}) > 1
-    allocation = start_ray_for(request.resources)  # a request that no node can meet leaves nothing behind
+    allocation = start_ray_for(request)  # a request that no node can meet leaves nothing behind
     end_ray()
     every = [settings, *(search for found in searches.values() for search in found)]
     needed = sum(bytes_needed(one, dataset.part("base"), allocation.most_concurrent) for one in every)
@@ -152,7 +152,7 @@ def prepare(request: Request) -> SearchSession:
     """Check everything, then make the folder and the study of a new search."""
     settings, _, dataset = _settings(request)
     # Ray before the folder: a request that no node can meet leaves nothing behind.
-    allocation = start_ray_for(request.resources)
+    allocation = start_ray_for(request)
     check_room(request.output, bytes_needed(settings, dataset.part("base"), allocation.most_concurrent))
     kind = "" if request.comparison is None else "-comparison"
     reraise_signal()

@@ -8,7 +8,7 @@ from datg.data.catalog import Dataset
 from datg.runtime.signals import StopRequest
 from datg.search.environment import ignored_environment
 from datg.search.ray.private_parts import prepare_environment
-from datg.search.ray.resources import Allocation, Resources
+from datg.search.ray.resources import Allocation
 from datg.search.request import Request
 from datg.search.settings import SearchSettings
 from datg.search.state.folder import DriverLock, SearchFolder
@@ -75,15 +75,16 @@ def open_session(
     return SearchSession(folder, settings, dataset, driver, lock, allocation, stop, remarks, reader)
 
 
-def start_ray_for(resources: Resources) -> Allocation:
-    """Start Ray, or connect to it; its import takes seconds."""
+def start_ray_for(request: Request) -> Allocation:
+    """Start Ray, or connect to it and look at its nodes; its import takes seconds."""
+    resources = request.resources
     if resources.address is None:
         prepare_environment()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Ray's own dependencies
         from datg.search.ray.cluster import start_ray
 
-        return start_ray(resources)
+        return start_ray(resources, request.output.absolute())
 
 
 def end_ray() -> None:

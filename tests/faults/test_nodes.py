@@ -1,4 +1,4 @@
-"""Machines that come and go: raylets with invented GPUs on one machine, and separate hosts of which one is cut off."""
+"""Machines that come and go: raylets on one machine, and separate hosts of which one is cut off."""
 
 import json
 import os
@@ -26,15 +26,15 @@ from ray.cluster_utils import Cluster
 
 place, removals, seconds = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
 small = {"object_store_memory": 200_000_000, "include_dashboard": False}
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "num_gpus": 0, **small})
-workers = [cluster.add_node(num_cpus=1, num_gpus=4, object_store_memory=200_000_000) for _ in range(2)]
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "num_gpus": 0, **small})
+workers = [cluster.add_node(num_cpus=2, object_store_memory=200_000_000) for _ in range(2)]
 (place / "address").write_text(cluster.address)
 while not (place / "go").exists():
     time.sleep(0.1)
 for _ in range(removals):
     time.sleep(seconds)
     cluster.remove_node(workers.pop(0), allow_graceful=False)
-    workers.append(cluster.add_node(num_cpus=1, num_gpus=4, object_store_memory=200_000_000))
+    workers.append(cluster.add_node(num_cpus=2, object_store_memory=200_000_000))
     with (place / "removed").open("a") as file:
         file.write("x")
 while not (place / "end").exists():
@@ -54,7 +54,7 @@ def test_nodes_are_removed_and_added_and_nothing_is_lost(place_with):
         )
     try:
         address = until(lambda: (place.path / "address").read_text())
-        options = ["--address", address, "--gpus-per-trial", 2, "--max-failures", 6, "--pruner", "none"]
+        options = ["--address", address, "--max-failures", 6, "--pruner", "none"]
         trials = 8
         process = place.start("search", *SMALL, *steps(240, 20), "--trials", trials, *options)
         until(lambda: list(place.path.glob("runs/*/trials/*/worker.json")))
@@ -62,7 +62,7 @@ def test_nodes_are_removed_and_added_and_nothing_is_lost(place_with):
         place.wait(process, 0, timeout=500)
         while (removed := len((place.path / "removed").read_text())) < REMOVALS:  # a fast machine needs more trials
             trials += 4
-            place.run("search", "--resume", place.folder.name, "--trials", trials, *options[:6])
+            place.run("search", "--resume", place.folder.name, "--trials", trials, *options[:4])
     finally:
         (place.path / "end").touch()
         cluster.terminate()

@@ -28,10 +28,16 @@ def check_address(address: str) -> None:
             f"`--address` {address} is of Ray Client, through which no search runs; call the command on a machine of the "
             "cluster, with --address auto."
         )
+    if address.startswith(("http://", "https://")):
+        raise ConfigError(
+            f"`--address` {address} is of Ray's dashboard; name the cluster itself, usually HOST:6379, or submit the command "
+            f"there: ray job submit --address {address} -- python launchers/search.py --address auto ..."
+        )
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         raise ConfigError(
-            f"`--address` must be HOST:PORT, or auto for the cluster of this machine, got {address!r}{named_by}."
+            f"`--address` must be HOST:PORT, or auto for the cluster of this machine, got {address!r}{named_by}; Ray's own port "
+            "is 6379."
         )
     try:
         socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()

@@ -8,23 +8,64 @@ weights on novel classes. The data set reaches each node once, through the objec
 import contextlib
 import logging
 import os
+from pathlib import Path
 
 import ray
+import torch
 
 from datg.errors import ConfigError
 from datg.runtime.allocator import ENVIRONMENT
 from datg.runtime.signals import without_garbage_collection
 from datg.search.environment import remove_tunes_own
 from datg.search.ray.address import check_address, explain_connection, explain_start
+from datg.search.ray.nodes import ClusterNodes, NodeReport, refuse_bad_nodes
 from datg.search.ray.private_parts import keeping_signal_handlers, without_api_server
 from datg.search.ray.resources import Allocation, Resources, allocate, allocate_here, usable_cpus
 
 
-def start_ray(resources: Resources) -> Allocation:
-    """Connect to Ray or start it here, and check that a trial fits on some node.
+def start_ray(resources: Resources, output: Path) -> Allocation:
+    """Connect to Ray or start it here, look at each node of a cluster, and check that a trial fits on some node.
+
+    Args:
+        resources: what is asked for.
+        output: the folder that all nodes of a cluster must share.
 
     Raises:
-        ConfigError: no node can ever run a trial, or the cluster cannot be reached.
+        ConfigError: no node can ever run a trial, some node cannot although it should, or the cluster cannot be reached.
+    """
+    connect(resources)
+    nodes = ClusterNodes(None if resources.address is None else output)
+    try:
+        if resources.address is not None:
+            nodes.examine()
+            if not resources.skip_bad_nodes:
+                refuse_bad_nodes(nodes)
+        return allocate(nodes.usable, resources, nodes)
+    except BaseException:
+        shut_down()
+        raise
+
+
+def examine_cluster(address: str, output: Path) -> list[NodeReport]:
+    """Look at each node of a cluster, whose trials would write to ``output``, and leave it again.
+
+    Raises:
+        ConfigError: it cannot be reached.
+    """
+    connect(Resources(address=address))
+    try:
+        nodes = ClusterNodes(output)
+        nodes.examine()
+        return nodes.reports
+    finally:
+        shut_down()
+
+
+def connect(resources: Resources) -> None:
+    """Connect to Ray, or start it here.
+
+    Raises:
+        ConfigError: the cluster cannot be reached, or no trial fits here.
     """
     remove_tunes_own()
     os.environ.update(
@@ -47,6 +88,7 @@ def start_ray(resources: Resources) -> Allocation:
                 # Ray's default would join whatever cluster RAY_ADDRESS or a file of an earlier one names.
                 address=resources.address or "local",
                 num_cpus=usable_cpus() if resources.address is None else None,
+                num_gpus=torch.cuda.device_count() if resources.address is None else None,
                 include_dashboard=False if resources.address is None else None,
                 configure_logging=True,
                 logging_level=logging.ERROR,
@@ -58,16 +100,6 @@ def start_ray(resources: Resources) -> Allocation:
     except (OSError, ValueError, RuntimeError) as error:  # a ConnectionError is an OSError
         address = resources.address
         raise ConfigError(explain_start(error) if address is None else explain_connection(error, address)) from error
-    try:
-        return allocate(nodes(), resources)
-    except ConfigError:
-        shut_down()
-        raise
-
-
-def nodes() -> list[dict[str, float]]:
-    """Return the resources of each node."""
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def shut_down() -> None:

@@ -1,11 +1,13 @@
 """What a cluster can give a search: the resources of a trial, and how many trials and evaluations fit at once."""
 
-import math
 import os
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from datg.errors import ConfigError
+
+if TYPE_CHECKING:
+    from datg.search.ray.nodes import ClusterNodes
 
 AUTO: Literal["auto"] = "auto"
 MOST_ON_A_GPU = 16  # trials
@@ -22,6 +24,7 @@ class Resources:
         max_concurrent: trials at once; None takes as many as fit.
         max_failures: times that a trial is tried again after its machine or process broke.
         trial_timeout: seconds without a finished iteration after which a trial counts as hung; None waits for ever.
+        skip_bad_nodes: go on without the nodes of a cluster that cannot run trials, instead of refusing it.
     """
 
     address: str | None = None
@@ -30,6 +33,7 @@ class Resources:
     max_concurrent: int | None = None
     max_failures: int = 3
     trial_timeout: float | None = None
+    skip_bad_nodes: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ class Allocation:
         concurrent: trials at once.
         most_concurrent: upper bound on trials at once, assuming 16 per GPU while the number is still to be measured.
         asked: what was asked for.
+        nodes: that may run trials; None where there is no Ray.
+        totals: nodes, CPUs and GPUs there are.
     """
 
     per_trial: TrialResources
@@ -62,25 +68,45 @@ class Allocation:
     concurrent: int
     most_concurrent: int
     asked: Resources
+    nodes: "ClusterNodes | None" = None
+    totals: tuple[int, float, float] = (1, 0.0, 0.0)
 
     def describe(self) -> str:
         """Return what runs at once in a line."""
         share, number = self.per_trial, self.concurrent
-        where = "a Ray started here" if self.asked.address is None else f"the cluster at {self.asked.address}"
+        nodes, cpus, gpus_in_all = self.totals
+        where = "a Ray started here"
+        if self.asked.address is not None:
+            plural = "" if nodes == 1 else "s"
+            where = f"the cluster at {self.asked.address} ({nodes} node{plural}, {cpus:g} CPUs, {gpus_in_all:g} GPUs)"
         gpus = "no GPU" if share.gpus == 0 else f"{share.gpus:g} GPU"
         if self.asked.gpus_per_trial == AUTO and share.gpus:
             gpus = "a share of a GPU, to be measured"
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         seen = "" if visible is None or self.asked.address else f"; CUDA_VISIBLE_DEVICES is {visible!r}"
-        return f"up to {number} at once on {where}, each with {share.cpus} CPU and {gpus}{seen}"
+        return f"up to {number} at once on {where}, each with {share.cpus} CPU and {gpus}{seen}{self._idle()}"
+
+    def _idle(self) -> str:
+        """Return that GPUs have nothing to do because CPUs are missing beside them, if it is so."""
+        idle = self.totals[2] - self.slots * self.per_trial.gpus
+        if self.per_trial.gpus == 0 or idle < 1:
+            return ""
+        return (
+            f"; {int(idle)} of {self.totals[2]:g} GPUs stay idle, because the nodes have too few CPUs beside them: start Ray "
+            "there with more --num-cpus, or lower --cpus-per-trial"
+        )
 
 
-def allocate(nodes: list[dict[str, float]], asked: Resources) -> Allocation:
+def allocate(nodes: list[dict[str, float]], asked: Resources, cluster: "ClusterNodes | None" = None) -> Allocation:
     """Answer what was asked from the resources of each node; ``auto`` GPUs are whole ones until they are measured.
 
     Raises:
         ConfigError: no node can ever run a trial.
     """
+    if not nodes:
+        raise ConfigError(
+            "no node of the cluster can run a trial; look at them with: datg check_cluster --address ADDRESS"
+        )
     cpus = asked.cpus_per_trial
     most_gpus = max(node.get("GPU", 0.0) for node in nodes)
     gpus = asked.gpus_per_trial
@@ -96,7 +122,9 @@ def allocate(nodes: list[dict[str, float]], asked: Resources) -> Allocation:
             f"{most_gpus:g} GPUs: lower --cpus-per-trial or --gpus-per-trial."
         )
     concurrent, most_concurrent = (min(number, asked.max_concurrent or number) for number in (slots, most_slots))
-    return Allocation(TrialResources(cpus, gpus), slots, concurrent, most_concurrent, asked)
+    all_cpus, all_gpus = (sum(node.get(kind, 0.0) for node in nodes) for kind in ("CPU", "GPU"))
+    totals = len(nodes), all_cpus, all_gpus
+    return Allocation(TrialResources(cpus, gpus), slots, concurrent, most_concurrent, asked, cluster, totals)
 
 
 def allocate_here(asked: Resources) -> Allocation:
@@ -130,7 +158,7 @@ def parse_gpus(text: str | None) -> float | Literal["auto"] | None:
     """Return what ``--gpus-per-trial`` says; None stays None.
 
     Raises:
-        ConfigError: it is neither a number of GPUs nor auto.
+        ConfigError: it is neither auto nor a share of a GPU, and a trial computes on one GPU at most.
     """
     if text is None or text == AUTO:
         return text
@@ -138,6 +166,8 @@ def parse_gpus(text: str | None) -> float | Literal["auto"] | None:
         number = float(text)
     except ValueError:
         number = -1.0
-    if not 0 <= number < math.inf:
-        raise ConfigError(f"`--gpus-per-trial` must be auto or a number such as 0, 0.25 or 1, got {text}.")
+    if not 0 <= number <= 1:
+        raise ConfigError(
+            f"`--gpus-per-trial` must be auto or a number from 0 to 1, such as 0.25: a trial uses one GPU at most, got {text}."
+        )
     return number

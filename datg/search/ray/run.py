@@ -61,7 +61,9 @@ def run_trials(
         return leases + ([driver.folder.network / TRIAL_LEASE] if driver.progress.preparing == NETWORK_STAGE else [])
 
     watchdog = Watchdog(allocation.asked.trial_timeout, watched)
-    supervisor = SearchSupervisor(driver, stop, watchdog, lambda: tasks.advance(0))
+    assert allocation.nodes is not None
+    allocation.nodes.notify = notify
+    supervisor = SearchSupervisor(driver, stop, watchdog, [lambda: tasks.advance(0), allocation.nodes.look])
     tasks = SpareTasks(driver, data, allocation, stop)
     try:
         if train_network(driver, data, allocation, supervisor):
@@ -105,10 +107,17 @@ def _tune(
     driver: SearchDriver, data: Any, allocation: Allocation, supervisor: SearchSupervisor, tasks: SpareTasks
 ) -> None:
     """Run all trials."""
-    placement = tune.PlacementGroupFactory([{"CPU": allocation.per_trial.cpus, "GPU": allocation.per_trial.gpus}])
-    trainable = tune.with_resources(tune.with_parameters(train, data=data, resources=allocation.per_trial), placement)
+    assert allocation.nodes is not None
+    share = allocation.per_trial
+
+    def placement(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        bundle = {"CPU": share.cpus, "GPU": share.gpus}
+        selected: dict[str, Any] = {"bundle_label_selector": [config["labels"]]} if config["labels"] else {}
+        return tune.PlacementGroupFactory([bundle], **selected)
+
+    trainable = tune.with_resources(tune.with_parameters(train, data=data, resources=share), placement)
     retries = Retries(allocation.asked.max_failures)
-    searcher = StudySearcher(driver, supervisor, retries, tasks.evaluate_trial)
+    searcher = StudySearcher(driver, supervisor, retries, tasks.evaluate_trial, allocation.nodes.avoiding)
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(

@@ -1,6 +1,8 @@
 """What Tune's search algorithm is: it hands out the driver's trials and passes on how they ended."""
 
+import contextlib
 import re
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from ray.tune.search import Searcher
 
 from datg.search.ray.retries import Retries
 from datg.search.ray.supervisor import SearchSupervisor, Unsaved
-from datg.search.ray.worker import CAUSE
+from datg.search.ray.worker import CAUSE, NODE
 from datg.search.study.driver import SearchDriver
 
 DETAIL, GUESSES = "Worker exit detail:", "Some common causes"  # what Ray knows of a process, and what it only supposes
@@ -20,10 +22,26 @@ class StudySearcher(Unsaved, Searcher):
     """Hands out the driver's trials, and again what broke: to Tune, each try is a trial of its own."""
 
     def __init__(
-        self, driver: SearchDriver, supervisor: SearchSupervisor, retries: Retries, on_end: Callable[[int], None]
+        self,
+        driver: SearchDriver,
+        supervisor: SearchSupervisor,
+        retries: Retries,
+        on_end: Callable[[int], None],
+        labels: Callable[[set[str]], dict[str, str]],
     ) -> None:
+        """Hand out nothing yet.
+
+        Args:
+            driver: whose trials they are.
+            supervisor: told of what asks for a stop.
+            retries: says when what broke is tried again.
+            on_end: told the number of a trial that has ended.
+            labels: gives the labels of nodes that may run a trial, of those that broke it none as long as there are others.
+        """
         super().__init__()
         self._driver, self._supervisor, self._retries, self._on_end = driver, supervisor, retries, on_end
+        self._labels = labels
+        self._broke_on: dict[int, set[str]] = defaultdict(set)
         self._numbers: dict[str, int] = {}
         self._errors: dict[str, str] = {}
 
@@ -45,7 +63,8 @@ class StudySearcher(Unsaved, Searcher):
             return None if self._supervisor.stop.requested or self._driver.unsettled else str(Searcher.FINISHED)
         self._numbers[trial_id] = number
         folder = self._driver.folder
-        return {"number": number, "folder": str(folder.trial(number)), "stop": str(folder.stop)}
+        labels = self._labels(self._broke_on[number])
+        return {"number": number, "folder": str(folder.trial(number)), "stop": str(folder.stop), "labels": labels}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tell the driver how a trial ended, or that it was interrupted."""
@@ -55,6 +74,8 @@ class StudySearcher(Unsaved, Searcher):
         if error or not outcome:
             outcome, cause = _broken(self._driver.folder.trial(number), self._errors.pop(trial_id, ""))
             wait = self._retries.wait(number, outage=outcome == "failed")
+            with contextlib.suppress(OSError):  # it did not come so far
+                self._broke_on[number].add((self._driver.folder.trial(number) / NODE).read_text(encoding="utf-8"))
         if outcome == "blocked":
             self._supervisor.stop.ask(cause)
         with self._supervisor.stop_on_storage_error():

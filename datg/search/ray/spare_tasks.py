@@ -12,7 +12,7 @@ from datg.errors import DatgError, StateError, TrialDiverged, TrialTaken
 from datg.runtime.signals import StopRequest
 from datg.search.ray.resources import Allocation
 from datg.search.ray.retries import Retries
-from datg.search.ray.worker import describe_error, evaluate, system_message, train_apart
+from datg.search.ray.worker import describe_error, evaluate, on_share, system_message, train_apart
 from datg.search.study.driver import SearchDriver
 from datg.storage.files import is_disk_full
 from datg.storage.lease import EVALUATION_LEASE, TRIAL_LEASE, revoke
@@ -102,7 +102,9 @@ class SpareTasks:
 
         def start() -> Any:
             config, share = self._driver.references.start(name), self.allocation.per_trial
-            return self._on_a_slot(train_apart).remote(self._data, config, folder, self._driver.folder.stop, share)
+            return on_share(train_apart, self.allocation).remote(
+                self._data, config, folder, self._driver.folder.stop, share
+            )
 
         def end(outcome: str) -> None:
             if outcome != "interrupted":
@@ -126,7 +128,7 @@ class SpareTasks:
 
         def start() -> Any:
             revoke(folder / EVALUATION_LEASE)
-            return self._on_a_slot(evaluate).remote(self._data, folder, self.allocation.per_trial, kind)
+            return on_share(evaluate, self.allocation).remote(self._data, folder, self.allocation.per_trial, kind)
 
         def fail(cause: BaseException) -> bool:
             if isinstance(cause, StateError):
@@ -171,10 +173,6 @@ class SpareTasks:
         progress = self._driver.progress
         missing = progress.asked - sum(progress.outcomes.values())
         return self.allocation.slots - min(missing, self.allocation.concurrent) - len(self._running)
-
-    def _on_a_slot(self, function: Any) -> Any:
-        share = self.allocation.per_trial
-        return function.options(num_cpus=share.cpus, num_gpus=share.gpus, max_retries=0)  # Ray's own follow at once
 
     def _note(self, task: _Task, cause: BaseException) -> None:
         if is_disk_full(cause):

@@ -8,12 +8,11 @@ from typing import Any
 import ray
 
 from datg.errors import ConfigError
-from datg.search.ray.cluster import nodes
 from datg.search.ray.gpu_sharing import fraction, trials_at_once
 from datg.search.ray.resources import Allocation, allocate
 from datg.search.ray.retries import Retries
 from datg.search.ray.supervisor import WAIT_SECONDS, SearchSupervisor
-from datg.search.ray.worker import describe_error, measure_need, train_apart
+from datg.search.ray.worker import describe_error, measure_need, on_share, train_apart
 from datg.search.study.driver import SearchDriver
 from datg.storage.files import is_disk_full
 
@@ -46,7 +45,9 @@ def share_gpus(
         return allocation
     number, sentence = trials_at_once(needs)
     notify(sentence)
-    return allocate(nodes(), replace(allocation.asked, gpus_per_trial=fraction(number)))
+    assert allocation.nodes is not None
+    shared = replace(allocation.asked, gpus_per_trial=fraction(number))
+    return allocate(allocation.nodes.usable, shared, allocation.nodes)
 
 
 def train_network(driver: SearchDriver, data: Any, allocation: Allocation, supervisor: SearchSupervisor) -> bool:
@@ -56,7 +57,7 @@ def train_network(driver: SearchDriver, data: Any, allocation: Allocation, super
         return True
     driver.progress.preparing = NETWORK_STAGE
     share, retries = allocation.per_trial, Retries(allocation.asked.max_failures)
-    task = train_apart.options(num_cpus=share.cpus, num_gpus=share.gpus, max_retries=0)  # Ray's own follow at once
+    task = on_share(train_apart, allocation)
     outcome = ""
     while not outcome:
         try:

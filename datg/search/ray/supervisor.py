@@ -3,7 +3,7 @@
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from ray import tune
@@ -32,11 +32,11 @@ class SearchSupervisor(Unsaved, tune.Stopper):
     """Looks after a search: asked in every turn of Tune's loop, in the main thread, whether to end."""
 
     def __init__(
-        self, driver: SearchDriver, stop: StopRequest, watchdog: Watchdog, work: Callable[[], None] = lambda: None
+        self, driver: SearchDriver, stop: StopRequest, watchdog: Watchdog, work: Iterable[Callable[[], None]] = ()
     ) -> None:
-        """Look after the search of ``driver``; ``work`` is called every :data:`SIGN_SECONDS`."""
+        """Look after the search of ``driver``; what ``work`` holds is called every :data:`SIGN_SECONDS`."""
         self.stop = stop
-        self._driver, self._watchdog, self._work = driver, watchdog, work
+        self._driver, self._watchdog, self._work = driver, watchdog, list(work)
         self._signed = 0.0
         self._patience: float | None = None
 
@@ -72,7 +72,8 @@ class SearchSupervisor(Unsaved, tune.Stopper):
             self._signed = time.monotonic()
             self._driver.look_at_running()
             with self.stop_on_storage_error():
-                self._work()
+                for work in self._work:
+                    work()
             with contextlib.suppress(OSError):
                 os.utime(self._driver.folder.driver)
 

@@ -1,7 +1,9 @@
 """What runs in Ray's worker processes: trials, the network that classes are clustered by, final evaluations."""
 
+import socket
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from ray import tune
 from datg.data.catalog import Dataset
 from datg.errors import DatgError, StateError, TrialDiverged, TrialTaken
 from datg.search.ray.gpu_sharing import Need, measure
-from datg.search.ray.resources import TrialResources
+from datg.search.ray.resources import Allocation, TrialResources
 from datg.storage.files import is_disk_full, read_yaml, write_text
 from datg.storage.lease import EVALUATION_LEASE, Lease
 from datg.trial.config import TrialConfig
@@ -22,6 +24,7 @@ from datg.trial.folder import BEST, CONFIG, LAST, ValidationReport
 from datg.trial.run import run_trial
 
 CAUSE, REFUSED_CHECKPOINT = "error.txt", "refused.safetensors"
+NODE = "node.txt"  # in a trial's folder: the id of the node that tried it last
 SECONDS_BETWEEN_LOOKS = 1.0
 
 
@@ -30,9 +33,10 @@ def train(tune_config: dict[str, Any], data: Any, resources: TrialResources) -> 
 
     A validation stands in the trial's folder; Tune is told of its iteration, and at last of the trial's ``outcome``.
     """
-    device = set_up(resources)
     folder = Path(tune_config["folder"])
     (folder / CAUSE).unlink(missing_ok=True)
+    write_text(folder / NODE, ray.get_runtime_context().get_node_id())
+    device = set_up(resources)
     stopped, iteration = False, 0
 
     def send(message: dict[str, Any]) -> None:
@@ -86,7 +90,6 @@ def train(tune_config: dict[str, Any], data: Any, resources: TrialResources) -> 
         end(result.outcome)
 
 
-@ray.remote
 def train_apart(dataset: Dataset, config: TrialConfig, folder: Path, stop: Path, resources: TrialResources) -> str:
     """Run a training that is no trial, and return its outcome; one that has ended already ends at once."""
     device = set_up(resources)
@@ -101,7 +104,6 @@ def train_apart(dataset: Dataset, config: TrialConfig, folder: Path, stop: Path,
         raise
 
 
-@ray.remote
 def evaluate(dataset: Dataset, folder: Path, resources: TrialResources, kind: EvaluationKind) -> None:
     """Evaluate the best weights of an ended trial."""
     device = set_up(resources)
@@ -127,11 +129,34 @@ def measure_need(dataset: Dataset, config: TrialConfig, resources: TrialResource
     return measure(config, TrialData.from_dataset(dataset), set_up(resources))
 
 
+def on_share(function: Callable[..., Any], allocation: Allocation) -> Any:
+    """Return a task with the resources of a trial, on a node that may run trials; Ray's own retries would follow at once."""
+    share, labels = allocation.per_trial, {} if allocation.nodes is None else allocation.nodes.avoiding()
+    selected = {"label_selector": labels} if labels else {}
+    task = _task(function, ends_its_process=share.gpus > 0)
+    return task.options(num_cpus=share.cpus, num_gpus=share.gpus, **selected)
+
+
+@cache
+def _task(function: Callable[..., Any], *, ends_its_process: bool) -> Any:
+    """Return a Ray task; one on a GPU ends its process, whose idle context would keep memory of it."""
+    return ray.remote(max_retries=0, max_calls=int(ends_its_process))(function)
+
+
 def set_up(resources: TrialResources) -> torch.device:
-    """Keep this process to its resources; return its device."""
+    """Keep this process to its resources; return its device.
+
+    Raises:
+        RuntimeError: Ray gives it a GPU that torch does not see; that is the node's fault, and the CPU is no answer to it.
+    """
     torch.set_num_threads(resources.cpus)
-    if resources.gpus == 0 or not torch.cuda.is_available():
+    if resources.gpus == 0:
         return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise RuntimeError(
+            f"Ray gives a GPU on {socket.gethostname()}, where torch {torch.__version__} sees none: install a torch with CUDA "
+            "there, or start Ray there with --num-gpus 0"
+        )
     if resources.gpus < 1:
         torch.cuda.set_per_process_memory_fraction(resources.gpus)  # Ray's fractions do not isolate memory
     return torch.device("cuda")

@@ -39,7 +39,7 @@ def resume_search(request: Request, search: str, *, comparison: bool = False) ->
     try:
         with lock:
             stored, settings, remarks = _reopen_study(request, folder, saved, wanted)
-        allocation = start_ray_for(request.resources)
+        allocation = start_ray_for(request)
         with lock:
             driver = SearchDriver(folder, settings, stored)
     except OSError as error:

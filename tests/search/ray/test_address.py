@@ -29,6 +29,12 @@ def test_ray_client_is_refused():
         check_address("ray://127.0.0.1:10001")
 
 
+@pytest.mark.parametrize("address", ["http://127.0.0.1:8265", "https://ray.example.org"])
+def test_the_address_of_a_dashboard_is_refused_with_the_one_that_is_meant(address):
+    with pytest.raises(ConfigError, match="is of Ray's dashboard.*HOST:6379"):
+        check_address(address)
+
+
 def test_who_does_not_answer_is_named_at_once(nowhere):
     with pytest.raises(ConfigError, match=f"`--address` {nowhere} does not answer .Connection refused."):
         check_address(nowhere)
@@ -95,8 +101,9 @@ def test_what_runs_at_once_is_said(monkeypatch):
     assert here.describe() == (
         "up to 4 at once on a Ray started here, each with 2 CPU and 0.25 GPU; CUDA_VISIBLE_DEVICES is '1'"
     )
-    there = Allocation(TrialResources(1, 1.0), 8, 8, 8, Resources(address="h:1", gpus_per_trial="auto"))
-    assert (
-        there.describe()
-        == "up to 8 at once on the cluster at h:1, each with 1 CPU and a share of a GPU, to be measured"
+    asked = Resources(address="h:1", gpus_per_trial="auto")
+    there = Allocation(TrialResources(1, 1.0), 8, 8, 8, asked, totals=(4, 64.0, 8.0))
+    assert there.describe() == (
+        "up to 8 at once on the cluster at h:1 (4 nodes, 64 CPUs, 8 GPUs), "
+        "each with 1 CPU and a share of a GPU, to be measured"
     )

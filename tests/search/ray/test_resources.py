@@ -15,6 +15,7 @@ from datg.search.ray.cluster import shut_down
 from datg.search.ray.gpu_sharing import Need, fraction, measure, trials_at_once
 from datg.search.ray.resources import Allocation, Resources, TrialResources, allocate, parse_gpus
 from datg.search.ray.spare_tasks import SpareTasks
+from datg.search.ray.worker import set_up
 from datg.search.state.folder import SearchFolder
 from datg.search.study.progress import SearchProgress
 from datg.storage.lease import EVALUATION_LEASE
@@ -80,14 +81,16 @@ def test_no_garbage_is_collected_while_ray_shuts_down(monkeypatch):
     assert during == [(None, False)] and gc.isenabled()
 
 
-@pytest.mark.parametrize(("text", "asked"), [(None, None), ("auto", "auto"), ("0", 0.0), ("0.25", 0.25), ("2", 2.0)])
+@pytest.mark.parametrize(("text", "asked"), [(None, None), ("auto", "auto"), ("0", 0.0), ("0.25", 0.25), ("1", 1.0)])
 def test_gpus_are_a_number_or_auto(text, asked):
     assert parse_gpus(text) == asked
 
 
-@pytest.mark.parametrize("text", ["some", "-1", "nan", "inf"])
+@pytest.mark.parametrize("text", ["some", "-1", "nan", "inf", "1.5", "2"])
 def test_other_gpus_are_refused_in_a_sentence(text):
-    with pytest.raises(ConfigError, match=f"`--gpus-per-trial` must be auto or a number such as .*, got {text}"):
+    with pytest.raises(
+        ConfigError, match=f"`--gpus-per-trial` must be auto or a number from 0 to 1, .* one GPU at most, got {text}"
+    ):
         parse_gpus(text)
 
 
@@ -150,16 +153,13 @@ class Slots:
         self.progress, self.folder = SearchProgress(asked), SearchFolder(tmp_path)
         self.started, self.done = [], set()
         monkeypatch.setattr("datg.search.ray.spare_tasks.lacks_evaluation", lambda folder, file: True)
-        monkeypatch.setattr("datg.search.ray.spare_tasks.evaluate", self)
+        monkeypatch.setattr("datg.search.ray.spare_tasks.on_share", lambda function, allocation: self)
         monkeypatch.setattr(
             "datg.search.ray.spare_tasks.ray.wait", lambda refs, **_: ([r for r in refs if r in self.done], [])
         )
         monkeypatch.setattr("datg.search.ray.spare_tasks.ray.get", lambda reference: None)
         allocation = Allocation(TrialResources(1, 0.0), slots, concurrent, concurrent, Resources())
         self.tasks = SpareTasks(self, None, allocation, StopRequest())
-
-    def options(self, **options):
-        return self
 
     def remote(self, data, folder, share, kind):
         self.started.append(int(folder.name))
@@ -202,7 +202,6 @@ class Training(Slots):
     def __init__(self, tmp_path, monkeypatch):
         super().__init__(tmp_path, monkeypatch, slots=1, concurrent=1, asked=0)
         self.references, self.ends = self, []
-        monkeypatch.setattr("datg.search.ray.spare_tasks.train_apart", self)
         monkeypatch.setattr("datg.search.ray.spare_tasks.ray.wait", lambda refs, **_: (refs, []))
         self.tasks.add_reference("vanilla")
 
@@ -252,3 +251,43 @@ def test_a_reference_that_fails_for_good_has_ended_and_another_is_tried_again(tm
     training = Training(tmp_path, monkeypatch).act(monkeypatch, error)
     assert training.ends == end
     assert list(training.tasks.errors) == ([] if end else ["reference vanilla not trained"])
+
+
+def test_a_task_whose_machine_broke_waits_and_is_started_again(tmp_path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("datg.search.ray.spare_tasks.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("datg.search.ray.spare_tasks.time.sleep", lambda seconds: None)
+    training = Training(tmp_path, monkeypatch)
+    for wait in (2.0, 10.0, 60.0):
+        training.act(monkeypatch, ray.exceptions.WorkerCrashedError())
+        assert training.tasks.unfinished and not training.tasks.leases, "it waits"
+        now[0] += wait - 0.1
+        training.tasks.advance(0)
+        assert not training.tasks.leases
+        now[0] += 0.1
+    training.act(monkeypatch, "finished")
+    assert training.ends == [("vanilla", "finished", "")] and training.tasks.errors == {}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "asked", "idle"),
+    [
+        ([{"CPU": 1.0, "GPU": 8.0}], {}, 7),
+        ([{"CPU": 8.0, "GPU": 8.0}], {}, 0),
+        ([{"CPU": 4.0, "GPU": 8.0}], {"gpus_per_trial": 0.5}, 6),
+        ([{"CPU": 4.0, "GPU": 4.0}, {"CPU": 4.0, "GPU": 4.0}], {"cpus_per_trial": 2}, 4),
+        ([{"CPU": 1.0, "GPU": 8.0}], {"gpus_per_trial": 0.0}, 0),
+    ],
+)
+def test_gpus_that_stay_idle_for_want_of_cpus_are_told(nodes, asked, idle):
+    text = allocate(nodes, Resources(address="h:1", **asked)).describe()
+    assert (f"; {idle} of {nodes[0]['GPU'] * len(nodes):g} GPUs stay idle" in text) == (idle > 0)
+    assert ("idle" in text) == (idle > 0)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.25])
+def test_a_share_of_a_gpu_that_torch_does_not_see_is_the_nodes_fault(share, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(RuntimeError, match="install a torch with CUDA there, or start Ray there with --num-gpus 0"):
+        set_up(TrialResources(1, share))
+    assert set_up(TrialResources(torch.get_num_threads(), 0.0)) == torch.device("cpu")
