@@ -38,11 +38,14 @@ def without_c_libraries() -> Iterator[None]:
     Python's own standard error goes where it went; a :func:`console` for the block is made inside it.
     """
     python = sys.stderr
+    if python is None:  # it was closed before this program began
+        yield
+        return
     python.flush()
     terminal = os.dup(STDERR)
     with (
         Path(os.devnull).open("wb") as nowhere,
-        os.fdopen(os.dup(terminal), "w", buffering=1, encoding="utf-8") as kept,
+        os.fdopen(os.dup(terminal), "w", buffering=1, encoding=python.encoding, errors=python.errors) as kept,
     ):
         os.dup2(nowhere.fileno(), STDERR)
         sys.stderr = kept

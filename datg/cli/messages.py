@@ -37,8 +37,7 @@ def summary(session: SearchSession, code: int, uri: str, unsent: Unsent | None) 
     elif code == ExitCode.NO_SUCCESS:
         lines.append("no trial succeeded; the causes stand above.")
     else:
-        if session.driver.all_tried:
-            lines += _results(session)
+        lines += _results(session)
         if code == ExitCode.RESUMABLE:
             lines.append(f"what failed above is not lost; try it again with: {resume}")
     lines.append(f"compare in MLflow: {how_to_look(uri)}")
@@ -48,8 +47,11 @@ def summary(session: SearchSession, code: int, uri: str, unsent: Unsent | None) 
 
 
 def _results(session: SearchSession) -> list[str]:
-    """Return what a search or a comparison has found, and where it stands."""
-    folder, settings = session.folder, session.settings
+    """Return what a search or a comparison has found, and where it stands; nothing before every trial was tried."""
+    folder, settings, records = session.folder, session.settings, session.records()
+    selection = select(records)
+    if selection.best is None or not session.driver.all_tried:
+        return []
     if settings.grid:
         tables = [path.name for form in COMPARISON_FORMS if (path := folder.comparison(form)).exists()]
         return [
@@ -57,9 +59,8 @@ def _results(session: SearchSession) -> list[str]:
             *describe_spreads(outcomes(folder, settings)),
             f"tables: {', '.join(tables)} in {folder.path}",
         ]
-    records = session.records()
     return [
-        *describe_selection(select(records), records, session.references(), settings),
+        *describe_selection(selection, records, session.references(), settings),
         f"best configuration: {folder.best}",
         f"export: python launchers/export.py {folder.name} --top 3 --out configs",
     ]

@@ -113,7 +113,9 @@ def _how_to_get(name: str, root: Path) -> str:
     spaces = {path.stem: path for path in search_spaces().glob("*.yaml")}
     raw = read_yaml(spaces[name]).get("raw") if name in spaces else None
     if raw is None:
-        near = difflib.get_close_matches(name, [*names, *spaces], 1)
+        near = difflib.get_close_matches(
+            name, [known for known in (*names, *spaces) if not known.startswith("generic_")], 1
+        )
         meant = f", did you mean {near[0]}?" if near else "."
         return (
             f"data set `{name}` is not in {root}; known: {', '.join(names)}{meant} One of your own (class folders, a CSV of "

@@ -6,9 +6,14 @@ from datg.trial.records import TrialRecord, ranked
 from datg.trial.selection import Selection, select
 
 
-def leaderboard(records: list[TrialRecord]) -> list[dict[str, Any]]:
-    """Return one row a trial as a program wants it, best validation first, then those without a score."""
-    selection = select(records)
+def leaderboard(records: list[TrialRecord], *, selects: bool = True) -> list[dict[str, Any]]:
+    """Return one row a trial as a program wants it, best validation first, then those without a score.
+
+    Args:
+        records: trials.
+        selects: whether one of them is chosen, as in a search; a comparison chooses none.
+    """
+    selection = select(records) if selects else Selection()
     return [
         {"trial": record.number, "selection": selection.mark(record.number), **score_row(record), **record.searched}
         for record in _in_order(records)

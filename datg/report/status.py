@@ -32,7 +32,7 @@ class Status:
         driver: who drives it; empty if nobody does.
         running: where each running trial computes, its share done, and the age of its last sign of life in seconds.
         asked: trials wanted.
-        outcomes: ended trials by outcome.
+        outcomes: trials by outcome that have ended, or were broken by their machines.
         evaluated: final evaluations done.
         best: of the finished trials, or while there is none of the running ones: number, validation accuracy and its half-width,
             of how many trials it is the best, those that tie with it, and its accuracy on fresh validation tasks; None before the
@@ -112,14 +112,13 @@ def trial_rows(folder: SearchFolder) -> list[dict[str, Any]]:
     Raises:
         StateError: as :func:`read_status`.
     """
-    searched = _read_asked(folder).searched
-    records = []
+    asked, records = _read_asked(folder), []
     for record in _records(folder):
         with contextlib.suppress(StateError):  # of a trial that is damaged the rest is shown
             values = flatten(read_config(record.folder))
-            record = replace(record, searched={key: values.get(key) for key in searched})
+            record = replace(record, searched={key: values.get(key) for key in asked.searched})
         records.append(record)
-    return leaderboard(records)
+    return leaderboard(records, selects=not asked.comparison)
 
 
 def _nothing_left(

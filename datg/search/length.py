@@ -2,13 +2,13 @@
 
 import contextlib
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
 
 from datg.data.catalog import Dataset
+from datg.generation.clustering import Clusters
 from datg.search.settings import SearchSettings
 from datg.search.space import with_params
 from datg.trial.clusters import cluster_base_classes
@@ -16,7 +16,7 @@ from datg.trial.config import TrialConfig
 from datg.trial.data import TrialData
 from datg.trial.evaluation import evaluate
 from datg.trial.final_evaluation import ON_NOVEL
-from datg.trial.preparation import vanilla_of
+from datg.trial.preparation import network_to_train
 from datg.trial.prepare import make_sampler, make_training
 
 SECONDS = 2.0  # that each of training, validation and evaluation is timed for
@@ -42,27 +42,34 @@ class Length:
         return self.seconds / max(1, min(number, self.trainings))
 
 
-def measure_length(settings: SearchSettings, dataset: Dataset, threads: int) -> Length:
-    """Time one training of each learner and strategy of a search, with as many threads as a trial gets."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def measure_length(searches: Iterable[SearchSettings], dataset: Dataset, *, threads: int, on_gpu: bool) -> Length:
+    """Time one training of each learner and strategy of some searches.
+
+    Args:
+        searches: all that is to be run.
+        dataset: of all of them.
+        threads: of a trial.
+        on_gpu: whether a trial has a GPU, or a share of one.
+    """
+    device = torch.device("cuda" if on_gpu else "cpu")
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     data = TrialData.from_dataset(dataset)
+    trainings = [config for settings in searches for config in _trainings(settings)]
     try:
-        kinds = {_kind(config): config for config in _trainings(settings)}
+        kinds = {_kind(config): config for config in trainings}
         seconds = {kind: _seconds(config, data, device) for kind, config in kinds.items()}
     finally:
         torch.set_num_threads(before)
-    counts = Counter(_kind(config) for config in _trainings(settings))
-    return Length(
-        sum(seconds[kind] * count for kind, count in counts.items()), sum(counts.values()), device.type == "cuda"
-    )
+    return Length(sum(seconds[_kind(config)] for config in trainings), len(trainings), on_gpu)
 
 
 def _trainings(settings: SearchSettings) -> list[TrialConfig]:
-    """Return a configuration for each trial and each reference."""
+    """Return a configuration for each trial, each reference, and the network that is trained before, if there is one."""
     own = settings.grid or [{}] * settings.trials
-    return [with_params(settings.config, chosen) for chosen in [*own, *settings.references.values()]]
+    configs = [with_params(settings.config, chosen) for chosen in [*own, *settings.references.values()]]
+    network = next((found for config in configs if (found := network_to_train(config)) is not None), None)
+    return configs if network is None else [network, *configs]
 
 
 def _kind(config: TrialConfig) -> tuple[str, str]:
@@ -71,11 +78,7 @@ def _kind(config: TrialConfig) -> tuple[str, str]:
 
 def _seconds(config: TrialConfig, data: TrialData, device: torch.device) -> float:
     """Estimate a training with its validations and its final evaluation."""
-    if (
-        config.strategy.missing_network is not None
-    ):  # timed without clusters: those come from a network that is not there yet
-        config = vanilla_of(config)
-    training = make_training(config, data, device, cluster_base_classes(config, data.base, device))
+    training = make_training(config, data, device, _clusters(config, data, device))
     training.advance(1)
     began, updates = time.perf_counter(), 0
     while updates < LEAST_ITERATIONS or time.perf_counter() - began < SECONDS:
@@ -96,11 +99,16 @@ def _seconds(config: TrialConfig, data: TrialData, device: torch.device) -> floa
         )
 
     validations = -(-iterations // config.training.eval_every)
-    return (
-        trained
-        + validations * evaluated(sizes.validation_tasks, "validation")
-        + evaluated(sizes.test_tasks, ON_NOVEL.purpose)
-    )
+    validated = validations * evaluated(sizes.validation_tasks, "validation")
+    return trained + validated + evaluated(sizes.test_tasks, ON_NOVEL.purpose)
+
+
+def _clusters(config: TrialConfig, data: TrialData, device: torch.device) -> Clusters | None:
+    """Return clusters of the base classes; by raw features where a network for better ones is not there yet."""
+    if config.strategy.missing_network is not None:
+        values = config.to_dict()
+        config = TrialConfig.from_dict(values | {"strategy": values["strategy"] | {"cluster_features": "raw"}})
+    return cluster_base_classes(config, data.base, device)
 
 
 class _Enough(Exception):

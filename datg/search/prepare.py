@@ -1,5 +1,6 @@
 """A search from the request to the last evaluation, new or resumed."""
 
+import math
 import shutil
 from dataclasses import replace
 from functools import partial
@@ -13,7 +14,7 @@ from datg.runtime.progress import format_duration
 from datg.runtime.signals import reraise_signal
 from datg.search.disk_space import bytes_needed, check_room
 from datg.search.length import Length, measure_length
-from datg.search.ray.resources import Resources, allocate_here
+from datg.search.ray.resources import Allocation, Resources, allocate_here, usable_cpus
 from datg.search.request import Request
 from datg.search.resolve import explain, resolve_settings
 from datg.search.session import SearchSession, end_ray, open_search_study, open_session, start_ray_for
@@ -81,29 +82,48 @@ def _searches(request: Request) -> dict[str, list[SearchSettings]]:
 
 
 def show_settings(request: Request, resume: str | None) -> None:
-    """Print every value of a search and where it came from, and how long it takes on this machine; start nothing."""
+    """Print every value of a search and where it came from, and, of a new one, how long it takes on this machine.
+
+    A few iterations and tasks of each learner and strategy are run for that, and nothing of them is kept.
+    """
     if resume:
-        settings, layers = SearchSettings.load(find_folder(request.output, resume)), Layers()
-    else:
-        settings, layers, dataset = _settings(request)
-    rows = explain(settings, layers)
-    if not resume and request.comparison is not None and request.comparison.tune:
-        rows += [(f"search {pair}", search.space, "--tune") for pair, (search, *_) in _searches(request).items()]
-    for key, value, source in rows:
-        print(f"{key:32} {value!s:40} {source if not resume else 'search.yaml'}")
-    if not resume:
-        print(_describe_length(measure_length(settings, dataset, request.resources.cpus_per_trial), request.resources))
+        for key, value, _ in explain(SearchSettings.load(find_folder(request.output, resume)), Layers()):
+            print(_line(key, value, "search.yaml"))
+        return
+    settings, layers, dataset = _settings(request)
+    tuned = request.comparison is not None and request.comparison.tune
+    searches = _searches(request) if tuned else {}
+    for row in [
+        *explain(settings, layers),
+        *((f"search {pair}", one.space, "--tune") for pair, (one, *_) in searches.items()),
+    ]:
+        print(_line(*row))
+    asked = request.resources
+    if asked.address is not None:  # what this machine has is not what trials get, but all that there is to time them on
+        cpus, gpus = min(asked.cpus_per_trial, usable_cpus()), None if asked.gpus_per_trial != 0 else 0.0
+        asked = Resources(address=asked.address, cpus_per_trial=cpus, gpus_per_trial=gpus)
+    share = allocate_here(asked)
+    every = [settings, *(search for found in searches.values() for search in found)]
+    length = measure_length(every, dataset, threads=share.per_trial.cpus, on_gpu=share.per_trial.gpus > 0)
+    print(_describe_length(length, share))
 
 
-def _describe_length(length: Length, resources: Resources) -> str:
-    """Return how long a search takes, and how much of a GPU's time, in a sentence."""
+def _line(key: str, value: Any, source: str) -> str:
+    return f"{key:32} {value!s:40} {source}"
+
+
+def _describe_length(length: Length, share: Allocation) -> str:
+    """Return how long a search takes, and how much of a GPU's time, in a sentence; ``share`` is what a trial gets here."""
     each = f"a training takes about {format_duration(length.seconds / length.trainings)}"
     gpu = f", {length.seconds / 3600:.1f} GPU hours," if length.on_gpu else ""
-    timed = f"timed on this machine, on {'its GPU' if length.on_gpu else 'a CPU'}; what is pruned takes less"
-    if resources.address is not None:
+    timed = f"timed on this machine, on {'a GPU of its own' if length.on_gpu else 'a CPU'}; what is pruned takes less"
+    if share.asked.address is not None:
         return f"{each}, all {length.trainings} one after the other {format_duration(length.seconds)}{gpu} ({timed})"
-    at_once = allocate_here(resources).concurrent
-    total = format_duration(length.at_once(at_once))
+    at_once = share.concurrent
+    gpus = (
+        math.ceil(at_once * share.per_trial.gpus) if length.on_gpu else at_once
+    )  # that share one may be no faster together
+    total = format_duration(length.at_once(gpus))
     return f"{each}, all {length.trainings} of them{gpu} {total} with up to {at_once} at once ({timed})"
 
 

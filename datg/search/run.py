@@ -38,8 +38,9 @@ def run_search(
         return ExitCode.RESUMABLE
     records = session.records()
     selection = select(records)
+    broken = len(session.driver.ended) < session.settings.trials  # by their machines: they are gone on with
     if selection.best is None:
-        return ExitCode.NO_SUCCESS
+        return ExitCode.RESUMABLE if broken else ExitCode.NO_SUCCESS
     if session.settings.grid:
         write_tables(session.folder, session.settings, records)
     else:
@@ -47,5 +48,4 @@ def run_search(
         write_export(session.folder.best, session.folder, session.settings, selection.best, selection, run_id)
     if session.tasks.damaged:
         return ExitCode.DAMAGED
-    failed = session.tasks.errors or len(session.driver.ended) < session.settings.trials
-    return ExitCode.RESUMABLE if failed else ExitCode.DONE
+    return ExitCode.RESUMABLE if broken or session.tasks.errors else ExitCode.DONE

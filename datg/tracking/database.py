@@ -7,6 +7,7 @@ both are done beside the database, which then takes its place; what was there be
 import contextlib
 import os
 import shlex
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -43,6 +44,7 @@ def whole_database(uri: str, warn: Callable[[str], None] = lambda message: None)
         yield
         return
     file.parent.mkdir(parents=True, exist_ok=True)
+    file = file.resolve()  # what a link names is what is replaced
     with FileLock(f"{file}.lock"):
         if _is_missing(file):
             _make(file)
@@ -94,13 +96,19 @@ def _migrate(file: Path, version: str, warn: Callable[[str], None]) -> None:
         f"{file} is of an older MLflow; a copy is brought up to date and takes its place, the old one becomes {kept.name}."
     )
     new = _new_file(file)
-    with contextlib.closing(sqlite3.connect(file)) as old, contextlib.closing(sqlite3.connect(new)) as copy:
-        old.backup(copy)
-    new.chmod(file.stat().st_mode)
-    _make_tables(new)
-    kept.unlink(missing_ok=True)  # of an attempt that was killed before its end
-    os.link(file, kept)
-    new.replace(file)
+    try:
+        with contextlib.closing(sqlite3.connect(file)) as old, contextlib.closing(sqlite3.connect(new)) as copy:
+            old.backup(copy)
+        new.chmod(file.stat().st_mode)
+        _make_tables(new)
+        kept.unlink(missing_ok=True)  # of an attempt that was killed before its end
+        try:
+            os.link(file, kept)
+        except OSError:  # a file system without hard links
+            shutil.copy2(file, kept)
+        new.replace(file)
+    finally:
+        new.unlink(missing_ok=True)
 
 
 def _new_file(file: Path) -> Path:

@@ -37,7 +37,7 @@ def follow_move(database: Path, experiment: str, recorded: str) -> str:
         and old != new
         and old.parts[-len(Path(FOLDER, experiment).parts) :] == Path(FOLDER, experiment).parts
     )
-    if not moved or (old is not None and old.exists() and not new.exists()):
+    if old is None or not moved or (old.exists() and (not new.exists() or old.samefile(new))):
         return ""
     new.mkdir(parents=True, exist_ok=True)
     before, after = recorded.rstrip("/"), new.as_uri()

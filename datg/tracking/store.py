@@ -23,11 +23,14 @@ def check_tracking_uri(uri: str | None) -> str | None:
         ConfigError: a folder is named, which MLflow refuses to write.
     """
     allowed = os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() in ("1", "true")
-    if uri and not allowed and (uri.startswith(("file:", ".")) or ("/" in uri and not urlparse(uri).scheme)):
+    names_folder = uri and (
+        uri.startswith("file:") or (not urlparse(uri).scheme and (os.sep in uri or Path(uri).is_dir()))
+    )
+    if names_folder and not allowed:
         named = VARIABLE if uri == os.environ.get(VARIABLE) else "--tracking-uri"
         raise ConfigError(
-            f"`{named}` {uri} is a folder, into which MLflow no longer writes; name a database, such as {SQLITE}mlflow.db, or a "
-            "server, such as http://127.0.0.1:5000."
+            f"`{named}` {uri} names files in a folder, into which MLflow no longer writes; name a database, such as "
+            f"{SQLITE}mlflow.db, or a server, such as http://127.0.0.1:5000."
         )
     return uri
 

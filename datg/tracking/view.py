@@ -18,7 +18,12 @@ SECONDS_BETWEEN_SYNCS = 5.0
 PATIENCE, HURRIED = 30.0, 5.0  # seconds without progress that the end of a search waits, and after Ctrl-C
 SWITCH_SECONDS = 0.0005
 MESSAGE_LENGTH = 200  # of what passes
-PASSING = (408, 425, 429)  # HTTP's errors of the client that time mends
+REFUSALS = (
+    "PERMISSION_DENIED",
+    "UNAUTHENTICATED",
+    "CUSTOMER_UNAUTHORIZED",
+    "ENDPOINT_NOT_FOUND",
+)  # error codes of MLflow
 
 
 class MlflowView:
@@ -132,10 +137,7 @@ def does_not_pass(error: Exception) -> bool:
     """Return whether MLflow refuses what it is asked for, and would again: rights, an address, a version; no outage."""
     if isinstance(error, DatgError):
         return True
-    from mlflow.exceptions import MlflowException
-
-    status = error.get_http_status_code() if isinstance(error, MlflowException) else 500
-    return 400 <= status < 500 and status not in PASSING
+    return getattr(error, "error_code", None) in REFUSALS
 
 
 def describe_failure(uri: str, error: Exception) -> str:

@@ -14,7 +14,7 @@ from datg.learners import LEARNERS
 from datg.learners.learner import LearnerOptions
 from datg.strategies import STRATEGIES
 from datg.strategies.strategy import Strategy, StrategyContext
-from datg.trial.folder import NETWORK, is_own_network
+from datg.trial.folder import same_network
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -172,15 +172,13 @@ class TrialConfig(_Section):
         Where a search keeps the network that it has trained itself makes no difference: its folder may have been moved.
         """
         try:
-            return isinstance(written, dict) and TrialConfig.from_dict(written)._placeless() == self._placeless()
+            other = TrialConfig.from_dict(written).to_dict() if isinstance(written, dict) else {}
         except ConfigError:
             return False
-
-    def _placeless(self) -> dict[str, Any]:
-        values = self.to_dict()
-        if is_own_network(values["strategy"].get("cluster_checkpoint")):
-            values["strategy"]["cluster_checkpoint"] = NETWORK
-        return values
+        own = self.to_dict()
+        if other and same_network(*(values["strategy"].get("cluster_checkpoint") for values in (own, other))):
+            other["strategy"]["cluster_checkpoint"] = own["strategy"]["cluster_checkpoint"]
+        return own == other
 
     @property
     def backbone_name(self) -> str:

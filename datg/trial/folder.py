@@ -1,6 +1,7 @@
 """Files of a trial's folder, and the validations among them: read by whoever looks at a search, without torch."""
 
 import contextlib
+import filecmp
 import json
 import time
 from dataclasses import asdict, dataclass
@@ -21,6 +22,14 @@ NETWORK = "network"  # in a search or final training: the folder of a network th
 def is_own_network(checkpoint: object) -> TypeGuard[str]:
     """Return whether a checkpoint is the one that a search or final training has trained in its own folder."""
     return isinstance(checkpoint, str) and Path(checkpoint).parts[-2:] == (NETWORK, BEST)
+
+
+def same_network(one: object, other: object) -> bool:
+    """Return whether two checkpoints are those of one search, whose folder was moved or copied meanwhile."""
+    if not (is_own_network(one) and is_own_network(other)):
+        return False
+    first, second = Path(one), Path(other)
+    return not (first.exists() and second.exists()) or filecmp.cmp(first, second, shallow=False)
 
 
 @dataclass(frozen=True)

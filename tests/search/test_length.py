@@ -33,7 +33,7 @@ def test_every_training_counts_by_its_learner_and_strategy(glyphs, data_root, mo
     settings = settings.model_copy(update={"references": {"vanilla": other}})
     seconds = {("protonet", settings.config.strategy_name): 10.0, ("protonet", "vanilla"): 3.0}
     monkeypatch.setattr(length, "_seconds", lambda config, *_: seconds[length._kind(config)])
-    found = measure_length(settings, glyphs, threads=1)
+    found = measure_length([settings], glyphs, threads=1, on_gpu=False)
     assert (found.seconds, found.trainings) == (73.0, 8)
     assert [found.at_once(number) for number in (1, 2, 8, 100)] == [73.0, 36.5, 73.0 / 8, 73.0 / 8]
 
@@ -42,11 +42,12 @@ def test_every_training_counts_by_its_learner_and_strategy(glyphs, data_root, mo
 def test_a_training_is_really_timed(strategy, glyphs, data_root, monkeypatch):
     monkeypatch.setattr(length, "SECONDS", 0.2)
     settings = settings_for(glyphs, data_root, strategy__name=strategy, search__trials=1)
-    found = measure_length(settings, glyphs, threads=1)
+    found = measure_length([settings], glyphs, threads=1, on_gpu=False)
     assert isinstance(found, Length) and 0.01 < found.seconds < 600
 
 
 def test_features_of_a_network_that_is_not_there_yet_are_no_hindrance(glyphs, data_root, monkeypatch):
     monkeypatch.setattr(length, "SECONDS", 0.1)
     settings = settings_for(glyphs, data_root, strategy__cluster_features="embedding", search__trials=1)
-    assert measure_length(settings, glyphs, threads=1).seconds > 0
+    found = measure_length([settings, settings], glyphs, threads=1, on_gpu=False)
+    assert found.seconds > 0 and found.trainings == 4, "the networks are trained, too"

@@ -1,4 +1,5 @@
 import contextlib
+import errno
 import os
 import sqlite3
 import subprocess
@@ -160,3 +161,18 @@ def test_a_migration_that_is_killed_anywhere_harms_nothing(older, moment):
         assert rows(older)[1] == [("mine",)]
     (kept,) = older.parent.glob("mlflow.db.before-mlflow-*")
     assert kept.read_bytes() == before
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_behind_a_link_and_without_hard_links_it_is_the_same(older, tmp_path, monkeypatch):
+    def no_links(*_):
+        raise OSError(errno.EPERM, "no hard links here")
+
+    monkeypatch.setattr(os, "link", no_links)
+    (tmp_path / "project").mkdir()
+    link = tmp_path / "project" / "mlflow.db"
+    link.symlink_to(older)
+    with whole_database(f"sqlite:///{link}"):
+        assert rows(older)[0] != EARLY and link.is_symlink()
+    (kept,) = older.parent.glob("mlflow.db.before-mlflow-*")
+    assert rows(kept)[0] == EARLY

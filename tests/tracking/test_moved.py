@@ -65,3 +65,10 @@ def test_an_experiment_that_somebody_keeps_elsewhere_stays_there(tmp_path, folde
     client.create_experiment("datg/random", elsewhere.as_uri())
     view_of(tmp_path / "place", lambda: records_of(folders), identity="4567").sync()
     assert list(elsewhere.rglob("config.yaml"))
+
+
+def test_another_path_to_the_same_place_is_no_move(project, folders, tmp_path):  # noqa: F811
+    (tmp_path / "link").symlink_to(project)
+    said = []
+    view_of(tmp_path / "link", lambda: records_of(folders), warnings=said).sync()
+    assert said == [] and artifacts(project)

@@ -137,3 +137,18 @@ def test_no_default_stands_twice():
     for path in Path(__file__).parent.parent.parent.glob("search_spaces/*.yaml"):
         fixed = yaml.safe_load(path.read_text())["fixed"]
         assert set(fixed["strategy"]) == {"name"}, path
+
+
+def test_where_a_search_keeps_its_network_makes_no_difference_but_which_network_it_is(tmp_path):
+    def at(place):
+        strategy = {"cluster_features": "embedding", "cluster_checkpoint": str(place / "network" / "best.safetensors")}
+        return config_of(strategy=strategy)
+
+    for name, content in (("a", b"a"), ("b", b"b"), ("copy of a", b"a")):
+        (tmp_path / name / "network").mkdir(parents=True)
+        (tmp_path / name / "network" / "best.safetensors").write_bytes(content)
+    here = at(tmp_path / "a")
+    assert here.matches(at(tmp_path / "moved away").to_dict()) and here.matches(at(tmp_path / "copy of a").to_dict())
+    assert not here.matches(at(tmp_path / "b").to_dict())
+    other = at(tmp_path / "moved away").to_dict()
+    assert not here.matches({**other, "seed": 7})

@@ -50,19 +50,21 @@ class StudySearcher(Unsaved, Searcher):
         self._errors[trial_id] = text
 
     def suggest(self, trial_id: str) -> Any:
-        """Return what a worker needs to know of the next trial; nothing while none may start, FINISHED when none is left.
+        """Return what a worker needs to know of the next trial; nothing while all wait, FINISHED when none is left or at a stop.
 
         What runs may break and be handed out again, so none is left only once nothing runs.
         """
-        if self._supervisor.stop.requested:
-            return None
+        if self._supervisor.should_stop():  # asked here, too: Tune asks nobody else while nothing runs
+            return str(Searcher.FINISHED)
         number = None
         with self._supervisor.stop_on_storage_error():
             number = self._driver.next_trial()
         if number is None:
-            return None if self._supervisor.stop.requested or self._driver.unsettled else str(Searcher.FINISHED)
+            waits = self._driver.unsettled and not self._supervisor.stop.requested
+            return None if waits else str(Searcher.FINISHED)
         self._numbers[trial_id] = number
         folder = self._driver.folder
+        (folder.trial(number) / CAUSE).unlink(missing_ok=True)  # of an earlier try
         labels = self._labels(self._broke_on[number])
         return {"number": number, "folder": str(folder.trial(number)), "stop": str(folder.stop), "labels": labels}
 
@@ -85,7 +87,8 @@ class StudySearcher(Unsaved, Searcher):
                 self._driver.release(number, again_after=None if self._supervisor.stop.requested else 0.0)
             else:
                 self._driver.finish(number, outcome, cause, iteration=result.get("iteration", 0))
-                self._on_end(number)
+                if number in self._driver.ended:  # one that its machine broke is gone on with
+                    self._on_end(number)
 
     def save(self, checkpoint_path: str) -> None:
         """Save nothing: the study has it all."""
@@ -95,7 +98,7 @@ class StudySearcher(Unsaved, Searcher):
 
 
 def _broken(folder: Path, ray_text: str) -> tuple[str, str]:
-    """Return outcome and cause of a trial that was tried as often as is allowed, or that Tune stopped."""
+    """Return outcome and cause of a try that broke, or that Tune stopped."""
     path = folder / CAUSE
     if path.exists():
         return "error", path.read_text(encoding="utf-8")

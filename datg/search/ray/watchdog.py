@@ -1,4 +1,4 @@
-"""Trials that give no sign of life any more: their processes are killed, and Ray tries them again from their checkpoints."""
+"""Trials that give no sign of life any more: their processes are killed, and they are tried again from their checkpoints."""
 
 import contextlib
 import os

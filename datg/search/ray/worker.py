@@ -34,7 +34,6 @@ def train(tune_config: dict[str, Any], data: Any, resources: TrialResources) -> 
     A validation stands in the trial's folder; Tune is told of its iteration, and at last of the trial's ``outcome``.
     """
     folder = Path(tune_config["folder"])
-    (folder / CAUSE).unlink(missing_ok=True)
     write_text(folder / NODE, ray.get_runtime_context().get_node_id())
     device = set_up(resources)
     stopped, iteration = False, 0

@@ -14,6 +14,7 @@ from datg.search.state.folder import SearchFolder
 from datg.search.study.stored import pruning_state
 from datg.storage.checkpoint import check_checkpoint, load_checkpoint
 from datg.storage.files import read_yaml, write_text, write_yaml
+from datg.trial.config import TrialConfig
 from datg.trial.folder import (
     BEST,
     BEST_VALIDATION,
@@ -131,7 +132,7 @@ def _repair_config(trial_dir: Path) -> list[str]:
         return []
     config = load_checkpoint(trial_dir / BEST)[1]["config"]
     try:
-        if read_yaml(path) == config:
+        if TrialConfig.from_dict(config).matches(read_yaml(path)):
             return []
     except ConfigError:
         pass

@@ -29,7 +29,17 @@ from datg.search.study.writer import OrderedWriter
 from datg.storage.files import write_yaml
 from datg.storage.lease import TRIAL_LEASE, revoke
 from datg.trial.config import TrialConfig
-from datg.trial.folder import BEST, CONFIG, LAST, ValidationReport, await_report, read_now, read_reports
+from datg.trial.folder import (
+    BEST,
+    CONFIG,
+    EVALUATION,
+    FRESH_VALIDATION,
+    LAST,
+    ValidationReport,
+    await_report,
+    read_now,
+    read_reports,
+)
 from datg.trial.preparation import network_to_train, with_network
 from datg.trial.records import FAILURES, OUTCOME, SUCCESSES, TrialOutcome, lacks_evaluation, read_trial, write_outcome
 from datg.trial.selection import Selection, select
@@ -125,9 +135,15 @@ class SearchDriver:
 
     @property
     def hopeless(self) -> bool:
-        """Return whether the last :attr:`patience` trials that ended since this driver started all failed."""
-        last = self.progress.ended_here[-self.patience :]
-        return len(last) == self.patience and all(outcome in FAILURES for outcome in last)
+        """Return whether the last :attr:`patience` trials that ended since this driver started all failed.
+
+        Failures end before successes: in a small search nothing may have succeeded, either, and nothing that runs be validated.
+        """
+        ended, patience = self.progress.ended_here, self.patience
+        if self.all_tried or len(ended) < patience or any(outcome not in FAILURES for outcome in ended[-patience:]):
+            return False
+        works = any(outcome not in FAILURES for outcome in ended) or self.progress.scored & self.progress.running.keys()
+        return patience == MOST_IN_A_ROW or not works
 
     @property
     def patience(self) -> int:
@@ -173,7 +189,12 @@ class SearchDriver:
             return False
         trial_dir = self.folder.trial(number)
         revoke(trial_dir / TRIAL_LEASE)  # who worked on it before does so no more
-        (trial_dir / OUTCOME).unlink(missing_ok=True)  # of a study that was restored from an older copy
+        for stale in (
+            OUTCOME,
+            EVALUATION,
+            FRESH_VALIDATION,
+        ):  # of weights that training will replace, or of an older study
+            (trial_dir / stale).unlink(missing_ok=True)
         write_yaml(trial_dir / CONFIG, config.to_dict())
         self.progress.start(number, self._states[number].step / self.settings.steps)
         return True

@@ -7,7 +7,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from datg.trial.records import SUCCESSES
 
-OUTCOME_ATTRIBUTE, ERROR_ATTRIBUTE = "outcome", "error"  # attributes of an ended trial
+OUTCOME_ATTRIBUTE, ERROR_ATTRIBUTE = (
+    "outcome",
+    "error",
+)  # attributes of a trial that has ended or was broken by its machine
 INFEASIBLE = ("diverged", "error")  # what the configuration broke
 
 
@@ -15,7 +18,8 @@ def tell(study: optuna.Study, trial: optuna.Trial, outcome: str, objective: floa
     """Tell ``study`` that ``trial`` has ended.
 
     Optuna's samplers do not see what is told as FAIL. So what a configuration broke is told as pruned and infeasible: its
-    neighbourhood is then avoided. FAIL is for what its machine broke.
+    neighbourhood is then avoided. FAIL is for what is given up: what its machine
+    broke stays running until it is gone on with.
 
     Args:
         study: in memory or stored.

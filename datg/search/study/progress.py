@@ -15,7 +15,7 @@ class SearchProgress:
 
     Attributes:
         asked: trials wanted.
-        outcomes: ended trials by outcome.
+        outcomes: trials by outcome that have ended, or were broken by their machines.
         running: trial number to the fraction of its iterations done.
         validating: numbers of running trials that validate now.
         begun_with: what the running trials had done when this driver took them up, likewise.

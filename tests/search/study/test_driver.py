@@ -320,6 +320,27 @@ def test_a_small_search_gives_up_after_half_of_its_trials(trials, patience, fold
     assert driver.patience == patience
 
 
+def test_a_small_search_is_hopeless_only_where_nothing_works(folder, glyphs, data_root):
+    driver = start(folder, settings_for(glyphs, data_root, search__trials=6))
+    numbers = [driver.next_trial() for _ in range(6)]
+    report(driver, numbers[5], progress_of(10, 0.3))
+    for number in numbers[:3]:
+        driver.finish(number, "diverged", "nan")
+    assert not driver.hopeless, "one that runs has been validated"
+    run_one(driver, numbers[5])
+    for number in numbers[3:5]:
+        driver.finish(number, "diverged", "nan")
+    assert driver.all_tried and not driver.hopeless, "nothing is left to give up"
+
+
+def test_a_small_search_in_which_all_fails_gives_up(folder, glyphs, data_root):
+    driver = start(folder, settings_for(glyphs, data_root, search__trials=6))
+    for number in [driver.next_trial() for _ in range(4)][:3]:
+        assert not driver.hopeless
+        driver.finish(number, "failed", "its process died")
+    assert driver.hopeless
+
+
 def test_ten_failures_in_a_row_are_hopeless(folder, glyphs, data_root):
     driver = start(folder, settings_for(glyphs, data_root, search__trials=30))
     for outcome in ["finished", *["failed", "error", "diverged"] * 3]:
