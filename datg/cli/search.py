@@ -1,11 +1,13 @@
 """`datg search`: search hyperparameters on a data set."""
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
 from datg.cli.options import STOPPING, WHAT, names, takes
 from datg.cli.search_options import BEGINNING, SearchOptions
+from datg.errors import ConfigError
 from datg.learners import LEARNERS
 from datg.runtime.signals import leave
 from datg.search.study import PRUNERS, SAMPLERS
@@ -72,6 +74,14 @@ def search(
         str | None,
         typer.Option(metavar="SEARCH", help="Name of a search to go on with.", rich_help_panel=STOPPING),
     ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            help="Name of a search to start, or to go on with if it has begun: the same command may be called again and again.",
+            show_default="by data set and date",
+            rich_help_panel=STOPPING,
+        ),
+    ] = None,
 ) -> None:
     """Search the hyperparameters of a strategy: Ray runs trials, Optuna suggests and prunes them, MLflow shows them.
 
@@ -81,8 +91,12 @@ def search(
 
     Example: datg search --resume dermnet-20261122-1
     """
-    from datg.search.state.folder import refuse_second_driver
+    from datg.search.state.folder import is_begun, refuse_second_driver
 
+    if name is not None and resume:
+        raise ConfigError("`--name` and `--resume` both name the search; give one of them.")
+    if name is not None and is_begun(options.output, name):
+        resume = name
     if resume:
         refuse_second_driver(options.output, resume)
     from datg.cli.console import console
@@ -102,7 +116,7 @@ def search(
         "search.pruner": pruner,
         "search.seed": seed,
     }
-    request = options.request(dataset, flags, references=references)
+    request = replace(options.request(dataset, flags, references=references), name=name)
     if options.dry_run:
         show_settings(request, resume)
         return

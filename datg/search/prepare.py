@@ -19,7 +19,7 @@ from datg.search.request import Request
 from datg.search.resolve import explain, resolve_settings
 from datg.search.session import SearchSession, end_ray, open_search_study, open_session, start_ray_for
 from datg.search.settings import SearchSettings, Tuning, pair_name
-from datg.search.state.folder import DriverLock, SearchFolder, find_folder, make_folder, new_folder
+from datg.search.state.folder import DriverLock, SearchFolder, find_folder, make_folder, named_folder, new_folder
 from datg.search.study.driver import SearchDriver
 from datg.trial.config import PRESETS
 
@@ -176,7 +176,10 @@ def prepare(request: Request) -> SearchSession:
     check_room(request.output, bytes_needed(settings, dataset.part("base"), allocation.most_concurrent))
     kind = "" if request.comparison is None else "-comparison"
     reraise_signal()
-    folder = new_folder(request.output, settings.config.dataset + kind)
+    prefix = settings.config.dataset + kind
+    folder = (
+        named_folder(request.output, request.name) if request.name is not None else new_folder(request.output, prefix)
+    )
     lock = DriverLock(folder)
     try:
         with lock:

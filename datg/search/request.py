@@ -17,6 +17,7 @@ class Request:
         flags: dotted keys that were given as flags.
         allow_change: whether a resumed search may differ from what it began as.
         comparison: what is compared, if it is not a search in a space.
+        name: of a new search; None for one by data set and date.
         references: whether a search is measured against trainings beside its trials; None: a new one is, another one as it began.
     """
 
@@ -33,7 +34,10 @@ class Request:
     allow_change: bool = False
     comparison: Comparison | None = None
     references: bool | None = None
+    name: str | None = None
 
     def going_on(self) -> "Request":
         """Return the request to go on with what this one has begun: places and resources, nothing that a search is made of."""
-        return replace(self, dataset=None, space_file=None, settings=[], flags={}, comparison=None, references=None)
+        return replace(
+            self, dataset=None, space_file=None, settings=[], flags={}, comparison=None, references=None, name=None
+        )

@@ -84,11 +84,15 @@ def test_a_second_ctrl_c_leaves_at_once(place):
 
 
 def test_a_used_up_time_budget_ends_a_search_that_can_go_on_with_more_trials(place):
-    options = [*steps(ITERATIONS, EVERY), "--trials", 2, "--time-budget", 1]
-    said = place.run("search", *SMALL, *options, code=75)
-    assert "stopped (the time budget is used up)" in said
+    nightly = [*SMALL, *steps(ITERATIONS, EVERY), "--name", "nightly"]
+    said = place.run("search", *nightly, "--trials", 2, "--time-budget", 1, code=75)
+    assert "stopped (the time budget is used up)" in said and place.folder.name == "nightly"
     refused = place.run("search", "--resume", place.folder.name, "--trials", 1, code=2)
     assert "`--trials` must be at least 2" in refused
-    place.run("search", "--resume", place.folder.name, "--trials", 3, "--time-budget", 300)
+    place.run("search", *nightly, "--trials", 3, "--time-budget", 300)
     check_whole(place.folder, 3)
     check_mlflow(place.tracking, place.folder)
+    assert "nightly is done: nothing is left to do" in place.run("search", *nightly, "--trials", 3)
+    other = place.run("search", *nightly, "--trials", 3, "--set", "training.lr=0.5", code=2)
+    assert "nightly-" in other and "training.lr" in other and "--allow-change" in other
+    assert "give one of them" in place.run("search", *nightly, "--resume", "nightly", code=2)

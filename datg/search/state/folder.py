@@ -19,6 +19,7 @@ from datg.trial.folder import NETWORK
 
 SEARCH_YAML = "search.yaml"
 STUDY = "study.db"
+NAME, OF_COMPARISON = "[A-Za-z0-9][A-Za-z0-9._-]{0,99}", "--"
 COMPARISON_FORMS = ("md", "tex", "csv", "seeds.csv", "searches.csv")
 
 
@@ -124,6 +125,44 @@ def new_folder(output: Path, prefix: str) -> SearchFolder:
         raise ConfigError(
             f"`--output` {output} cannot be written ({error.strerror}); name a writable folder."
         ) from error
+
+
+def named_folder(output: Path, name: str) -> SearchFolder:
+    """Make ``<output>/<name>``, or take it as a start that died there left it: without a search.
+
+    Raises:
+        ConfigError: ``output`` cannot be written, or something else is there.
+    """
+    path = output.absolute() / check_name(name)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        return SearchFolder(path) if path.is_dir() and not any(path.iterdir()) else make_folder(path)
+    except FileExistsError:
+        raise ConfigError(f"`--name` {name}: {path} is there and holds no search; choose another name.") from None
+    except OSError as error:
+        raise ConfigError(
+            f"`--output` {output} cannot be written ({error.strerror}); name a writable folder."
+        ) from error
+
+
+def check_name(name: str) -> str:
+    """Return the name of a search, if it can be that of a folder.
+
+    Raises:
+        ConfigError: with the rule.
+    """
+    if not re.fullmatch(NAME, name) or OF_COMPARISON in name:
+        raise ConfigError(
+            f"`--name` must be 1 to 100 letters, digits, `_`, `-` and `.`, beginning with a letter or digit and without "
+            f"`{OF_COMPARISON}`, which stands in the names of a comparison's searches, got {name!r}."
+        )
+    return name
+
+
+def is_begun(output: Path, name: str) -> bool:
+    """Return whether a search of that name stands in ``output``."""
+    folder = SearchFolder(output / check_name(name))
+    return folder.settings.exists() or folder.study.exists()
 
 
 def make_folder(path: Path) -> SearchFolder:

@@ -54,6 +54,8 @@ def resume_search(request: Request, search: str, *, comparison: bool = False) ->
         raise StateError(
             f"the study of {folder.name} cannot be read or written ({reason}); resume it once it can."
         ) from error
+    if driver.all_done:
+        remarks.append(f"{folder.name} is done: nothing is left to do, more --trials prolong it.")
     return open_session(request, folder, settings, dataset, driver, lock, allocation, remarks)
 
 
