@@ -17,17 +17,12 @@ from datg.trial.selection import select
 
 def summary(session: SearchSession, code: int, uri: str, unsent: Unsent | None) -> list[str]:
     """Return what happened, and what to do next, in lines."""
-    folder, settings = session.folder, session.settings
-    resume = how_to_resume(
-        settings.comparison or folder.name,
-        comparison=bool(settings.grid or settings.comparison),
-        external=settings.external_study,
-    )
+    folder, resume = session.folder, _resume(session)
     lines = causes(session.records())
     errors = {} if session.tasks is None else session.tasks.errors
     lines += [f"{what}: {error}" for what, error in errors.items()]
     if session.stop.requested and code in (ExitCode.RESUMABLE, ExitCode.CTRL_C):
-        lines.append(f"stopped ({session.stop.reason}); go on with: {resume}")
+        lines.append(how_it_stopped(session))
     elif code == ExitCode.NO_SUCCESS and session.stop.requested:
         lines.append(f"{session.stop.reason}; their causes stand above. Once they are repaired, go on with: {resume}")
     elif code == ExitCode.DAMAGED:
@@ -44,6 +39,20 @@ def summary(session: SearchSession, code: int, uri: str, unsent: Unsent | None) 
     if unsent is not None:
         lines.append(f"MLflow lacks {unsent}; send the rest with: python launchers/sync_mlflow.py {folder.name}")
     return lines
+
+
+def how_it_stopped(session: SearchSession) -> str:
+    """Return why a search was stopped, and how to go on with it."""
+    return f"stopped ({session.stop.reason}); go on with: {_resume(session)}"
+
+
+def _resume(session: SearchSession) -> str:
+    settings = session.settings
+    return how_to_resume(
+        settings.comparison or session.folder.name,
+        comparison=bool(settings.grid or settings.comparison),
+        external=settings.external_study,
+    )
 
 
 def _results(session: SearchSession) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from datg.cli.console import console, print_rows, show_status
-from datg.cli.messages import status_line, summary
+from datg.cli.messages import how_it_stopped, status_line, summary
 from datg.cli.mlflow_runs import search_run
 from datg.report.leaderboard import reference_row
 from datg.runtime.exit_codes import ExitCode
@@ -50,7 +50,10 @@ def run_with_display(
     with session.lock:
         view.start()
         try:
-            with show_status(lambda: status_line(session.driver.progress), out):
+            with (
+                show_status(lambda: status_line(session.driver.progress), out),
+                session.stop.ending_in_time(lambda: out.print(how_it_stopped(session), soft_wrap=True)),
+            ):
                 code = run_search(
                     session,
                     notify=lambda line: out.print(line, soft_wrap=True),

@@ -105,10 +105,11 @@ def _send_again(number: int) -> None:
         os.kill(os.getpid(), number)
 
 
-def _later(seconds: float, function: Callable[..., Any], argument: int) -> None:
+def _later(seconds: float, function: Callable[..., Any], argument: int) -> threading.Timer:
     timer = threading.Timer(seconds, function, [argument])
     timer.daemon = True
     timer.start()
+    return timer
 
 
 def _unwind(number: int) -> None:
@@ -126,6 +127,8 @@ class StopRequest:
         self._deadline = None if time_budget is None else time.monotonic() + time_budget
         self._signalled = False
         self._asked: tuple[str, ExitCode] | None = None
+        self._last_words: Callable[[], None] | None = None
+        self._overdue: threading.Timer | None = None
 
     def install(self) -> None:
         """Handle the signals of :data:`HANDLED` from now on; call again after a library has put its own handlers there."""
@@ -140,6 +143,31 @@ class StopRequest:
         self.ask("Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name, exit_code_of(number))
         for handled in HANDLED:
             signal.signal(handled, signal.SIG_DFL)
+        if self._last_words is not None:
+            self._overdue = _later(LEAVE_SECONDS, self._leave_overdue, number)
+
+    @contextlib.contextmanager
+    def ending_in_time(self, last_words: Callable[[], None]) -> Iterator[None]:
+        """End the process :data:`LEAVE_SECONDS` after a signal that comes in the block, if the block has not ended by then.
+
+        A signal to all processes of a machine, as `systemctl stop` and `scancel` send it, ends Ray's, too, for whose answers Ray
+        then waits a minute where no signal reaches it.
+
+        Args:
+            last_words: called before.
+        """
+        self._last_words = last_words
+        try:
+            yield
+        finally:
+            self._last_words = None
+            if self._overdue is not None:
+                self._overdue.cancel()
+
+    def _leave_overdue(self, number: int) -> None:
+        if self._last_words is not None:
+            self._last_words()
+            leave(exit_code_of(number))
 
     def ask(self, reason: str, exit_code: ExitCode = ExitCode.RESUMABLE) -> None:
         """Ask for a stop, unless one has been asked for."""

@@ -1,5 +1,7 @@
 """Ctrl-C, SIGTERM and SIGUSR1 in every phase of a search: it saves, says how to go on, and ends within 30 seconds."""
 
+import contextlib
+import os
 import signal
 import time
 from pathlib import Path
@@ -61,6 +63,31 @@ def test_while_it_starts_it_leaves_at_once_and_nothing_behind(place, number, pha
         until(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text)  # Ray's first process
     stopped(place, process, number)
     assert not list(place.path.glob("runs/*"))
+
+
+def descendants(pid):
+    """Processes below a process, in any order."""
+    try:
+        texts = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
+    except OSError:
+        return []
+    children = [int(child) for text in texts for child in text.split()]
+    return [*children, *(below for child in children for below in descendants(child))]
+
+
+def test_a_signal_to_all_processes_at_once_ends_in_time_and_leaves_none(place):
+    process = place.start("search", *SMALL, *steps(ITERATIONS, EVERY), "--trials", 1)
+    until(lambda: place.folder and saved_at(place))
+    every = descendants(process.pid)
+    assert len(every) >= 3, "Ray's server, its node and a worker"
+    for pid in every:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+    said = stopped(place, process, signal.SIGTERM)
+    assert f"stopped (SIGTERM); go on with: python launchers/search.py --resume {place.folder.name}" in said
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in every), timeout=30)
+    place.run("search", "--resume", place.folder.name)
+    check_whole(place.folder, 1, steps=[EVERY, ITERATIONS])
 
 
 def test_final_evaluations_are_begun_again(place):
