@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 METRICS_AT_ONCE = 1000  # MLflow's own limit for one batch
-RUN_STATUS = {RUNNING: "RUNNING", DONE: "FINISHED", PRUNED: "KILLED", FAILED: "FAILED"}
+# MLflow draws KILLED like FAILED, and a pruned trial is neither; its tag `outcome` tells it from one that ran to its end.
+RUN_STATUS = {RUNNING: "RUNNING", DONE: "FINISHED", PRUNED: "FINISHED", FAILED: "FAILED"}
 COMPLETE_TAG, PREPARED_TAG, OUTCOME_TAG, ERROR_TAG = "datg.complete", "datg.prepared", "outcome", "error"
 
 

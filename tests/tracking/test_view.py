@@ -125,7 +125,8 @@ def test_a_trial_that_goes_on_after_a_resume_keeps_its_run(tmp_path, folders):
     assert later.close(status="FINISHED") is None
     client, runs, number = runs_of(tmp_path)
     assert number == 4
-    assert runs["1"].info.status == "KILLED" and runs["parent"].info.status == "FINISHED"
+    assert runs["1"].info.status == "FINISHED" and runs["1"].data.tags["outcome"] == "pruned"
+    assert runs["parent"].info.status == "FINISHED"
     assert [point.step for point in client.get_metric_history(runs["1"].info.run_id, "objective")] == [2, 4]
 
 
