@@ -1,5 +1,6 @@
 """What a search says: one line while it runs, and what to do next when it ends."""
 
+from datg.cli.mlflow_runs import how_to_compare
 from datg.report.selection import describe_selection
 from datg.report.status import causes, how_to_resume
 from datg.runtime.exit_codes import ExitCode
@@ -10,7 +11,6 @@ from datg.search.session import SearchSession
 from datg.search.state.folder import COMPARISON_FORMS
 from datg.search.study.progress import SearchProgress
 from datg.tracking.sent import Unsent
-from datg.tracking.store import how_to_look
 from datg.trial.final_evaluation import ON_FRESH_VALIDATION, ON_NOVEL
 from datg.trial.selection import select
 
@@ -35,7 +35,7 @@ def summary(session: SearchSession, code: int, uri: str, unsent: Unsent | None) 
         lines += _results(session)
         if code == ExitCode.RESUMABLE:
             lines.append(f"what failed above is not lost; try it again with: {resume}")
-    lines.append(f"compare in MLflow: {how_to_look(uri)}")
+    lines.append(f"compare in MLflow: {how_to_compare(folder, session.settings, uri)}")
     if unsent is not None:
         lines.append(f"MLflow lacks {unsent}; send the rest with: python launchers/sync_mlflow.py {folder.name}")
     return lines

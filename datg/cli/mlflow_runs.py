@@ -1,10 +1,16 @@
 """The MLflow runs that stand above the trials of a search and above the seeds of a final training."""
 
 from datg.final_training.run import TRAINING, PreparedTraining
+from datg.report.selection import describe_selection
 from datg.search.settings import SearchSettings
 from datg.search.state.folder import COMPARISON_FORMS, SearchFolder
+from datg.search.state.records import RecordReader
 from datg.tracking.runs import Parent
-from datg.trial.records import context_tags
+from datg.tracking.saved_view import page
+from datg.tracking.sent import read_sent
+from datg.tracking.store import how_to_look
+from datg.trial.records import RUNNING, context_tags
+from datg.trial.selection import select
 
 
 def search_run(folder: SearchFolder, settings: SearchSettings) -> Parent:
@@ -24,9 +30,26 @@ def search_run(folder: SearchFolder, settings: SearchSettings) -> Parent:
         artifacts=[folder.settings, folder.best, *map(folder.comparison, COMPARISON_FORMS)],
         id=settings.id,
         runs_file=folder.mlflow,
+        columns=list(settings.searched(0, {}) if settings.grid else settings.space),
+        describe=lambda: _describe(folder, settings),
         selects=not settings.grid,
         own_trial=None if settings.own_setting is None else 0,
     )
+
+
+def how_to_compare(folder: SearchFolder, settings: SearchSettings, uri: str) -> str:
+    """Return how to see the trials of a search in MLflow, the best first."""
+    experiment = read_sent(folder.mlflow).experiment
+    return how_to_look(uri, page(experiment, settings.id) if experiment else "")
+
+
+def _describe(folder: SearchFolder, settings: SearchSettings) -> list[str]:
+    """Return what a search has found; nothing before every trial was tried, and for a comparison, whose tables tell it."""
+    reader = RecordReader(folder, settings)
+    records = reader.records()
+    if settings.grid or sum(record.state != RUNNING for record in records) < settings.trials:
+        return []
+    return describe_selection(select(records), records, reader.references(), settings)
 
 
 def training_run(prepared: PreparedTraining) -> Parent:

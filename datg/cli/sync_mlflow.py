@@ -32,13 +32,12 @@ def sync_search(output: Path, search: str, *, root: Path | None, uri: str | None
         StateError: it is damaged.
     """
     from datg.cli.console import console
-    from datg.cli.mlflow_runs import search_run
+    from datg.cli.mlflow_runs import how_to_compare, search_run
     from datg.data.catalog import data_root, open_dataset, with_test_dataset
     from datg.search.settings import SearchSettings
     from datg.search.state.folder import DriverLock, find_folder
     from datg.search.state.records import RecordReader
     from datg.tracking.sent import count_unsent, read_sent
-    from datg.tracking.store import how_to_look
     from datg.tracking.store import tracking_uri as store_of
     from datg.tracking.view import MlflowView, describe_failure
 
@@ -61,5 +60,7 @@ def sync_search(output: Path, search: str, *, root: Path | None, uri: str | None
             lacking = count_unsent(records, read_sent(folder.mlflow)) or "what it lacked"
             out.print(f"{describe_failure(store, error)}; it lacks {lacking}.", soft_wrap=True)
             return ExitCode.RESUMABLE
-    out.print(f"MLflow has everything of {folder.name}: {len(trials)} trials; {how_to_look(store)}")
+    out.print(
+        f"MLflow has everything of {folder.name}: {len(trials)} trials; {how_to_compare(folder, settings, store)}"
+    )
     return ExitCode.DONE

@@ -7,7 +7,7 @@ deleted, and one that somebody deleted is restored.
 import logging
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from datg.storage.files import write_json
 from datg.tracking.database import database_file, whole_database
 from datg.tracking.entities import best_metrics, fresh_validation_metrics, gain_metrics
 from datg.tracking.moved import artifact_folder, follow_move, local_path
+from datg.tracking.saved_view import VIEW_TAG, saved_view
 from datg.tracking.sending import COMPLETE_TAG, OUTCOME_TAG, PREPARED_TAG, ChildRun, prepare_run, send_trial
 from datg.tracking.sent import Sent, read_sent
 from datg.tracking.store import bypass_proxies_for_loopback
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 ID_TAG, SURPLUS_TAG = "datg.id", "datg.surplus"
 SELECTION_TAG = "selection"  # of a trial: best, or tie
 PARENT_TAG = "mlflow.parentRunId"
+DESCRIPTION_TAG = "mlflow.note.content"
 PARENT = "parent"  # stands for the run above among the keys of trials and references
 
 
@@ -41,6 +43,8 @@ class Parent:
         experiment: where it stands.
         artifacts: files logged when it ends.
         selects: whether one of the trials is chosen, as in a search.
+        columns: parameters of the runs below that a page of them shows; none, and there is no such page.
+        describe: returns the answer, in lines, once there is one; the run's description.
         own_trial: the trial that has the setting that the search began from; None if there is none.
         runs_file: where the ids of the runs are written down.
     """
@@ -53,6 +57,8 @@ class Parent:
     artifacts: list[Path]
     runs_file: Path
     selects: bool = False
+    columns: list[str] = field(default_factory=list)
+    describe: Callable[[], list[str]] = list
     own_trial: int | None = None
 
 
@@ -83,6 +89,7 @@ class SearchRuns:
         with whole_database(uri, warn):
             self._client: MlflowClient = MlflowClient(tracking_uri=uri)
             self._experiment_id = self._find_experiment(warn)
+        self._save_view()
         runs = self._find_runs()
         self._parent_id = self._open_parent(runs.pop(PARENT, None))
         self._take_children(runs)
@@ -100,6 +107,16 @@ class SearchRuns:
         if moved:
             warn(moved)
         return str(experiment.experiment_id)
+
+    def _save_view(self) -> None:
+        """Keep the page of this search's runs in MLflow, if it has one."""
+        if not self._parent.columns:
+            return
+        tag = f"{VIEW_TAG}{self._parent.id}"
+        before = self._client.get_experiment(self._experiment_id).tags.get(tag)
+        view = saved_view(self._parent.name, self._parent.columns, before)
+        if view is not None:
+            self._client.set_experiment_tag(self._experiment_id, tag, view)
 
     def _artifact_location(self) -> str | None:
         """Return a place beside a local database, where ``mlflow ui`` in that folder looks; a server decides for itself."""
@@ -209,6 +226,8 @@ class SearchRuns:
                 select(record for record in records if not record.reference),
                 [record for record in ended if record.reference or record.number == self._parent.own_trial],
             )
+        if lines := self._parent.describe():
+            self._client.set_tag(self._parent_id, DESCRIPTION_TAG, "\n\n".join(lines))
         for path in self._parent.artifacts:
             if path.exists():
                 self._client.log_artifact(self._parent_id, str(path))

@@ -44,9 +44,11 @@ def bypass_proxies_for_loopback() -> None:
     )
 
 
-def how_to_look(uri: str) -> str:
-    """Return the command, or the address, that shows a tracking store."""
-    if uri == tracking_uri(None) and VARIABLE not in os.environ:
-        return "mlflow ui"
+def how_to_look(uri: str, page: str = "") -> str:
+    """Return the command, or the address, that shows a tracking store, or a page of it."""
     shown = without_password(uri)
-    return shown if uri.startswith("http") else f"mlflow ui --backend-store-uri {shown}"
+    if uri.startswith("http"):
+        return shown.rstrip("/") + page
+    own = uri == tracking_uri(None) and VARIABLE not in os.environ
+    command = "mlflow ui" if own else f"mlflow ui --backend-store-uri {shown}"
+    return f"{command}, then http://127.0.0.1:5000{page}" if page else command

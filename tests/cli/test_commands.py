@@ -259,6 +259,9 @@ def test_search_export_train_and_evaluate(tmp_path, data_root):
     assert best_run.metrics["fresh_val/accuracy"] == pytest.approx(finalists[0]["fresh validation"])
     (parent,) = [entry for entry in runs if "mlflow.parentRunId" not in entry.data.tags]
     assert parent.data.tags["best"] == f"trial {finalists[0]['trial']}, the best of 4"
+    first, *others = parent.data.tags["mlflow.note.content"].split("\n\n")
+    assert first.startswith("best minus reference vanilla, paired by task: validation") and others
+    assert "/runs?workflowType=machine_learning&viewStateShareKey=" in searched.stderr
     assert parent.data.metrics["gain_over_vanilla/test"] == pytest.approx(finalists[0]["test"] - vanilla["test"])
     assert parent.data.metrics["gain_over_trial_0/val"] >= 0
     assert parent.data.metrics["best/fresh_val"] == pytest.approx(finalists[0]["fresh validation"])

@@ -1,7 +1,10 @@
 """The MLflow view against a real tracking database, and against servers that do not answer."""
 
+import base64
+import json
 import shutil
 import time
+import zlib
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -154,6 +157,38 @@ def test_a_trial_that_its_machine_broke_is_shown_as_failed_until_it_goes_on(tmp_
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_a_saved_view_shows_a_searchs_trials_best_first_and_nothing_else(tmp_path, folders):
+    def sync(name, identity):
+        view = view_of(tmp_path, lambda: records_of(folders), identity=identity)
+        columns = ["strategy.alpha", "strategy.clusters"]
+        view._parent = replace(view._parent, name=name, columns=columns)
+        view.sync()
+
+    sync("s-1", "0123")
+    view_of(tmp_path, lambda: records_of(folders), identity="another").sync()  # without a page
+    client, runs, _ = runs_of(tmp_path)
+    experiment = client.get_experiment_by_name("datg/random")
+    (key,) = [key for key in experiment.tags if key.startswith("mlflow.sharedViewState.")]
+    view = json.loads(experiment.tags[key])
+    assert key.endswith(".0123") and view["name"] == "s-1"
+    packed = view["state"].removeprefix("deflate;")
+    state = json.loads(zlib.decompress(base64.b64decode(packed)))
+    for column in state["selectedColumns"]:
+        section, name = column.split(".", 1)
+        found = {"tags": "tags", "metrics": "metrics", "params": "params"}[section]
+        assert name.strip("`") in getattr(client.get_run(runs["0"].info.run_id).data, found), column
+    order = f"{state['orderByKey']} {'ASC' if state['orderByAsc'] else 'DESC'}"
+    shown = client.search_runs([experiment.experiment_id], state["searchFilter"], order_by=[order])
+    assert {run.data.tags["trial"] for run in shown} == {"0", "1", "2"}
+    scored = [run.data.metrics["objective"] for run in shown if "objective" in run.data.metrics]
+    assert scored == sorted(scored, reverse=True) and len(scored) >= 2
+    sync("s-1", "0123")
+    assert client.get_experiment_by_name("datg/random").tags[key] == experiment.tags[key], "written once"
+    sync("s-renamed", "0123")
+    assert json.loads(client.get_experiment_by_name("datg/random").tags[key])["name"] == "s-renamed"
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_a_dead_server_costs_a_line_and_nothing_else(tmp_path, folders, monkeypatch):
     monkeypatch.setattr("datg.tracking.view.PATIENCE", 3.0)
     warnings: list[str] = []
@@ -174,6 +209,8 @@ def test_the_default_store_is_what_a_bare_mlflow_ui_shows(tmp_path, monkeypatch)
     assert how_to_look("sqlite:////elsewhere/x.db") == "mlflow ui --backend-store-uri sqlite:////elsewhere/x.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
     assert how_to_look(tracking_uri(None)) == "http://127.0.0.1:5000"
+    assert how_to_look("http://h:1/", "/#/x") == "http://h:1/#/x"
+    assert how_to_look("sqlite:///x.db", "/#/x").endswith("x.db, then http://127.0.0.1:5000/#/x")
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -101,6 +101,8 @@ class ClusterNodes:
 
     def avoiding(self, others: Iterable[str] = ()) -> dict[str, str]:
         """Return the labels of nodes that may run a trial, as Ray selects by them; of ``others`` none as long as more remain."""
+        if self._output is None:
+            return {}
         closed = self.closed
         open_nodes = {node["NodeID"] for node in _alive()} - closed
         avoided = closed | (set(others) if open_nodes - set(others) else set())

@@ -25,7 +25,7 @@ def share_gpus(
 ) -> Allocation:
     """Measure how many trials fit on a GPU and return the new allocation; the same one where a stop came first."""
     driver.progress.preparing = "measuring how many trials share a GPU"
-    task = measure_need.options(num_cpus=allocation.per_trial.cpus, num_gpus=1)
+    task = on_share(measure_need, allocation)  # of a whole GPU, as long as it is not measured
     waiting = [task.remote(data, config, allocation.per_trial) for config in driver.kinds_of_trials()]
     needs = []
     while waiting and not supervisor.should_stop():

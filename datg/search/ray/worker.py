@@ -122,7 +122,6 @@ def evaluate(dataset: Dataset, folder: Path, resources: TrialResources, kind: Ev
     )
 
 
-@ray.remote(max_retries=0, max_calls=1)  # the next one must not find memory that this process keeps
 def measure_need(dataset: Dataset, config: TrialConfig, resources: TrialResources) -> Need:
     """Return what a trial needs of a GPU that it has to itself."""
     return measure(config, TrialData.from_dataset(dataset), set_up(resources))
