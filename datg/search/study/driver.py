@@ -58,7 +58,8 @@ class SearchDriver:
         self._stored, self._writer = stored, OrderedWriter()
         self._running: set[int] = set()
         self._broken: set[int] = set()  # by their machines, as often as is allowed
-        self.progress = SearchProgress(settings.trials, references=len(settings.references))
+        interval = self.config.training.eval_every / self.config.training.iterations
+        self.progress = SearchProgress(settings.trials, references=len(settings.references), interval=interval)
         self.references = References(folder, settings, stored, self._writer)
         self.out_of_reach = False  # whether the study failed to be written or read
         trials = stored.trials()

@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 
 from datg.trial.records import FAILURES
 
-LEAST_DONE, LEAST_SECONDS = 0.2, 10.0  # of a trial, and since the first one began: before that nothing can be said
+# Of a trial, if none has a whole interval with its validation behind it, and since the first one began: before that nothing can
+# be said.
+LEAST_DONE, LEAST_SECONDS = 0.2, 10.0
+ROUNDING = 1e-9  # of shares
 
 
 @dataclass
@@ -28,6 +31,7 @@ class SearchProgress:
         started: monotonic seconds of the first trial's start.
         ended_here: outcomes of the trials that ended since this driver started.
         preparing: what is done before the first trial.
+        interval: the share of a trial's iterations from one validation to the next.
     """
 
     asked: int
@@ -44,6 +48,7 @@ class SearchProgress:
     started: float | None = None
     ended_here: list[str] = field(default_factory=list)
     preparing: str = ""
+    interval: float = 1.0
 
     def start(self, number: int, share: float) -> None:
         """Note that a trial begins or goes on, with a share of its iterations done."""
@@ -64,6 +69,10 @@ class SearchProgress:
         under_way = sum(self.running.values())
         done = told + under_way - sum(self.begun_with.get(number, 0.0) for number in self.running)
         missing = self.asked - sum(self.outcomes.values()) - under_way + self.references - self.references_done
-        if done < LEAST_DONE or elapsed < LEAST_SECONDS:
+        timed = any(
+            share - self.begun_with.get(number, 0.0) > self.interval + ROUNDING
+            for number, share in self.running.items()
+        )
+        if elapsed < LEAST_SECONDS or (done < LEAST_DONE and not timed):
             return None
         return max(0.0, elapsed / done * missing)

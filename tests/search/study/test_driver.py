@@ -420,6 +420,19 @@ def test_what_runs_is_told_between_its_validations(folder, settings):
     assert f"({first}: 15%, {second}: 52%)" in status_line(driver.progress)
 
 
+def test_the_time_left_is_known_once_a_whole_interval_with_its_validation_was_timed(monkeypatch):
+    clock = [1000.0]
+    monkeypatch.setattr("datg.search.study.progress.time.monotonic", lambda: clock[0])
+    progress = SearchProgress(asked=4, interval=0.05)
+    progress.start(0, 0.5)
+    progress.start(1, 0.0)
+    clock[0] += 600
+    progress.running.update({0: 0.55, 1: 0.05})
+    assert progress.seconds_left() is None, "both are only at their validations"
+    progress.running[1] = 0.06
+    assert progress.seconds_left() == pytest.approx(600 / 0.11 * (4 - 0.61))
+
+
 def test_the_time_left_follows_from_what_was_done_since_the_first_trial_began(monkeypatch):
     clock = [1000.0]
     monkeypatch.setattr("datg.search.study.progress.time.monotonic", lambda: clock[0])
