@@ -34,7 +34,7 @@ def same_network(one: object, other: object) -> bool:
 
 @dataclass(frozen=True)
 class ValidationReport:
-    """One validation.
+    """Hold one validation.
 
     Attributes:
         iteration: updates done.

@@ -1,35 +1,44 @@
 """A project's folder that is moved or copied: MLflow finds artifacts where they lie, and nobody writes into the old place."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from mlflow.tracking._tracking_service.utils import _artifact_repos_cache as artifact_repos
 
+from datg.tracking.moved import local_path
 from tests.tracking.test_view import client_of, folders, records_of, runs_of, view_of  # noqa: F401 (a fixture)
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
+# In a process of its own, because MLflow remembers places as long as a process lives.
+SYNC = """
+import sys
+from pathlib import Path
+from tests.tracking.test_view import records_of, view_of
+view_of(Path(sys.argv[1]), lambda: records_of(Path(sys.argv[2]))).sync()
+"""
+
+
 def artifacts(place: Path) -> set[str]:
     """What MLflow shows of trial 0, all of which must be below ``place``."""
-    artifact_repos.clear()  # MLflow remembers places as long as a process lives
-    client, runs, _ = runs_of(place)
+    _, runs, _ = runs_of(place)
     assert all(run.info.artifact_uri.startswith(place.as_uri()) for run in runs.values())
-    return {artifact.path for artifact in client.list_artifacts(runs["0"].info.run_id)}
+    return {path.name for path in local_path(runs["0"].info.artifact_uri).iterdir()}
 
 
 @pytest.fixture
 def project(tmp_path, folders):  # noqa: F811
     (tmp_path / "old").mkdir()
-    view_of(tmp_path / "old", lambda: records_of(folders)).sync()
+    subprocess.run([sys.executable, "-c", SYNC, tmp_path / "old", folders], check=True)
     return tmp_path / "old"
 
 
 def test_moved(project, folders):  # noqa: F811
     shown, new, said = artifacts(project), project.with_name("new place"), []
     project.rename(new)
-    artifact_repos.clear()
     view_of(new, lambda: records_of(folders), warnings=said).sync()
     assert artifacts(new) == shown and not project.exists()
     assert len(said) == 1 and "came from another folder" in said[0]
@@ -40,7 +49,6 @@ def test_moved(project, folders):  # noqa: F811
 def test_copied(project, folders):  # noqa: F811
     shown, new = artifacts(project), project.with_name("copy")
     shutil.copytree(project, new)
-    artifact_repos.clear()
     before = sorted(path for path in project.rglob("*"))
     view_of(new, lambda: records_of(folders)).sync()
     assert artifacts(new) == shown and artifacts(project) == shown
@@ -50,7 +58,6 @@ def test_copied(project, folders):  # noqa: F811
 def test_moved_without_its_artifacts_they_are_sent_again(project, folders):  # noqa: F811
     shown, new = artifacts(project), project.with_name("new")
     project.rename(new)
-    artifact_repos.clear()
     shutil.rmtree(new / "mlartifacts")
     view_of(new, lambda: records_of(folders)).sync()
     assert artifacts(new) == shown and not project.exists()

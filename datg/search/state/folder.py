@@ -136,7 +136,8 @@ def named_folder(output: Path, name: str) -> SearchFolder:
     path = output.absolute() / check_name(name)
     try:
         output.mkdir(parents=True, exist_ok=True)
-        return SearchFolder(path) if path.is_dir() and not any(path.iterdir()) else make_folder(path)
+        begun_alone = path.is_dir() and all(left.name.startswith((".", "driver.")) for left in path.iterdir())
+        return SearchFolder(path) if begun_alone else make_folder(path)
     except FileExistsError:
         raise ConfigError(f"`--name` {name}: {path} is there and holds no search; choose another name.") from None
     except OSError as error:

@@ -12,6 +12,9 @@ def test_a_name_is_that_of_the_folder(name, tmp_path):
     folder = named_folder(tmp_path / "runs", name)
     assert folder.path == tmp_path / "runs" / name and folder.name == name
     assert named_folder(tmp_path / "runs", name) == folder, "a start that died before it wrote anything is no hindrance"
+    for left in ("driver.lock", "driver.json", f".{SEARCH_YAML}.0123abcd"):
+        (folder.path / left).touch()
+    assert named_folder(tmp_path / "runs", name) == folder, "nor is one that died before its settings were written"
     (folder.path / SEARCH_YAML).touch()
     assert is_begun(tmp_path / "runs", name)
 
