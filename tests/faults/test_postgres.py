@@ -1,11 +1,17 @@
 """A study and an MLflow server on a real PostgreSQL: killed drivers lose nothing, and no password is written anywhere."""
 
+import contextlib
+import gc
 import random
+import threading
 import time
 from pathlib import Path
 
+import psycopg
 import pytest
 
+from datg.errors import StateError
+from datg.search.study.stored import open_study, recover_settings
 from tests.faults.postgres import Postgres, find_programs
 from tests.faults.searches import SMALL, check_mlflow, check_whole, kill, steps, until, validations
 from tests.faults.servers import MlflowServer
@@ -78,6 +84,26 @@ def test_killed_drivers_on_a_database_lose_nothing_and_tell_no_secret(place_with
     assert sessions
     for secret in (PASSWORD, TOKEN):
         assert places_of(secret, [place.path, tmp_path / "server", *sessions]) == []
+
+
+def test_no_connection_is_left_to_the_garbage_collector(postgres):
+    url = postgres.database("tidy")
+
+    def elsewhere(action):
+        thread = threading.Thread(target=action)
+        thread.start()
+        thread.join()
+
+    with contextlib.closing(open_study(url, "a", create=True)) as stored:
+        stored.remember({"a": 1})
+        elsewhere(lambda: (stored.trials(), stored.release()))
+    assert recover_settings(url) == {"a": 1}
+    with pytest.raises(StateError, match="cannot be opened"):
+        open_study(url, "b")
+    with pytest.raises(ZeroDivisionError), open_study(url, "a").closed_on_error():
+        1 / 0  # noqa: B018
+    left = [c for c in gc.get_objects() if isinstance(c, psycopg.Connection) and not c.closed]
+    assert left == []
 
 
 def test_the_search_for_secrets_finds_one(tmp_path):

@@ -39,9 +39,10 @@ def resume_search(request: Request, search: str, *, comparison: bool = False) ->
     try:
         with lock:
             stored, settings, remarks = _reopen_study(request, folder, saved, wanted)
-        allocation = start_ray_for(request)
-        with lock:
-            driver = SearchDriver(folder, settings, stored)
+        with stored.closed_on_error():
+            allocation = start_ray_for(request)
+            with lock:
+                driver = SearchDriver(folder, settings, stored)
     except OSError as error:
         raise StateError(
             f"{error.filename or folder.path} cannot be read or written ({error.strerror or error}); repair that, or move it "
@@ -67,6 +68,14 @@ def _reopen_study(
     if untouched and request.study_storage is None and is_empty(folder.study, wanted.study):
         folder.study.unlink(missing_ok=True)
     stored = open_search_study(request, folder, wanted, create=untouched)
+    with stored.closed_on_error():
+        settings, remarks = _take_up(request, folder, saved, wanted, stored)
+    return stored, settings, remarks
+
+
+def _take_up(
+    request: Request, folder: SearchFolder, saved: SearchSettings, wanted: SearchSettings, stored: StoredStudy
+) -> tuple[SearchSettings, list[str]]:
     asked = bool(request.settings or request.space_file or request.dataset or set(request.flags) - {"search.trials"})
     settings, differences = reconcile_settings(saved, wanted, stored, allowed=request.allow_change, asked=asked)
     remarks = [f"changed: {line}" for line in differences]
@@ -77,4 +86,4 @@ def _reopen_study(
             folder.references.rename(folder.path / f"references-before-change-{len(settings.changes)}")
     settings.save(folder)
     settings.remember(stored)
-    return stored, settings, remarks + repair(folder, stored.trials(), settings.references)
+    return settings, remarks + repair(folder, stored.trials(), settings.references)

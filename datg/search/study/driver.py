@@ -319,7 +319,7 @@ class SearchDriver:
             Exception: what the database raised.
         """
         try:
-            self._writer.write(self._stored.close)
+            self._writer.write(self._stored.release)
             self._writer.wait()
         finally:
             self._writer.close()

@@ -137,9 +137,22 @@ class StoredStudy:
             self._trial_ids[number] = self._storage.get_trial_id_from_study_id_trial_number(self._id, number)
         return self._trial_ids[number]
 
-    def close(self) -> None:
-        """Give the calling thread's connection back."""
+    def release(self) -> None:
+        """Give the calling thread's connection back, for the next thread to use."""
         self._storage.remove_session()
+
+    def close(self) -> None:
+        """Close every connection; other threads have released theirs."""
+        _close(self._storage)
+
+    @contextlib.contextmanager
+    def closed_on_error(self) -> Iterator[None]:
+        """Close every connection if what follows raises."""
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
 
 
 def sqlite_url(path: Path) -> str:
@@ -157,16 +170,24 @@ def open_study(url: str, name: str, *, create: bool = False) -> StoredStudy:
     _check_methods()
     with _translated(url):
         storage = _open_storage(url, create=create)
-        if create:
-            study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                study.set_metric_names([METRIC])
-        else:
-            study = optuna.load_study(storage=storage, study_name=name)
-        stored = StoredStudy(storage, study)
-        stored.trials()  # a damaged page is found only when it is read
+        try:
+            stored = StoredStudy(
+                storage, _make_study(storage, name) if create else optuna.load_study(study_name=name, storage=storage)
+            )
+            stored.trials()  # a damaged page is found only when it is read
+        except BaseException:
+            _close(storage)
+            raise
         return stored
+
+
+def _make_study(storage: RDBStorage, name: str) -> optuna.Study:
+    """Return the study ``name``, made if it is not there."""
+    study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names([METRIC])
+    return study
 
 
 def _check_methods() -> None:
@@ -188,16 +209,20 @@ def is_empty(file: Path, name: str) -> bool:
         return True
     _check_sqlite(file)
     try:
-        trials = open_study(sqlite_url(file), name).trials()
+        with contextlib.closing(open_study(sqlite_url(file), name)) as stored:
+            return not any(trial.state.is_finished() for trial in stored.trials())
     except StateError:
         return True  # whole, but without the study
-    return not any(trial.state.is_finished() for trial in trials)
 
 
 def recover_settings(url: str) -> dict[str, Any] | None:
     """Return what a search was asked for, if there is one study in the storage, or one beside that of its references."""
     with _translated(url):
-        summaries = optuna.get_all_study_summaries(_open_storage(url, create=False))
+        storage = _open_storage(url, create=False)
+        try:
+            summaries = optuna.get_all_study_summaries(storage)
+        finally:
+            _close(storage)
         remembered = [s.user_attrs[SETTINGS_ATTRIBUTE] for s in summaries if SETTINGS_ATTRIBUTE in s.user_attrs]
         return remembered[0] if len(remembered) == 1 else None
 
@@ -209,6 +234,12 @@ def _open_storage(url: str, *, create: bool) -> RDBStorage:
     if not create:
         _check_sqlite(Path(url.removeprefix("sqlite:///")))
     return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": SQLITE_TIMEOUT}})
+
+
+def _close(storage: RDBStorage) -> None:
+    """Close every connection; left to the garbage collector, PostgreSQL's driver warns of them wherever it happens."""
+    storage.remove_session()
+    storage.engine.dispose()
 
 
 def _check_sqlite(file: Path) -> None:
