@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
 import torch
 from pydantic import ConfigDict
 from torch import Tensor, nn
 
-from datg.backbones.batch_norm import RUNNING, BatchNorm, NormMode, batch_norm, by_runs
+from datg.backbones.batch_norm import RUNNING, BatchNorm, NormMode, Then, batch_norm, by_runs
 from datg.runtime.precision import Precision, autocast
-from datg.runtime.random_streams import Noise
+from datg.runtime.random_streams import Noise, to_device_async
 
 Affine = nn.Conv2d | nn.Linear
 
@@ -78,9 +79,9 @@ class Block(nn.Module, ABC):
         """Apply the block to `(n, *shape)` examples, normalised by ``mode``."""
         return self.activate(self.affine(inputs), mode)
 
-    def normalise(self, preactivations: Tensor, mode: NormMode) -> list[Tensor]:
+    def normalise(self, preactivations: Tensor, mode: NormMode, then: Then) -> Tensor:
         """See :func:`batch_norm`."""
-        return batch_norm(preactivations, self.norm, mode, compiled=self.compiled)
+        return batch_norm(preactivations, self.norm, mode, then, compiled=self.compiled)
 
     @abstractmethod
     def activate(self, preactivations: Tensor, mode: NormMode) -> Tensor:
@@ -95,11 +96,9 @@ class Block(nn.Module, ABC):
         mean, variance = precomputed.statistics(runs)
         scale = self.norm.weight * torch.rsqrt(variance + self.norm.eps)
         shift = self.norm.bias - mean * scale
-        lengths = torch.tensor(runs, device=mean.device)
+        owner = to_device_async(np.repeat(np.arange(len(runs)), runs), mean.device)
         shape = (-1, mean.shape[1], *[1] * (precomputed.values.ndim - 2))
-        scale, shift = (
-            part.repeat_interleave(lengths, 0).view(shape).to(precomputed.values.dtype) for part in (scale, shift)
-        )
+        scale, shift = (part[owner].view(shape).to(precomputed.values.dtype) for part in (scale, shift))
         return torch.addcmul(shift, precomputed.values, scale).relu_()
 
 

@@ -47,10 +47,7 @@ class ConvBlock(Block):
 
     def activate(self, preactivations: Tensor, mode: NormMode) -> Tensor:
         """See :meth:`Block.activate`."""
-        pool = _plain_max_pool if mode == WHOLE else functional.max_pool2d
-        # ReLU and max-pooling commute; pooled first there is less to do.
-        pooled = [functional.relu(pool(x, 2)) for x in self.normalise(preactivations, mode)]
-        return pooled[0] if len(pooled) == 1 else torch.cat(pooled)
+        return self.normalise(preactivations, mode, _plain_pool_and_relu if mode == WHOLE else _pool_and_relu)
 
     def precompute(self, inputs: Tensor) -> PreNormActivations:
         """Pool already, as what follows is monotone in each channel, falling where its weight is."""
@@ -59,6 +56,15 @@ class ConvBlock(Block):
         falling = (self.norm.weight < 0).view(-1, 1, 1)
         values = functional.max_pool2d(torch.where(falling, -preactivations, preactivations), 2)
         return PreNormActivations(torch.where(falling, -values, values), mean, variance)
+
+
+def _pool_and_relu(inputs: Tensor) -> Tensor:
+    """Return `(n, channels, height // 2, width // 2)`; the two commute, and pooled first there is less to do."""
+    return functional.relu(functional.max_pool2d(inputs, 2))
+
+
+def _plain_pool_and_relu(inputs: Tensor) -> Tensor:
+    return functional.relu(_plain_max_pool(inputs, 2))
 
 
 def _plain_max_pool(inputs: Tensor, size: int) -> Tensor:

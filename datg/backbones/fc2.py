@@ -58,9 +58,7 @@ class LinearBlock(Block):
 
     def activate(self, preactivations: Tensor, mode: NormMode) -> Tensor:
         """See :meth:`Block.activate`."""
-        normalised = self.normalise(preactivations, mode)
-        activated = functional.relu(normalised[0] if len(normalised) == 1 else torch.cat(normalised))
-        dropped: Tensor = self.dropout(activated)
+        dropped: Tensor = self.dropout(self.normalise(preactivations, mode, functional.relu))
         return dropped
 
     def precompute(self, inputs: Tensor) -> PreNormActivations:

@@ -59,6 +59,16 @@ class DeviceTable:
         """Return the number of classes."""
         return len(self.starts)
 
+    @cached_property
+    def largest(self) -> int:
+        """Return how many examples the largest class has; asked for the first time it waits for the device."""
+        return int(self.counts.max())
+
+    @cached_property
+    def total(self) -> int:
+        """Return how many examples all classes have; asked for the first time it waits for the device."""
+        return int(self.counts.sum())
+
     def gather(self, rows: Tensor) -> Tensor:
         """Return the examples at ``rows`` `(...)`, as float32 `(..., *shape)`; uint8 is scaled to [0, 1]."""
         examples = self.examples[rows]
@@ -107,11 +117,7 @@ class TaskSampler:
 
     @cached_property
     def _keys_a_task(self) -> int:
-        return len(self.classes) + self.ways * self._largest
-
-    @cached_property
-    def _largest(self) -> int:
-        return int(self.classes.counts.max())
+        return len(self.classes) + self.ways * self.classes.largest
 
     def draw(self, number: int, *, generator: torch.Generator, within: Tensor | None = None) -> Tasks:
         """Draw ``number`` independent tasks.
@@ -140,12 +146,12 @@ class TaskSampler:
 
     def _tasks(self, keys: Tensor, within: Tensor | None) -> Tasks:
         """Rank `(B, C + N * R)` keys into tasks."""
-        class_keys, example_keys = keys.split([len(self.classes), self.ways * self._largest], dim=1)
+        class_keys, example_keys = keys.split([len(self.classes), self.ways * self.classes.largest], dim=1)
         if within is not None:
             class_keys = class_keys.masked_fill(~within, torch.inf)
         classes = class_keys.topk(self.ways, dim=1, largest=False).indices
-        places = torch.arange(self._largest, device=keys.device)
+        places = torch.arange(self.classes.largest, device=keys.device)
         absent = places >= self.classes.counts[classes][..., None]
-        example_keys = example_keys.view(-1, self.ways, self._largest).masked_fill(absent, torch.inf)
+        example_keys = example_keys.view(-1, self.ways, self.classes.largest).masked_fill(absent, torch.inf)
         chosen = example_keys.topk(self.shots + self.queries, dim=2, largest=False).indices
         return Tasks(classes, self.classes.starts[classes][..., None] + chosen, self.shots)

@@ -119,7 +119,7 @@ def _erase(state: Augmented, chosen: Chosen, source: Source, part: slice) -> Aug
     inside = np.zeros(number[2], dtype=bool)
     inside[part] = True
     boxes[~(erased & inside)] = 0
-    mask = box_masks(boxes, height, width, state.examples.device)[:, :, :, None]
+    mask = box_masks(to_device_async(boxes, state.examples.device), height, width)[:, :, :, None]
     return replace(state, examples=state.examples.masked_fill(mask, 0.0))
 
 
@@ -145,7 +145,8 @@ def _mix_queries(state: Augmented, chosen: Chosen, source: Source, *, boxes: boo
         *_, height, width = queries.shape
         cut = cutmix_boxes(1 - mixing_ratios, height, width, source.rng)
         mixing_ratios = 1 - areas(cut, height, width)
-        mixed = torch.where(box_masks(cut, height, width, queries.device)[:, None, None], other, queries)
+        masks = box_masks(to_device_async(cut, queries.device), height, width)
+        mixed = torch.where(masks[:, None, None], other, queries)
     else:
         mixed = mix(queries, other, _like(mixing_ratios, queries))
     wanted = to_device_async(chosen, queries.device)[:, None]

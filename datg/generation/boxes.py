@@ -5,8 +5,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from datg.runtime.random_streams import to_device_async
-
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
@@ -57,10 +55,10 @@ def areas(boxes: Integers, height: int, width: int) -> Floats:
     return covered / (height * width)
 
 
-def box_masks(boxes: Integers, height: int, width: int, device: torch.device) -> Tensor:
+def box_masks(boxes: Tensor, height: int, width: int) -> Tensor:
     """Return `(*n, height, width)` bool: which pixels lie in each of `(*n, 4)` boxes."""
-    edges = to_device_async(boxes, device)[..., None]
-    rows, columns = (torch.arange(length, device=device) for length in (height, width))
+    edges = boxes[..., None]
+    rows, columns = (torch.arange(length, device=boxes.device) for length in (height, width))
     in_rows = (rows >= edges[..., 0, :]) & (rows < edges[..., 1, :])
     in_columns = (columns >= edges[..., 2, :]) & (columns < edges[..., 3, :])
     return in_rows[..., :, None] & in_columns[..., None, :]

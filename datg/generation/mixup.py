@@ -19,6 +19,7 @@ from torch import Tensor
 
 from datg.backbones.backbone import flatten_tasks, unflatten_tasks
 from datg.learners.learner import Learner
+from datg.runtime.gpu import wants_few_kernels
 
 Integers = npt.NDArray[np.int64]
 
@@ -104,6 +105,19 @@ def task_partners(tasks: Integers, pairing: Integers, number: int) -> Tensor:
     return torch.from_numpy(classes[..., None] * number + np.arange(number))
 
 
+def next_task_partners(pairing: Tensor, number: int) -> Tensor:
+    """Return partners as :func:`task_partners` does, of the next task of the batch; the first one for the last.
+
+    Args:
+        pairing: `(B, N)`.
+        number: M, examples a class.
+    """
+    tasks, ways = pairing.shape
+    following = torch.arange(tasks, device=pairing.device).roll(-1)
+    classes = following[:, None] * ways + pairing
+    return classes[..., None] * number + torch.arange(number, device=pairing.device)
+
+
 def mix(first: Tensor, other: Tensor, weights: Tensor) -> Tensor:
     """Mix two `(B, ...)` tensors by Eq. 3: ``weights`` of ``first``, the rest of ``other``; weights may lack the last axes."""
     weights = weights.view(*weights.shape, *[1] * (first.ndim - weights.ndim))
@@ -132,8 +146,7 @@ def mix_tasks(
 ) -> MixedTasks:
     """Pass tasks through the shared layers and mix each at its own layer.
 
-    Tasks that are mixed at the same layer pass together; those of different layers meet at L_S only, so that nothing is copied
-    on the way.
+    Tasks that are mixed at the same layer pass together; those of different layers meet as :func:`encode_parts` has it.
 
     Args:
         learner: encodes examples under the meta-parameters.
@@ -146,23 +159,28 @@ def mix_tasks(
     """
     last = learner.last_shared
 
-    def encode_real(part: Tensor, start: int, stop: int) -> Tensor:
+    def encode(parts: list[Tensor], start: int, stop: int) -> list[Tensor]:
+        return encode_parts(learner, parts, shots, start, stop)
+
+    def encode_real(parts: list[Tensor], start: int, stop: int) -> list[Tensor]:
         if real_gradient:
-            return learner.encode(part, shots, start, stop)
+            return encode(parts, start, stop)
         with torch.no_grad():
-            return learner.encode(part.detach(), shots, start, stop)
+            return encode([part.detach() for part in parts], start, stop)
 
     sizes = [number for layer in range(last + 1) if (number := plan.layers.count(layer))]
     firsts = list(first.split(sizes))
     seconds = [] if second is None else list(second.split(sizes))
     starts = np.cumsum([0, *sizes])
-    generated, mixtures, reached = [], [], 0
+    generated, mixtures, reached = list[Tensor](), list[Mixture](), 0
     for group, layer in enumerate(sorted(set(plan.layers))):
         to_mix = 0 if second is None else group  # of partners in the same batch, all are needed to the end
-        for parts in (firsts, seconds):
-            if keep_real:
-                parts[:to_mix] = [encode_real(part, reached, layer) for part in parts[:to_mix]]
-            parts[to_mix:] = [learner.encode(part, shots, reached, layer) for part in parts[to_mix:]]
+        waiting = encode([*firsts[to_mix:], *seconds[to_mix:]], reached, layer)
+        firsts[to_mix:], seconds[to_mix:] = waiting[: len(firsts) - to_mix], waiting[len(firsts) - to_mix :]
+        if keep_real:
+            mixed_before = encode_real([*firsts[:to_mix], *seconds[:to_mix]], reached, layer)
+            firsts[:to_mix], seconds[:to_mix] = mixed_before[:to_mix], mixed_before[to_mix:]
+        generated = encode(generated, reached, layer)
         reached = layer
         tasks = slice(starts[group], starts[group + 1])
         if second is None:
@@ -170,15 +188,24 @@ def mix_tasks(
             other = join(*firsts).flatten(0, 2)[plan.partners[tasks]]
         else:
             other = seconds[group]
-        mixed = mix(firsts[group], other, plan.weights[tasks])
-        generated.append(learner.encode(mixed, shots, layer, last))
+        generated.append(mix(firsts[group], other, plan.weights[tasks]))
         if keep_real:
-            mixtures.append(Mixture(mixed, tuple(encode_real(part, layer, layer) for part in (*firsts, *seconds))))
+            mixtures.append(Mixture(generated[-1], tuple(encode_real([*firsts, *seconds], layer, layer))))
+    generated = encode(generated, reached, last)
     if not keep_real:
         return MixedTasks(join(*generated))
     assert second is not None
-    real = join(*(encode_real(part, reached, last) for part in (*firsts, *seconds)))
-    return MixedTasks(join(*generated), real, tuple(mixtures))
+    return MixedTasks(join(*generated), join(*encode_real([*firsts, *seconds], reached, last)), tuple(mixtures))
+
+
+def encode_parts(learner: Learner, parts: list[Tensor], shots: int, start: int, stop: int) -> list[Tensor]:
+    """Pass several `(b, N, M, *shape)` from layer ``start`` to ``stop``.
+
+    On a GPU in one go: there the number of kernels costs more than a copy. On CPUs each by itself: there it is the other way.
+    """
+    if start == stop or len(parts) < 2 or not wants_few_kernels(parts[0]):
+        return [learner.encode(part, shots, start, stop) for part in parts]
+    return list(learner.encode(join(*parts), shots, start, stop).split([len(part) for part in parts]))
 
 
 def encode_changed(

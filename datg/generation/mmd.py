@@ -6,7 +6,7 @@ With a kernel k = <phi, phi> each term is mean k(cr, cr) + mean k(m, m) - 2 mean
 included (the biased V-statistic, exactly Eq. 4, never negative). n = N(K + Q) points a task, M real tasks.
 """
 
-from functools import lru_cache
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -74,7 +74,7 @@ def _typical_distance(points: Tensor) -> Tensor:
     return torch.where(told_apart.any(), total / weights.sum().clamp(min=1), torch.ones_like(total))
 
 
-@lru_cache(maxsize=4)
+@cache  # never freed: recorded CUDA graphs read it
 def _pairs(number: int, device: torch.device) -> Tensor:
     """Return where every pair of ``number`` points stands in a flattened square, `(number * (number - 1) / 2,)`."""
     rows, columns = torch.triu_indices(number, number, 1, device=device)

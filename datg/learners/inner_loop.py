@@ -25,11 +25,13 @@ from datg.backbones.batch_norm import WHOLE, NormMode, by_runs
 from datg.data.episodes import DeviceTable
 from datg.learners.learner import LearnerOptions, MakeBackbone, NamedLearner
 from datg.learners.prediction import Predictor, examples_at_once, own_rows, row_places
+from datg.runtime.gpu import buffer_bytes, wants_few_kernels
 from datg.runtime.precision import to_float32
 
 Parameters = dict[str, Tensor]
 MOST_PRECOMPUTED_BYTES = 2 << 30
-EXAMPLES_ADAPTED_AT_ONCE = 5_000  # 62 tasks of 5 ways with 16 examples each
+BYTES_ADAPTED_AT_ONCE = 1_280_000_000  # 5,000 examples, 62 tasks of 5 ways with 16 examples each
+BYTES_AN_EXAMPLE = 256_000  # that an inner loop holds for an example of an 84 x 84 picture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +173,8 @@ def _predictor_by_adapting(learner: InnerLoop, classes: DeviceTable, shots: int)
         encoded = [learner.backbone.apply_norm(precomputed, part, learner.last_shared, sets=sets) for part in parts]
         return learner.predict_encoded(torch.cat([to_float32(part) for part in encoded]), shots)
 
-    return Predictor(logits, max(at_once, EXAMPLES_ADAPTED_AT_ONCE))
+    adapted = buffer_bytes(classes.examples.device, on_cpu=BYTES_ADAPTED_AT_ONCE) // BYTES_AN_EXAMPLE
+    return Predictor(logits, max(at_once, adapted))
 
 
 def _precompute_all(learner: InnerLoop, classes: DeviceTable) -> PreNormActivations | None:
@@ -179,10 +182,11 @@ def _precompute_all(learner: InnerLoop, classes: DeviceTable) -> PreNormActivati
     if learner.last_shared == 0:
         return None
     rows, at_once = own_rows(classes), examples_at_once(classes)
+    most = buffer_bytes(classes.examples.device, on_cpu=MOST_PRECOMPUTED_BYTES)
     parts = []
     for part in rows.split(at_once):
         parts.append(learner.backbone.precompute(classes.gather(part)))
-        if parts[0].values[0].nbytes * len(rows) > MOST_PRECOMPUTED_BYTES:
+        if parts[0].values[0].nbytes * len(rows) > most:
             return None
     return PreNormActivations(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
 
@@ -192,13 +196,23 @@ def logits_of_each(
 ) -> Tensor:
     """Return logits `(B, N * Q, N)` of `(B, N, Q, *shape)` queries under the adapted parameters of their tasks, each `(B, ...)`.
 
-    One task after the other: under vmap their convolutions would be groups of one, which on CPUs takes five times as long. Only
-    first derivatives go through here, so that the library's normalisation and pooling are right.
+    On CPUs one task after the other: under vmap their convolutions would be groups of one, which takes five times as long. Only
+    first derivatives go through here, so that the library's normalisation and pooling are right. On a GPU all at once: there the
+    number of kernels costs more.
     """
+    ways, number = query.shape[1:3]
+    if wants_few_kernels(query):
+        examples = query.transpose(1, 2).flatten(1, 2)
+        outputs = vmap(lambda values, task: logits(values, task, WHOLE), randomness="different")(parameters, examples)
+        return _class_by_class(outputs, ways, number)
     unbound = zip(*(value.unbind() for value in parameters.values()), strict=True)
-    outputs = []
+    one_by_one = []
     for values, task in zip(unbound, query, strict=True):
         examples = with_channels_last(task.transpose(0, 1).flatten(0, 1))  # a view of what passed a backbone
-        outputs.append(logits(dict(zip(parameters, values, strict=True)), examples, by_runs(len(examples))))
-    ways, number = query.shape[1:3]
-    return torch.stack(outputs).unflatten(1, (number, ways)).transpose(1, 2).flatten(1, 2)
+        one_by_one.append(logits(dict(zip(parameters, values, strict=True)), examples, by_runs(len(examples))))
+    return _class_by_class(torch.stack(one_by_one), ways, number)
+
+
+def _class_by_class(logits: Tensor, ways: int, number: int) -> Tensor:
+    """Return `(B, N * Q, N)` logits of queries that stand one of each class after the other so that they stand class by class."""
+    return logits.unflatten(1, (number, ways)).transpose(1, 2).flatten(1, 2)

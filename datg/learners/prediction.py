@@ -12,9 +12,11 @@ from torch import Tensor
 
 from datg.backbones.backbone import Backbone
 from datg.data.episodes import DeviceTable
+from datg.runtime.gpu import buffer_bytes
 from datg.runtime.precision import to_float32
 
-VALUES_AT_ONCE = 5_000_000  # input values through a backbone: 2,000 pictures of 28 x 28, whose activations take 0.2 GB
+BYTES_AT_ONCE = 640_000_000  # of activations: those of 2,000 pictures of 28 x 28
+BYTES_A_VALUE = 128  # of activations for each input value, with what a normalisation holds beside them
 
 
 @dataclass(frozen=True)
@@ -40,16 +42,17 @@ def embed_all(backbone: Backbone, classes: DeviceTable) -> DeviceTable:
 
 
 def examples_at_once(classes: DeviceTable) -> int:
-    """Return how many examples may pass a backbone together."""
-    return max(1, VALUES_AT_ONCE // classes.examples[0].numel())
+    """Return how many examples may pass a backbone together: on a GPU more, by the memory that this process may use."""
+    values = buffer_bytes(classes.examples.device, on_cpu=BYTES_AT_ONCE) // BYTES_A_VALUE
+    return max(1, values // classes.examples[0].numel())
 
 
 def own_rows(classes: DeviceTable) -> Tensor:
     """Return the `(n,)` rows of these classes in the table, class by class."""
     device, ends = classes.starts.device, classes.counts.cumsum(0)
     # Row i of the result belongs to the class that i falls into.
-    owner = torch.repeat_interleave(torch.arange(len(classes), device=device), classes.counts)
-    return torch.arange(int(ends[-1]), device=device) - (ends - classes.counts)[owner] + classes.starts[owner]
+    owner = torch.arange(len(classes), device=device).repeat_interleave(classes.counts, output_size=classes.total)
+    return torch.arange(classes.total, device=device) - (ends - classes.counts)[owner] + classes.starts[owner]
 
 
 def row_places(classes: DeviceTable) -> Tensor:

@@ -16,11 +16,12 @@ from datg.data.episodes import DeviceTable
 from datg.learners.distances import squared_distances
 from datg.learners.learner import LearnerOptions, MakeBackbone, NamedLearner
 from datg.learners.prediction import Predictor, embed_all, row_places
+from datg.runtime.gpu import buffer_bytes
 from datg.runtime.precision import to_float32
 
 EXAMPLES_AT_ONCE = 40_000  # looked up among products of embeddings: at 5 shots 6 million numbers
 EMBEDDINGS_AT_ONCE = 8_000  # gathered embeddings stay within a processor's cache
-MOST_PRODUCTS = 1 << 27  # 0.5 GiB, for 11,585 examples; products of more cost as much as the distances of 20,000 tasks
+MOST_BYTES_OF_PRODUCTS = 1 << 29  # of 11,585 examples; products of more cost as much as the distances of 20,000 tasks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +105,7 @@ def _predictor_by_products(
     """
     embedded, places = embed_all(backbone, classes), row_places(classes)
     number = len(embedded.examples)
-    if number**2 > MOST_PRODUCTS:
+    if number**2 * 4 > buffer_bytes(embedded.examples.device, on_cpu=MOST_BYTES_OF_PRODUCTS):
         return Predictor(lambda rows: classify(embedded.gather_tasks(places[rows]), shots), EMBEDDINGS_AT_ONCE)
     products = (embedded.examples @ embedded.examples.T).div_(distance_scale)
 

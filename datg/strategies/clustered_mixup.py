@@ -5,14 +5,15 @@ another one.
 """
 
 from abc import ABC
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import torch
 from pydantic import Field
 
 from datg.learners.learner import Learner
-from datg.strategies.strategy import Batch, Clustering, StrategyContext
+from datg.strategies.strategy import Batch, Clustering, HostDraws, StrategyContext
 from datg.strategies.task_mixup import Generated, TaskMixup
 
 
@@ -84,7 +85,14 @@ class ClusteredMixup(TaskMixup, ABC):
         self, learner: Learner, batch: Batch, *, keep_real: bool = False, real_gradient: bool = True
     ) -> Generated:
         """Mix tasks of a cluster drawn uniformly with tasks of another, drawn uniformly among the rest."""
+        batch = self.with_draws(learner, batch)
+        assert batch.clusters is not None and batch.drawn is not None
+        one, other = batch.clusters.index_select(0, batch.drawn.numbers["clusters"])
+        return self.generate(learner, batch, class_masks=(one, other), keep_real=keep_real, real_gradient=real_gradient)
+
+    def draw_on_host(self, learner: Learner, batch: Batch) -> HostDraws:
+        """Draw the two clusters besides."""
         assert batch.clusters is not None
-        one, other = batch.streams.mixing.choice(len(batch.clusters), size=2, replace=False)
-        class_masks = batch.clusters[one], batch.clusters[other]
-        return self.generate(learner, batch, class_masks=class_masks, keep_real=keep_real, real_gradient=real_gradient)
+        pair = batch.streams.mixing.choice(len(batch.clusters), size=2, replace=False)
+        drawn = super().draw_on_host(learner, batch)
+        return replace(drawn, numbers={**drawn.numbers, "clusters": torch.from_numpy(pair)})

@@ -30,7 +30,7 @@ from datg.strategies.strategy import (
     StrategyContext,
     two_label_losses,
 )
-from datg.strategies.task_mixup import cutmix_problems, cutmix_weights, linear_weights
+from datg.strategies.task_mixup import cutmix_problems, cutmix_weights, draw_cutmix_boxes, linear_weights
 
 Layer = Literal["auto", "input", "random"] | Annotated[int, Field(ge=0)]
 
@@ -114,7 +114,9 @@ class Mlti(Strategy):
         if self.cross_prob < 1:
             cross = rng.random(batch.size) < self.cross_prob
         weights = (
-            cutmix_weights(mixing_ratios, batch) if chosen.mixer == "cutmix" else linear_weights(mixing_ratios, batch)
+            cutmix_weights(to_device_async(draw_cutmix_boxes(mixing_ratios, batch), batch.device), batch)
+            if chosen.mixer == "cutmix"
+            else linear_weights(to_device_async(mixing_ratios.astype(np.float32), batch.device))
         )
         examples = batch.draw()
         numbers = np.arange(batch.size)

@@ -32,6 +32,6 @@ class RandomMixup(TaskMixup):
 
     def losses(self, learner: Learner, batch: Batch) -> Losses:
         """Return cross-entropy of B generated tasks."""
-        tasks = self.generate(learner, batch, cyclic=self.partner == "cyclic")
+        tasks = self.generate(learner, self.with_draws(learner, batch), cyclic=self.partner == "cyclic")
         loss = query_losses(learner.classify(tasks.mixed.generated, batch.shots)).mean()
         return Losses(total=loss, cross_entropy=loss)

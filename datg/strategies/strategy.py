@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from datg.data.episodes import TaskSampler
 from datg.learners.learner import Learner, LearnerOptions
-from datg.runtime.random_streams import RandomStreams
+from datg.runtime.random_streams import RandomStreams, to_device_async
 
 NO_INNER_LOOP = "the method regularises what an inner loop does, and protonet has none"
 NOTHING_SHARED = "reptile adapts every layer and has no layers that all tasks share"
@@ -42,6 +42,23 @@ class Losses:
 
 
 @dataclass(frozen=True)
+class HostDraws:
+    """Everything about a meta-batch that is drawn on the host, before any of it is computed.
+
+    Attributes:
+        structure: what decides which operations follow: meta-batches of one structure differ in numbers alone.
+        numbers: by name, of the same shapes for every meta-batch of a structure.
+    """
+
+    structure: tuple[int, ...] = ()
+    numbers: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def to(self, device: torch.device) -> "HostDraws":
+        """Return the same with its numbers on ``device``, which nobody waits for."""
+        return HostDraws(self.structure, {name: to_device_async(value, device) for name, value in self.numbers.items()})
+
+
+@dataclass(frozen=True)
 class Batch:
     """Hold what a strategy draws a meta-batch from.
 
@@ -51,6 +68,7 @@ class Batch:
         streams: the generators of this training run.
         clusters: `(k, C)` bool, which class is in which cluster; None for strategies without clusters.
         progress: the share of the training that is done, in [0, 1).
+        drawn: what was drawn on the host already, on the device; None where the strategy is yet to draw it.
     """
 
     sampler: TaskSampler
@@ -58,6 +76,7 @@ class Batch:
     streams: RandomStreams
     clusters: Tensor | None = None
     progress: float = 0.0
+    drawn: HostDraws | None = None
 
     @property
     def shots(self) -> int:
@@ -159,6 +178,13 @@ class Strategy(ABC):
     def extend(self, learner: Learner, *, generator: torch.Generator) -> Learner:
         """Return the learner with what further parameters the method has, initialised from ``generator``."""
         return learner
+
+    def draw_on_host(self, learner: Learner, batch: Batch) -> HostDraws | None:
+        """Draw ahead all that the host has to draw for a meta-batch; None for methods that draw along the way.
+
+        :meth:`losses` of a batch that has it draws nothing on the host any more.
+        """
+        return None
 
     @abstractmethod
     def losses(self, learner: Learner, batch: Batch) -> Losses:

@@ -24,6 +24,7 @@ from datg.strategies.strategy import (
     NO_INNER_LOOP,
     NOTHING_SHARED,
     Batch,
+    HostDraws,
     Losses,
     Strategy,
     StrategyContext,
@@ -74,6 +75,10 @@ class Taml(Strategy):
     def ranges(self) -> dict[str, dict[str, list[Any]]]:
         """Return the weight."""
         return {"strategy.weight": {"log": [0.01, 1.0] if self.variant == "entropy" else [0.1, 10.0]}}
+
+    def draw_on_host(self, learner: Learner, batch: Batch) -> HostDraws:
+        """Return nothing: tasks are drawn on the device."""
+        return HostDraws()
 
     def losses(self, learner: Learner, batch: Batch) -> Losses:
         """Return cross-entropy of B real tasks + weight * entropies or inequality."""

@@ -1,7 +1,8 @@
 """What strategies that mix pairs of tasks share: the hyperparameters of Eq. 3, and how a meta-batch is generated."""
 
 from abc import ABC
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -11,10 +12,9 @@ from pydantic import Field
 from torch import Tensor
 
 from datg.generation.boxes import box_masks, cutmix_boxes
-from datg.generation.mixup import MixedTasks, MixPlan, draw_layers, draw_pairings, mix_tasks, task_partners
+from datg.generation.mixup import MixedTasks, MixPlan, draw_layers, draw_pairings, mix_tasks, next_task_partners
 from datg.learners.learner import Learner
-from datg.runtime.random_streams import to_device_async
-from datg.strategies.strategy import Batch, BetaParameter, Fraction, Strategy, StrategyContext
+from datg.strategies.strategy import Batch, BetaParameter, Fraction, HostDraws, Strategy, StrategyContext
 
 Layer = Annotated[int, Field(ge=0)]
 ClassMasks = tuple[Tensor | None, Tensor | None]
@@ -105,41 +105,61 @@ class TaskMixup(Strategy, ABC):
 
         Args:
             learner: encodes them.
-            batch: where they are drawn from.
+            batch: where they are drawn from, with what is drawn on the host.
             class_masks: which classes, `(C,)` bool, T_i and T_j are drawn from; None means all.
             cyclic: T_j is the next task of the batch, and the first one for the last.
             keep_real: also return T_i and T_j at layer L_S and at the mixing layers.
             real_gradient: whether those have a gradient.
         """
-        sampler, streams, rng = batch.sampler, batch.streams, batch.streams.mixing
-        layers = draw_layers(batch.size, self.mix_low, self.highest_layer(learner), rng)
-        mixing_ratios = rng.beta(self.alpha, self.beta, size=batch.size)
-        pairing = draw_pairings(batch.size, sampler.ways, rng)
-        new = np.ones(batch.size, dtype=bool)
-        if self.p_mix < 1:
-            new = rng.random(batch.size) < self.p_mix
-            mixing_ratios = np.where(new, mixing_ratios, 1.0)
-        weights = (
-            linear_weights(mixing_ratios, batch) if self.mixer == "linear" else cutmix_weights(mixing_ratios, batch)
-        )
+        sampler, streams, drawn = batch.sampler, batch.streams, batch.drawn
+        assert drawn is not None
         first = sampler.draw(batch.size, generator=streams.tasks, within=class_masks[0])
-        partners = second = None
+        second = None
+        if not cyclic:
+            others = sampler.draw(batch.size, generator=streams.partners, within=class_masks[1])
+            second = sampler.classes.gather_tasks(others.permuted(drawn.numbers["pairing"]).rows)
+        partners = None
         if cyclic:
-            following = np.roll(np.arange(batch.size), -1)
-            partners = to_device_async(task_partners(following, pairing, first.rows.shape[2]), batch.device)
-        else:
-            drawn = sampler.draw(batch.size, generator=streams.partners, within=class_masks[1])
-            second = sampler.classes.gather_tasks(drawn.permuted(to_device_async(pairing, batch.device)).rows)
+            partners = next_task_partners(drawn.numbers["pairing"], first.rows.shape[2])
         mixed = mix_tasks(
             learner,
             sampler.classes.gather_tasks(first.rows),
             second,
             batch.shots,
-            MixPlan(layers, weights, partners),
+            MixPlan(drawn.structure, self._weights(drawn.numbers, batch), partners),
             keep_real=keep_real,
             real_gradient=real_gradient,
         )
-        return Generated(mixed, to_device_async(new, batch.device))
+        return Generated(mixed, drawn.numbers["new"])
+
+    def draw_on_host(self, learner: Learner, batch: Batch) -> HostDraws:
+        """Draw layers (the structure), proportions, pairings of classes, and which tasks are mixed."""
+        rng = batch.streams.mixing
+        layers = draw_layers(batch.size, self.mix_low, self.highest_layer(learner), rng)
+        mixing_ratios = rng.beta(self.alpha, self.beta, size=batch.size)
+        numbers = {
+            "pairing": draw_pairings(batch.size, batch.sampler.ways, rng),
+            "new": np.ones(batch.size, dtype=bool),
+        }
+        if self.p_mix < 1:
+            numbers["new"] = rng.random(batch.size) < self.p_mix
+            mixing_ratios = np.where(numbers["new"], mixing_ratios, 1.0)
+        if self.mixer == "cutmix":
+            numbers["boxes"] = draw_cutmix_boxes(mixing_ratios, batch)
+        else:
+            numbers["mixing_ratios"] = mixing_ratios.astype(np.float32)
+        return HostDraws(layers, {name: torch.from_numpy(values) for name, values in numbers.items()})
+
+    def with_draws(self, learner: Learner, batch: Batch) -> Batch:
+        """Return ``batch`` with what is drawn on the host, drawn now unless it was before."""
+        if batch.drawn is not None:
+            return batch
+        return replace(batch, drawn=self.draw_on_host(learner, batch).to(batch.device))
+
+    def _weights(self, numbers: Mapping[str, Tensor], batch: Batch) -> Tensor:
+        if self.mixer == "cutmix":
+            return cutmix_weights(numbers["boxes"], batch)
+        return linear_weights(numbers["mixing_ratios"])
 
 
 def cutmix_problems(shape: tuple[int, ...] | None) -> list[str]:
@@ -149,16 +169,19 @@ def cutmix_problems(shape: tuple[int, ...] | None) -> list[str]:
     return [f"`strategy.mixer` cutmix cuts boxes out of pictures, but the examples have shape {shape}; use linear."]
 
 
-def linear_weights(mixing_ratios: npt.NDArray[np.float64], batch: Batch) -> Tensor:
+def linear_weights(mixing_ratios: Tensor) -> Tensor:
     """Return the share of T_i in each task, `(B, 1, 1)`, from `(B,)`."""
-    return to_device_async(mixing_ratios.astype(np.float32), batch.device)[:, None, None]
+    return mixing_ratios[:, None, None]
 
 
-def cutmix_weights(mixing_ratios: npt.NDArray[np.float64], batch: Batch) -> Tensor:
-    """Return 1 where T_i stays and 0 in a box of T_j, `(B, 1, K + Q, 1, height, width)`: one box for support, one for query."""
+def draw_cutmix_boxes(mixing_ratios: npt.NDArray[np.float64], batch: Batch) -> npt.NDArray[np.int64]:
+    """Return `(B, 2, 4)` boxes of 1 - ``mixing_ratios`` of the area: one for the support and one for the query set."""
     _, height, width = batch.shape
-    boxes = cutmix_boxes(np.repeat(1 - mixing_ratios[:, None], 2, axis=1), height, width, batch.streams.mixing)
-    masks = box_masks(boxes, height, width, batch.device)
-    support, query = (~masks).float().split(1, dim=1)
+    return cutmix_boxes(np.repeat(1 - mixing_ratios[:, None], 2, axis=1), height, width, batch.streams.mixing)
+
+
+def cutmix_weights(boxes: Tensor, batch: Batch) -> Tensor:
+    """Return 1 where T_i stays and 0 in a box of T_j, `(B, 1, K + Q, 1, height, width)`, from `(B, 2, 4)` boxes."""
+    support, query = (~box_masks(boxes, *batch.shape[1:])).float().split(1, dim=1)
     both = [support.expand(-1, batch.shots, -1, -1), query.expand(-1, batch.sampler.queries, -1, -1)]
     return torch.cat(both, dim=1)[:, None, :, None]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from datg.learners.learner import Learner
-from datg.strategies.strategy import Batch, Losses, Strategy, query_losses
+from datg.strategies.strategy import Batch, HostDraws, Losses, Strategy, query_losses
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +16,10 @@ class Vanilla(Strategy):
     def ranges(self) -> dict[str, dict[str, list[Any]]]:
         """Return the learning rate: it has no hyperparameters of its own."""
         return {"training.lr": {"log": [0.0001, 0.01]}}
+
+    def draw_on_host(self, learner: Learner, batch: Batch) -> HostDraws:
+        """Return nothing: tasks are drawn on the device."""
+        return HostDraws()
 
     def losses(self, learner: Learner, batch: Batch) -> Losses:
         """Return cross-entropy of B real tasks."""

@@ -77,8 +77,10 @@ class TrainingSection(_Section):
         eval_every: iterations between validations.
         keep: the weights that are evaluated and exported: those of the best validation, or the last ones.
         precision: of convolutions and linear maps; auto is bf16 on machines made for it. A trial keeps what it began with.
-        compile: fuse the batch normalisation of shared layers in training and validation by `torch.compile`: fewer kernels on a
-            GPU, slower on a CPU. It needs a C++ compiler and takes half a minute when a trial begins.
+        compile: fuse all that follows a convolution or linear map of shared layers by `torch.compile`: on a GPU a fraction of
+            the kernels' time, on a CPU slower. It needs a C++ compiler and takes half a minute when a trial begins.
+        cuda_graphs: on a GPU, launch all kernels of a step at once, for strategies whose draws can be made ahead of it. With
+            ProtoNet the steps are the same and several times as fast; with MAML a training hung once, for a cause unknown.
     """
 
     preset: Literal["paper", "mlti"] = DEFAULT_PRESET  # type: ignore[assignment]
@@ -94,6 +96,7 @@ class TrainingSection(_Section):
     keep: Literal["best", "last"] = "best"
     precision: Literal["auto", "float32", "bf16"] = "auto"
     compile: bool = False
+    cuda_graphs: bool = False
 
     @model_validator(mode="before")
     @classmethod

@@ -91,4 +91,5 @@ def make_training(
             milestones=tuple(settings.milestones),
             gamma=settings.gamma,
         ),
+        graphs=settings.cuda_graphs and device.type == "cuda",
     )

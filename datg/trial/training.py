@@ -7,6 +7,7 @@ they were last asked for. Nothing in its loop waits for the device.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from datg.errors import TrialDiverged
 from datg.learners.learner import Learner
 from datg.storage.checkpoint import add_prefix, strip_prefix
 from datg.strategies.strategy import Batch, Strategy
+from datg.trial.cuda_graphs import StepGraphs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +50,7 @@ class Training:
 
     Attributes:
         optimiser: over the learner's parameters.
+        graphs: whether steps are replayed as CUDA graphs where they can be (:mod:`datg.trial.cuda_graphs`).
         iteration: updates done.
     """
 
@@ -56,6 +59,7 @@ class Training:
     batch: Batch
     optimiser: torch.optim.Optimizer
     schedule: Schedule
+    graphs: bool = False
     iteration: int = 0
     _sums: dict[str, Tensor] = field(default_factory=dict)
     _summed: int = 0
@@ -90,17 +94,37 @@ class Training:
     def _update(self) -> None:
         for group in self.optimiser.param_groups:
             group["lr"] = self.schedule.at(self.iteration)
-        batch = replace(self.batch, progress=self.iteration / self.schedule.iterations)
-        losses = self.strategy.losses(self.learner, batch)
-        self.optimiser.zero_grad(set_to_none=True)
-        losses.total.backward()
+        parts = self._losses_and_gradients()
         if self.strategy.gradient_clip is not None:
             torch.nn.utils.clip_grad_value_(self.learner.parameters(), self.strategy.gradient_clip)
         self.optimiser.step()
         self.iteration += 1
         self._summed += 1
-        for name, value in losses.parts().items():
+        for name, value in parts.items():
             self._sums[name] = self._sums[name] + value if name in self._sums else value
+
+    def _losses_and_gradients(self) -> dict[str, Tensor]:
+        if self.graphs:
+            drawn = self.strategy.draw_on_host(self.learner, self.batch)
+            if drawn is not None:
+                return self._step_graphs(drawn)
+        return self._compute(replace(self.batch, progress=self.iteration / self.schedule.iterations))
+
+    @cached_property
+    def _step_graphs(self) -> StepGraphs:
+        streams = self.batch.streams
+        return StepGraphs(
+            lambda drawn: self._compute(replace(self.batch, drawn=drawn)),
+            list(self.learner.parameters()),
+            [streams.tasks, streams.partners, streams.noise],
+        )
+
+    def _compute(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the parts of the loss of a meta-batch, and leave its gradients in ``.grad``."""
+        self.optimiser.zero_grad(set_to_none=True)
+        losses = self.strategy.losses(self.learner, batch)
+        losses.total.backward()
+        return losses.parts()
 
     def state(self) -> dict[str, Tensor]:
         """Return everything needed to go on, as tensors."""

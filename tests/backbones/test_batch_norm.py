@@ -1,14 +1,20 @@
 import copy
 import shutil
-from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
-from datg.backbones.batch_norm import RUNNING, _batch_norm_at_once, _normalise, batch_norm, by_runs
+from datg.backbones.batch_norm import RUNNING, _at_once, _tasks_of, batch_norm, by_runs
+from datg.backbones.conv4 import _pool_and_relu
 
-at_once = partial(_batch_norm_at_once, normalise=_normalise)
+AS_IT_IS = nn.Identity()
+
+
+def at_once(inputs, norm, runs):
+    return _at_once(inputs, norm.weight, norm.bias, norm.eps, *_tasks_of(runs), AS_IT_IS)
+
+
 SHAPES = {"pictures": (5, 4, 3), "vectors": (5,)}
 
 
@@ -29,7 +35,7 @@ def test_the_form_for_gpus_normalises_as_the_loop_over_runs_does(kind, runs):
         runs = (3, 2, 7, 3, 2, 7)  # one vector has no deviation
     layer, inputs = make(kind, track=False)
     found = []
-    for form in (lambda x, norm, runs: torch.cat(batch_norm(x, norm, by_runs(*runs))), at_once):
+    for form in (lambda x, norm, runs: batch_norm(x, norm, by_runs(*runs), AS_IT_IS), at_once):
         leaf = inputs.clone().requires_grad_()
         out = form(leaf, layer, runs)
         gradients = torch.autograd.grad(
@@ -52,14 +58,15 @@ def test_under_bf16_the_form_for_gpus_has_statistics_in_float32():
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 @pytest.mark.filterwarnings("ignore")  # the compiler's own
-def test_compiled_it_is_the_same_for_any_number_of_tasks():
+@pytest.mark.parametrize("then", [nn.functional.relu, _pool_and_relu])
+def test_compiled_it_is_the_same_for_any_number_of_tasks(then):
     layer, _ = make("pictures", False)
     for tasks in (2, 3, 1, 5):
         inputs = torch.randn(8 * tasks, 5, 4, 3, generator=torch.Generator().manual_seed(tasks), dtype=torch.float64)
         found = []
         for compiled in (False, True):
             leaf = inputs.clone().requires_grad_()
-            out = torch.cat(batch_norm(leaf, layer, by_runs(*(2, 6) * tasks), compiled=compiled))
+            out = batch_norm(leaf, layer, by_runs(*(2, 6) * tasks), then, compiled=compiled)
             found.append([out, *torch.autograd.grad(out.sin().sum(), [leaf, *layer.parameters()])])
         for ours, theirs in zip(*found, strict=True):
             torch.testing.assert_close(ours, theirs)
@@ -70,13 +77,13 @@ def test_compiled_it_is_the_same_for_any_number_of_tasks():
 def test_nothing_moves_running_statistics(mode, training):
     layer, inputs = make("pictures", True)
     before = copy.deepcopy(layer.state_dict())
-    batch_norm(inputs, layer.train(training), mode)
+    batch_norm(inputs, layer.train(training), mode, AS_IT_IS)
     assert all(torch.equal(before[name], value) for name, value in layer.state_dict().items())
 
 
 def test_one_run_and_several_may_stand_in_one_graph():
     layer, inputs = make("pictures", True)
     leaf = inputs.clone().requires_grad_()
-    (one,) = batch_norm(leaf, layer, by_runs(24))
+    one = batch_norm(leaf, layer, by_runs(24), AS_IT_IS)
     (one.sum() + at_once(leaf, layer, (8, 8, 8)).square().sum()).backward()
     assert leaf.grad.isfinite().all()

@@ -7,7 +7,7 @@ from datg.generation.boxes import areas, box_masks, cutmix_boxes, erasing_boxes
 
 def test_masks_are_the_boxes():
     boxes = np.array([[1, 3, 0, 4], [0, 0, 2, 5]])
-    masks = box_masks(boxes, 4, 6, torch.device("cpu"))
+    masks = box_masks(torch.from_numpy(boxes), 4, 6)
     expected = torch.zeros(2, 4, 6, dtype=torch.bool)
     expected[0, 1:3, 0:4] = True
     assert torch.equal(masks, expected)

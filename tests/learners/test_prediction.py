@@ -3,7 +3,7 @@ import torch
 
 from datg.data.episodes import DeviceTable, TaskSampler
 from datg.learners import LEARNERS
-from datg.learners.prediction import embed_all
+from datg.learners.prediction import BYTES_A_VALUE, embed_all
 from datg.learners.running_statistics import accumulate_running_statistics
 from tests.conftest import learner_of, table_of
 
@@ -42,7 +42,7 @@ def test_what_is_computed_once_gives_the_logits_of_every_task_by_itself(name, sh
 
 @pytest.mark.parametrize(
     ("name", "limit"),
-    [("protonet", "protonet.MOST_PRODUCTS"), ("maml", "inner_loop.MOST_PRECOMPUTED_BYTES")],
+    [("protonet", "protonet.MOST_BYTES_OF_PRODUCTS"), ("maml", "inner_loop.MOST_PRECOMPUTED_BYTES")],
 )
 def test_where_memory_would_not_do_the_logits_are_the_same(name, limit, monkeypatch):
     learner, sampler, rows = make(name)
@@ -57,7 +57,7 @@ def test_blocks_of_examples_do_not_matter(monkeypatch):
     learner, sampler, rows = make("maml")
     with torch.no_grad():
         expected = learner.predictor(sampler.classes, 2).logits(rows)
-        monkeypatch.setattr("datg.learners.prediction.VALUES_AT_ONCE", 20 * 3 * 20 * 17)
+        monkeypatch.setattr("datg.learners.prediction.BYTES_AT_ONCE", 20 * 3 * 20 * 17 * BYTES_A_VALUE)
         found = learner.predictor(sampler.classes, 2)
         torch.testing.assert_close(found.logits(rows), expected, rtol=1e-4, atol=1e-4)
 

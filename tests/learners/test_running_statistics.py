@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from datg.data.episodes import DeviceTable, TaskSampler
+from datg.learners.prediction import BYTES_A_VALUE
 from datg.learners.running_statistics import accumulate_running_statistics
 from datg.runtime.random_streams import derive_seed
 from tests.conftest import learner_of, table_of
@@ -37,7 +38,7 @@ def test_they_depend_neither_on_what_was_there_nor_on_blocks_of_tasks(monkeypatc
     learner, sampler = make("pictures")
     found = []
     for at_once in (10**9, 3 * 16 * 16 * 40):
-        monkeypatch.setattr("datg.learners.prediction.VALUES_AT_ONCE", at_once)
+        monkeypatch.setattr("datg.learners.prediction.BYTES_AT_ONCE", at_once * BYTES_A_VALUE)
         accumulate_running_statistics(learner, sampler, seed=5, tasks=7)
         found.append({name: value.clone() for name, value in learner.state_dict().items() if "running" in name})
     assert found[0] and all(name in found[1] for name in found[0])
@@ -63,7 +64,7 @@ def test_a_learner_that_has_none_is_left_alone():
 
 def test_whoever_is_told_of_progress_may_end_it_and_nothing_has_changed(monkeypatch):
     learner, sampler = make("pictures")
-    monkeypatch.setattr("datg.learners.prediction.VALUES_AT_ONCE", 3 * 16 * 16 * 40)
+    monkeypatch.setattr("datg.learners.prediction.BYTES_AT_ONCE", 3 * 16 * 16 * 40 * BYTES_A_VALUE)
     before = {name: value.clone() for name, value in learner.state_dict().items()}
     done = []
 

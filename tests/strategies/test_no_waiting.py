@@ -30,7 +30,7 @@ class NoWaiting(TorchDispatchMode):
         name = operation._schema.name + (f".{operation._overloadname}" if operation._overloadname != "default" else "")
         told = operation._schema.name == "aten::repeat_interleave" and (options or {}).get("output_size") is not None
         assert name not in WAITING or told, f"{name} waits for the device"
-        if name.startswith("aten::index"):
+        if name.startswith("aten::index") and isinstance(arguments[1], list | tuple):
             masks = [i for i in arguments[1] if isinstance(i, torch.Tensor) and i.dtype == torch.bool]
             assert not masks, f"{name} by a mask waits for the device"
         return operation(*arguments, **(options or {}))

@@ -3,6 +3,8 @@ import pytest
 import torch
 
 from datg.data.episodes import DeviceTable, TaskSampler
+from datg.learners.inner_loop import BYTES_AN_EXAMPLE
+from datg.learners.prediction import BYTES_A_VALUE
 from datg.runtime.random_streams import derive_seed
 from datg.trial.accuracies import Evaluation, load_evaluation
 from datg.trial.evaluation import evaluate
@@ -51,9 +53,9 @@ def test_it_is_the_textbook_evaluation(name, options):
 def test_a_task_does_not_depend_on_how_many_are_evaluated_or_at_once(name, options, monkeypatch):
     learner, sampler = make(name, options)
     many = evaluate(learner, sampler, tasks=50, seed=0, purpose="test")
-    for name in ("protonet.EXAMPLES_AT_ONCE", "inner_loop.EXAMPLES_ADAPTED_AT_ONCE"):
-        monkeypatch.setattr(f"datg.learners.{name}", 60)
-    monkeypatch.setattr("datg.learners.prediction.VALUES_AT_ONCE", 60 * 3 * 16 * 16)
+    monkeypatch.setattr("datg.learners.protonet.EXAMPLES_AT_ONCE", 60)
+    monkeypatch.setattr("datg.learners.inner_loop.BYTES_ADAPTED_AT_ONCE", 60 * BYTES_AN_EXAMPLE)
+    monkeypatch.setattr("datg.learners.prediction.BYTES_AT_ONCE", 60 * 3 * 16 * 16 * BYTES_A_VALUE)
     few = evaluate(learner, sampler, tasks=20, seed=0, purpose="test")
     assert np.abs(many.accuracies[:20] - few.accuracies).max() <= 1 / 12 + 1e-6
     assert (many.accuracies[:20] == few.accuracies).mean() > 0.9

@@ -334,7 +334,7 @@ def test_compiled_normalisation_is_used_where_it_is_asked_for_and_changes_nothin
     from datg.backbones import batch_norm
 
     used = []
-    monkeypatch.setattr(batch_norm, "_compiled", lambda: lambda *a: used.append(a[0].ndim) or batch_norm._normalise(*a))
+    monkeypatch.setattr(batch_norm, "_compiled", lambda: lambda *a: used.append(a[0].ndim) or batch_norm._at_once(*a))
     results = []
     for compiled in (False, True):
         training = {"batch": 4, "precision": "float32", "compile": compiled}

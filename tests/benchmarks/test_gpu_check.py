@@ -1,0 +1,65 @@
+"""The check of a GPU, on the CPU: its parts measure, what fails or hangs is said, and without a GPU it ends with a sentence."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from benchmarks import gpu_check
+from benchmarks.gpu_check import NAME, PARTS, TINY, Bench, Report, main, measure
+from benchmarks.random_pictures import write_pictures
+from datg.data.catalog import open_dataset
+
+TWO = replace(TINY, compared=1, trials=(1,))
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    root = tmp_path_factory.mktemp("pictures")
+    write_pictures(root / NAME, TWO.examples, side=TWO.side)
+    return Bench(torch.device("cpu"), root, open_dataset(NAME, root), TWO)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_without_a_gpu_it_ends_with_a_sentence(capsys):
+    assert main([]) == 2
+    assert "sees no GPU here" in capsys.readouterr().out
+
+
+def test_the_cpu_agrees_with_itself(bench, monkeypatch):
+    monkeypatch.setattr(
+        gpu_check, "STRATEGIES", {name: gpu_check.STRATEGIES[name] for name in ("meta_dropout", "datg")}
+    )
+    rows = list(PARTS["losses"][0](bench))
+    assert {(row["strategy"], row["learner"]) for row in rows} >= {("datg", "protonet"), ("meta_dropout", "maml")}
+    for row in rows:
+        assert row["float32 loss off by"] == 0 and row["gradient"] < 1e-6
+        assert 0 <= row["bf16 loss off by"] < 0.05
+
+
+@pytest.mark.parametrize(("part", "figure"), [("speed", "ms an iteration"), ("evaluation", "s"), ("length", "s")])
+def test_parts_measure_both_learners(bench, part, figure):
+    rows = list(PARTS[part][0](bench))
+    assert {"protonet", "maml"} <= {row["learner"] for row in rows}
+    assert all(row[figure] > 0 for row in rows)
+
+
+@pytest.mark.slow
+def test_it_runs_whole_and_writes_what_it_measured(tmp_path):
+    assert main(["--device", "cpu", "--tiny", "--output", str(tmp_path), "--parts", "machine", "sharing"]) == 0
+    written = json.loads((tmp_path / "gpu.json").read_text())
+    assert [row["trials at once"] for row in written["sharing"]] == [1, 2]
+    assert written["machine"][0]["device"] == "cpu"
+
+
+def test_what_fails_is_said_and_the_next_part_measured(bench, tmp_path, capsys):
+    report = Report(tmp_path / "gpu.json")
+    assert not measure(replace(bench, root=tmp_path / "nowhere"), 1.0, ["machine"], report)
+    assert "failed" in json.loads((tmp_path / "gpu.json").read_text())["machine"][0]
+
+
+def test_what_hangs_is_killed(bench, monkeypatch, capsys):
+    monkeypatch.setattr(gpu_check, "GRACE", 0.0)
+    assert not measure(bench, 0.0001, ["machine"], Report(None))
+    assert "it hangs" in capsys.readouterr().out
