@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from datg.cli.console import console
 from datg.cli.options import (
     OUTPUT,
     RESOURCES,
@@ -20,6 +21,7 @@ from datg.cli.options import (
     Verbose,
 )
 from datg.data import search_spaces
+from datg.errors import ConfigError
 from datg.search.ray.resources import Resources, parse_gpus
 
 if TYPE_CHECKING:
@@ -105,6 +107,24 @@ class SearchOptions:
             rich_help_panel=RESOURCES,
         ),
     ] = DEFAULTS.skip_bad_nodes
+    wait_for_gpus: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="GPUs that a cluster must have before the search starts; an autoscaler is asked for them.",
+            show_default="what is there",
+            rich_help_panel=RESOURCES,
+        ),
+    ] = None
+    wait: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="Seconds to wait for those GPUs, or for a node that a trial fits on.",
+            show_default="for those GPUs for ever, else not",
+            rich_help_panel=RESOURCES,
+        ),
+    ] = None
     trial_timeout: Annotated[
         float | None,
         typer.Option(
@@ -164,6 +184,10 @@ class SearchOptions:
             "evaluation.test_tasks": self.final_episodes,
             "evaluation.test_dataset": self.test_dataset,
         }
+        if self.address in (None, "local") and (self.wait_for_gpus is not None or self.wait is not None):
+            raise ConfigError(
+                "`--wait-for-gpus` and `--wait` wait for nodes of a cluster: give its --address, or leave them out."
+            )
         return Request(
             dataset=dataset,
             space_file=self.space,
@@ -182,8 +206,11 @@ class SearchOptions:
                 max_failures=self.max_failures,
                 trial_timeout=self.trial_timeout,
                 skip_bad_nodes=self.skip_bad_nodes,
+                wait_for_gpus=self.wait_for_gpus,
+                wait=self.wait,
             ),
             allow_change=self.allow_change,
             comparison=comparison,
             references=references,
+            notify=lambda text: console().print(text, soft_wrap=True),
         )

@@ -1,5 +1,6 @@
 """What a user asks of a search or a comparison, and what it may use."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ class Request:
         allow_change: whether a resumed search may differ from what it began as.
         comparison: what is compared, if it is not a search in a space.
         name: of a new search; None for one by data set and date.
+        notify: told what is waited for before the search begins.
         references: whether a search is measured against trainings beside its trials; None: a new one is, another one as it began.
     """
 
@@ -35,6 +37,7 @@ class Request:
     comparison: Comparison | None = None
     references: bool | None = None
     name: str | None = None
+    notify: Callable[[str], None] = lambda text: None
 
     def going_on(self) -> "Request":
         """Return the request to go on with what this one has begun: places and resources, nothing that a search is made of."""

@@ -84,7 +84,7 @@ def start_ray_for(request: Request) -> Allocation:
         warnings.simplefilter("ignore")  # of Ray's own dependencies
         from datg.search.ray.cluster import start_ray
 
-        return start_ray(resources, request.output.absolute())
+        return start_ray(resources, request.output.absolute(), request.notify)
 
 
 def end_ray() -> None:

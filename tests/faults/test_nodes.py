@@ -73,6 +73,57 @@ def test_nodes_are_removed_and_added_and_nothing_is_lost(place_with):
     check_mlflow(place.tracking, place.folder)
 
 
+GROWING = """
+import os, sys, time
+os.environ["RAY_AUTH_MODE"] = "disabled"
+from pathlib import Path
+from ray.cluster_utils import Cluster
+
+place = Path(sys.argv[1])
+small = {"object_store_memory": 200_000_000, "include_dashboard": False}
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "num_gpus": 0, **small})
+(place / "address").write_text(cluster.address)
+for name in ("one", "more"):
+    while not (place / name).exists():
+        time.sleep(0.1)
+    cluster.add_node(num_cpus=len(name) - 2, object_store_memory=200_000_000)
+while not (place / "end").exists():
+    time.sleep(0.1)
+cluster.shutdown()
+"""
+
+
+def test_a_search_waits_for_its_first_node_and_uses_those_that_join(place_with):
+    place = place_with("here", RAY_AUTH_MODE="disabled")
+    with (place.path / "cluster.txt").open("w") as log:
+        cluster = subprocess.Popen(
+            [sys.executable, "-c", GROWING, str(place.path)],
+            env=place.environment | {"RAY_AUTH_MODE": "disabled"},
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        address = until(lambda: (place.path / "address").read_text())
+        there = ["--address", address, "--pruner", "none"]
+        refused = place.run("search", *SMALL, *there, "--wait", 2, code=2)
+        assert "s of waiting a trial asks for 1 CPUs" in refused and "--wait" in refused
+        assert not list(place.path.glob("runs/*")), "it has left nothing"
+        process = place.start("search", *SMALL, *steps(240, 20), "--trials", 6, *there, "--wait", 120)
+        until(lambda: "waiting: a trial asks for 1 CPUs" in place.said(process))
+        (place.path / "one").touch()
+        until(lambda: list(place.path.glob("runs/*/trials/*/worker.json")))
+        (place.path / "more").touch()
+        place.wait(process, 0, timeout=400)
+        said = place.said(process)
+    finally:
+        (place.path / "end").touch()
+        cluster.terminate()
+        cluster.wait(30)
+    assert "trials: up to 1 at once" in said and "trials: up to 3 at once" in said
+    assert len({path.read_text() for path in place.folder.path.glob("trials/*/node.txt")}) == 2
+    check_whole(place.folder, 6, steps=list(range(20, 241, 20)))
+
+
 def test_data_reach_a_new_node_once():
     """Through the object store: however many trials run on a node, it fetches the table a single time."""
     script = """

@@ -8,6 +8,7 @@ weights on novel classes. The data set reaches each node once, through the objec
 import contextlib
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import ray
@@ -18,17 +19,19 @@ from datg.runtime.allocator import ENVIRONMENT
 from datg.runtime.signals import without_garbage_collection
 from datg.search.environment import remove_tunes_own
 from datg.search.ray.address import check_address, explain_connection, explain_start
+from datg.search.ray.capacity import wait_for_nodes
 from datg.search.ray.nodes import ClusterNodes, NodeReport, refuse_bad_nodes
 from datg.search.ray.private_parts import keeping_signal_handlers, without_api_server
 from datg.search.ray.resources import Allocation, Resources, allocate, allocate_here, usable_cpus
 
 
-def start_ray(resources: Resources, output: Path) -> Allocation:
+def start_ray(resources: Resources, output: Path, notify: Callable[[str], None] = lambda text: None) -> Allocation:
     """Connect to Ray or start it here, look at each node of a cluster, and check that a trial fits on some node.
 
     Args:
         resources: what is asked for.
         output: the folder that all nodes of a cluster must share.
+        notify: told what is waited for.
 
     Raises:
         ConfigError: no node can ever run a trial, some node cannot although it should, or the cluster cannot be reached.
@@ -38,6 +41,7 @@ def start_ray(resources: Resources, output: Path) -> Allocation:
     try:
         if resources.address is not None:
             nodes.examine()
+            wait_for_nodes(nodes, resources, notify)
             if not resources.skip_bad_nodes:
                 refuse_bad_nodes(nodes)
         return allocate(nodes.usable, resources, nodes)

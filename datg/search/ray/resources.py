@@ -25,6 +25,8 @@ class Resources:
         max_failures: times that a trial is tried again after its machine or process broke.
         trial_timeout: seconds without a finished iteration after which a trial counts as hung; None waits for ever.
         skip_bad_nodes: go on without the nodes of a cluster that cannot run trials, instead of refusing it.
+        wait_for_gpus: how many GPUs a cluster must have before a search starts; None starts with what is there.
+        wait: seconds that those, or a node that a trial fits on, are waited for; None waits for GPUs for ever, and else not.
     """
 
     address: str | None = None
@@ -34,6 +36,8 @@ class Resources:
     max_failures: int = 3
     trial_timeout: float | None = None
     skip_bad_nodes: bool = False
+    wait_for_gpus: int | None = None
+    wait: float | None = None
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from ray import tune
 
 from datg.data.catalog import Dataset
 from datg.runtime.signals import StopRequest
+from datg.search.ray.capacity import Capacity
 from datg.search.ray.resources import AUTO, Allocation
 from datg.search.ray.retries import Retries
 from datg.search.ray.scheduler import StudyScheduler
@@ -61,20 +62,19 @@ def run_trials(
         return leases + ([driver.folder.network / TRIAL_LEASE] if driver.progress.preparing == NETWORK_STAGE else [])
 
     watchdog = Watchdog(allocation.asked.trial_timeout, watched)
-    assert allocation.nodes is not None
-    allocation.nodes.notify = notify
-    supervisor = SearchSupervisor(driver, stop, watchdog, [lambda: tasks.advance(0), allocation.nodes.look])
-    tasks = SpareTasks(driver, data, allocation, stop)
+    capacity = Capacity(allocation, notify)
+    capacity.nodes.notify = notify
+    supervisor = SearchSupervisor(driver, stop, watchdog, [lambda: tasks.advance(0), capacity.look])
+    tasks = SpareTasks(driver, data, capacity, stop)
     try:
-        if train_network(driver, data, allocation, supervisor):
+        if train_network(driver, data, capacity, supervisor):
             if allocation.asked.gpus_per_trial == AUTO and allocation.per_trial.gpus > 0:
-                allocation = share_gpus(driver, data, allocation, supervisor, notify)
-                tasks.allocation = allocation
+                share_gpus(driver, data, capacity, supervisor, notify)
             for name in driver.settings.references:  # first, because they take longest
                 tasks.add_reference(name)
             for number in driver.ended:
                 tasks.evaluate_trial(number)
-            _tune(driver, data, allocation, supervisor, tasks)
+            _tune(driver, data, capacity, supervisor, tasks)
             _finish(tasks, supervisor)
             if not supervisor.should_stop():
                 _score_finalists(driver, tasks)
@@ -103,28 +103,23 @@ def _finish(tasks: SpareTasks, supervisor: SearchSupervisor) -> None:
             tasks.advance(WAIT_SECONDS)
 
 
-def _tune(
-    driver: SearchDriver, data: Any, allocation: Allocation, supervisor: SearchSupervisor, tasks: SpareTasks
-) -> None:
+def _tune(driver: SearchDriver, data: Any, capacity: Capacity, supervisor: SearchSupervisor, tasks: SpareTasks) -> None:
     """Run all trials."""
-    assert allocation.nodes is not None
-    share = allocation.per_trial
 
     def placement(config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        bundle = {"CPU": share.cpus, "GPU": share.gpus}
+        bundle = {"CPU": config["cpus"], "GPU": config["gpus"]}
         selected: dict[str, Any] = {"bundle_label_selector": [config["labels"]]} if config["labels"] else {}
         return tune.PlacementGroupFactory([bundle], **selected)
 
-    trainable = tune.with_resources(tune.with_parameters(train, data=data, resources=share), placement)
-    retries = Retries(allocation.asked.max_failures)
-    searcher = StudySearcher(driver, supervisor, retries, tasks.evaluate_trial, allocation.nodes.avoiding)
+    trainable = tune.with_resources(tune.with_parameters(train, data=data), placement)
+    retries = Retries(capacity.allocation.asked.max_failures)
+    searcher = StudySearcher(driver, supervisor, retries, tasks.evaluate_trial, capacity)
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=StudyScheduler(driver, supervisor, searcher.note_error),
             num_samples=-1,
-            max_concurrent_trials=allocation.concurrent,
             reuse_actors=True,
             trial_name_creator=lambda trial: f"trial_{trial.config['number']}",
             trial_dirname_creator=lambda trial: f"trial_{trial.config['number']}_{trial.trial_id}",

@@ -4,11 +4,13 @@ import contextlib
 import re
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ray.tune.search import Searcher
 
+from datg.search.ray.capacity import Capacity
 from datg.search.ray.retries import Retries
 from datg.search.ray.supervisor import SearchSupervisor, Unsaved
 from datg.search.ray.worker import CAUSE, NODE
@@ -27,7 +29,7 @@ class StudySearcher(Unsaved, Searcher):
         supervisor: SearchSupervisor,
         retries: Retries,
         on_end: Callable[[int], None],
-        labels: Callable[[set[str]], dict[str, str]],
+        capacity: Capacity,
     ) -> None:
         """Hand out nothing yet.
 
@@ -36,13 +38,14 @@ class StudySearcher(Unsaved, Searcher):
             supervisor: told of what asks for a stop.
             retries: says when what broke is tried again.
             on_end: told the number of a trial that has ended.
-            labels: gives the labels of nodes that may run a trial, of those that broke it none as long as there are others.
+            capacity: says how many trials run at once now, with what, and which nodes may run one.
         """
         super().__init__()
         self._driver, self._supervisor, self._retries, self._on_end = driver, supervisor, retries, on_end
-        self._labels = labels
+        self._capacity = capacity
         self._broke_on: dict[int, set[str]] = defaultdict(set)
         self._numbers: dict[str, int] = {}
+        self._ended = 0
         self._errors: dict[str, str] = {}
 
     def note_error(self, trial_id: str, text: str) -> None:
@@ -50,12 +53,15 @@ class StudySearcher(Unsaved, Searcher):
         self._errors[trial_id] = text
 
     def suggest(self, trial_id: str) -> Any:
-        """Return what a worker needs to know of the next trial; nothing while all wait, FINISHED when none is left or at a stop.
+        """Return what a worker needs to know of the next trial; nothing while all wait or no more fit, FINISHED at an end.
 
         What runs may break and be handed out again, so none is left only once nothing runs.
         """
         if self._supervisor.should_stop():  # asked here, too: Tune asks nobody else while nothing runs
             return str(Searcher.FINISHED)
+        allocation = self._capacity.allocation
+        if len(self._numbers) - self._ended >= allocation.concurrent:
+            return None
         number = None
         with self._supervisor.stop_on_storage_error():
             number = self._driver.next_trial()
@@ -65,12 +71,19 @@ class StudySearcher(Unsaved, Searcher):
         self._numbers[trial_id] = number
         folder = self._driver.folder
         (folder.trial(number) / CAUSE).unlink(missing_ok=True)  # of an earlier try
-        labels = self._labels(self._broke_on[number])
-        return {"number": number, "folder": str(folder.trial(number)), "stop": str(folder.stop), "labels": labels}
+        return {
+            "number": number,
+            "folder": str(folder.trial(number)),
+            "stop": str(folder.stop),
+            **asdict(allocation.per_trial),
+            # Of the nodes that broke it none, as long as there are others.
+            "labels": self._capacity.nodes.avoiding(self._broke_on[number]),
+        }
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tell the driver how a trial ended, or that it was interrupted."""
         number, result = self._numbers[trial_id], result or {}
+        self._ended += 1
         outcome, cause = result.get("outcome", ""), result.get("error", "")
         wait: float | None = None
         if error or not outcome:

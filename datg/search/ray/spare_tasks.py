@@ -10,7 +10,7 @@ import ray
 
 from datg.errors import DatgError, StateError, TrialDiverged, TrialTaken
 from datg.runtime.signals import StopRequest
-from datg.search.ray.resources import Allocation
+from datg.search.ray.capacity import Capacity
 from datg.search.ray.retries import Retries
 from datg.search.ray.worker import describe_error, evaluate, on_share, system_message, train_apart
 from datg.search.study.driver import SearchDriver
@@ -46,16 +46,15 @@ class SpareTasks:
     """Keeps tasks waiting while trials take all slots, so that no trial ever waits for one.
 
     Attributes:
-        allocation: by the cluster.
         errors: of tasks that failed for good, by what failed.
         damaged: folders whose weights cannot be read.
     """
 
-    def __init__(self, driver: SearchDriver, data: Any, allocation: Allocation, stop: StopRequest) -> None:
-        self.allocation = allocation
+    def __init__(self, driver: SearchDriver, data: Any, capacity: Capacity, stop: StopRequest) -> None:
+        self._capacity = capacity
         self._driver, self._data, self._stop = driver, data, stop
         self._queue: dict[_Task, float] = {}  # to the monotonic second from which on it may start
-        self._retries = Retries(allocation.asked.max_failures)
+        self._retries = Retries(capacity.allocation.asked.max_failures)
         self._running: dict[Any, _Task] = {}
         self.errors: dict[str, str] = {}
         self.damaged: set[Path] = set()
@@ -101,9 +100,9 @@ class SpareTasks:
             evaluate_weights()
 
         def start() -> Any:
-            config, share = self._driver.references.start(name), self.allocation.per_trial
-            return on_share(train_apart, self.allocation).remote(
-                self._data, config, folder, self._driver.folder.stop, share
+            config, allocation = self._driver.references.start(name), self._capacity.allocation
+            return on_share(train_apart, allocation).remote(
+                self._data, config, folder, self._driver.folder.stop, allocation.per_trial
             )
 
         def end(outcome: str) -> None:
@@ -128,7 +127,8 @@ class SpareTasks:
 
         def start() -> Any:
             revoke(folder / EVALUATION_LEASE)
-            return on_share(evaluate, self.allocation).remote(self._data, folder, self.allocation.per_trial, kind)
+            allocation = self._capacity.allocation
+            return on_share(evaluate, allocation).remote(self._data, folder, allocation.per_trial, kind)
 
         def fail(cause: BaseException) -> bool:
             if isinstance(cause, StateError):
@@ -170,9 +170,9 @@ class SpareTasks:
 
     def _free_slots(self) -> int:
         """Return how many slots neither tasks have nor trials, the next ones to come included."""
-        progress = self._driver.progress
+        progress, allocation = self._driver.progress, self._capacity.allocation
         missing = progress.asked - sum(progress.outcomes.values())
-        return self.allocation.slots - min(missing, self.allocation.concurrent) - len(self._running)
+        return allocation.slots - min(missing, allocation.concurrent) - len(self._running)
 
     def _note(self, task: _Task, cause: BaseException) -> None:
         if is_disk_full(cause):

@@ -2,14 +2,13 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import ray
 
 from datg.errors import ConfigError
+from datg.search.ray.capacity import Capacity
 from datg.search.ray.gpu_sharing import fraction, trials_at_once
-from datg.search.ray.resources import Allocation, allocate
 from datg.search.ray.retries import Retries
 from datg.search.ray.supervisor import WAIT_SECONDS, SearchSupervisor
 from datg.search.ray.worker import describe_error, measure_need, on_share, train_apart
@@ -21,9 +20,10 @@ NETWORK_STAGE = "training the network that is needed before the first trial"
 
 
 def share_gpus(
-    driver: SearchDriver, data: Any, allocation: Allocation, supervisor: SearchSupervisor, notify: Callable[[str], None]
-) -> Allocation:
-    """Measure how many trials fit on a GPU and return the new allocation; the same one where a stop came first."""
+    driver: SearchDriver, data: Any, capacity: Capacity, supervisor: SearchSupervisor, notify: Callable[[str], None]
+) -> None:
+    """Measure how many trials fit on a GPU, and have them share it; nothing changes where a stop came first."""
+    allocation = capacity.allocation
     driver.progress.preparing = "measuring how many trials share a GPU"
     task = on_share(measure_need, allocation)  # of a whole GPU, as long as it is not measured
     waiting = [task.remote(data, config, allocation.per_trial) for config in driver.kinds_of_trials()]
@@ -42,28 +42,25 @@ def share_gpus(
     if waiting:
         for reference in waiting:
             ray.cancel(reference, force=True)
-        return allocation
+        return
     number, sentence = trials_at_once(needs)
     notify(sentence)
-    assert allocation.nodes is not None
-    shared = replace(allocation.asked, gpus_per_trial=fraction(number))
-    return allocate(allocation.nodes.usable, shared, allocation.nodes)
+    capacity.share(fraction(number))
 
 
-def train_network(driver: SearchDriver, data: Any, allocation: Allocation, supervisor: SearchSupervisor) -> bool:
+def train_network(driver: SearchDriver, data: Any, capacity: Capacity, supervisor: SearchSupervisor) -> bool:
     """Train the network that the strategy needs, if it needs one; return whether the search can go on."""
     config = driver.network_to_train()
     if config is None:
         return True
     driver.progress.preparing = NETWORK_STAGE
-    share, retries = allocation.per_trial, Retries(allocation.asked.max_failures)
-    task = on_share(train_apart, allocation)
-    outcome = ""
+    retries, outcome = Retries(capacity.allocation.asked.max_failures), ""
     while not outcome:
+        allocation = capacity.allocation
+        task = on_share(train_apart, allocation)
         try:
-            outcome = _outcome_of(
-                task.remote(data, config, driver.folder.network, driver.folder.stop, share), supervisor
-            )
+            training = task.remote(data, config, driver.folder.network, driver.folder.stop, allocation.per_trial)
+            outcome = _outcome_of(training, supervisor)
         except ray.exceptions.RayError as error:
             cause = getattr(error, "cause", None)  # what the training itself raised
             if is_disk_full(cause or error):

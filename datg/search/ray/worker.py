@@ -28,14 +28,14 @@ NODE = "node.txt"  # in a trial's folder: the id of the node that tried it last
 SECONDS_BETWEEN_LOOKS = 1.0
 
 
-def train(tune_config: dict[str, Any], data: Any, resources: TrialResources) -> None:
+def train(tune_config: dict[str, Any], data: Any) -> None:
     """Run a trial, as a function that Tune calls.
 
     A validation stands in the trial's folder; Tune is told of its iteration, and at last of the trial's ``outcome``.
     """
     folder = Path(tune_config["folder"])
     write_text(folder / NODE, ray.get_runtime_context().get_node_id())
-    device = set_up(resources)
+    device = set_up(TrialResources(tune_config["cpus"], tune_config["gpus"]))
     stopped, iteration = False, 0
 
     def send(message: dict[str, Any]) -> None:

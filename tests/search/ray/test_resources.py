@@ -11,6 +11,7 @@ import torch
 
 from datg.errors import ConfigError, StateError, TrialDiverged
 from datg.runtime.signals import StopRequest
+from datg.search.ray.capacity import Capacity
 from datg.search.ray.cluster import shut_down
 from datg.search.ray.gpu_sharing import Need, fraction, measure, trials_at_once
 from datg.search.ray.resources import Allocation, Resources, TrialResources, allocate, parse_gpus
@@ -159,7 +160,7 @@ class Slots:
         )
         monkeypatch.setattr("datg.search.ray.spare_tasks.ray.get", lambda reference: None)
         allocation = Allocation(TrialResources(1, 0.0), slots, concurrent, concurrent, Resources())
-        self.tasks = SpareTasks(self, None, allocation, StopRequest())
+        self.tasks = SpareTasks(self, None, Capacity(allocation, print), StopRequest())
 
     def remote(self, data, folder, share, kind):
         self.started.append(int(folder.name))

@@ -3,6 +3,7 @@
 import pytest
 
 from datg.runtime.signals import StopRequest
+from datg.search.ray.resources import Allocation, Resources, TrialResources
 from datg.search.ray.retries import Retries
 from datg.search.ray.searcher import StudySearcher, explain_failure
 from datg.search.ray.supervisor import SearchSupervisor
@@ -60,9 +61,10 @@ class Search:
         self.driver, self.stop, self.ended = start(folder, settings), StopRequest(), []
         supervisor = SearchSupervisor(self.driver, self.stop, Watchdog(None, list))
         self.avoided = []
-        self.searcher = StudySearcher(self.driver, supervisor, Retries(most), self.ended.append, self._labels)
+        self.allocation, self.nodes = Allocation(TrialResources(1, 0.5), 2, 2, 2, Resources()), self  # of a capacity
+        self.searcher = StudySearcher(self.driver, supervisor, Retries(most), self.ended.append, self)
 
-    def _labels(self, others):
+    def avoiding(self, others):
         self.avoided.append(set(others))
         return {}
 
@@ -123,3 +125,18 @@ def test_a_trial_that_goes_on_loses_the_evaluation_of_its_earlier_weights(folder
         (folder.trial(0) / name).write_bytes(b"of other weights")
     assert start(folder, alone).next_trial() == 0
     assert not (folder.trial(0) / EVALUATION).exists() and not (folder.trial(0) / FRESH_VALIDATION).exists()
+
+
+def test_no_more_are_handed_out_than_the_cluster_has_room_for_now(folder, glyphs, data_root):
+    search = Search(folder, settings_for(glyphs, data_root, search__trials=6), most=2)
+    assert search.searcher.suggest("a")["number"] == 0
+    first = search.searcher.suggest("b")
+    assert (first["cpus"], first["gpus"]) == (1, 0.5)
+    assert search.searcher.suggest("c") is None, "two fit"
+    search.allocation = Allocation(TrialResources(2, 1.0), 3, 3, 3, Resources())  # a node has joined
+    joined = search.searcher.suggest("d")
+    assert (joined["number"], joined["cpus"], joined["gpus"]) == (2, 2, 1.0)
+    assert search.searcher.suggest("e") is None
+    search.allocation = Allocation(TrialResources(2, 1.0), 0, 0, 0, Resources())  # all are gone
+    search.searcher.on_trial_complete("a", error=True)
+    assert search.searcher.suggest("f") is None

@@ -1,0 +1,117 @@
+"""What a cluster can give while a search runs: nodes join and leave, and what is handed out follows."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from ray.autoscaler.sdk import request_resources
+
+from datg.errors import ConfigError
+from datg.search.ray.nodes import LOOK_SECONDS, ClusterNodes
+from datg.search.ray.resources import AUTO, Allocation, Resources, allocate
+
+WAIT_SECONDS = 1.0  # between two looks for nodes that are waited for
+TELL_SECONDS = 60.0  # between two sentences that say what is waited for
+
+
+class Capacity:
+    """Follows the nodes of a cluster; without one it stays what it was.
+
+    Attributes:
+        allocation: what the cluster gives now.
+        notify: told of each change.
+    """
+
+    def __init__(self, allocation: Allocation, notify: Callable[[str], None]) -> None:
+        self.allocation, self.notify = allocation, notify
+        self._asked = allocation.asked
+        self._looked = time.monotonic()
+
+    @property
+    def nodes(self) -> ClusterNodes:
+        """Return the nodes, and which of them may run trials."""
+        assert self.allocation.nodes is not None
+        return self.allocation.nodes
+
+    def look(self) -> None:
+        """Look at what the cluster gives, every :data:`LOOK_SECONDS`; waits for nothing."""
+        if self._asked.address is None:
+            return
+        self.nodes.look()
+        if time.monotonic() - self._looked >= LOOK_SECONDS:
+            self._looked = time.monotonic()
+            self._follow()
+
+    def share(self, gpus: float) -> None:
+        """Give each trial this share of a GPU from now on."""
+        self._asked = replace(self._asked, gpus_per_trial=gpus)
+        self._follow()
+
+    def _follow(self) -> None:
+        now = reallocate(self.allocation, self._asked, self.nodes.usable)
+        changed = (now.totals, now.per_trial) != (self.allocation.totals, self.allocation.per_trial)
+        self.allocation = now
+        if changed:
+            self.notify(f"trials: {now.describe()}")
+
+
+def reallocate(before: Allocation, asked: Resources, nodes: list[dict[str, float]]) -> Allocation:
+    """Answer what was asked from the nodes that there are now.
+
+    Trials that have a GPU keep one: where none is left, none run until there is one again.
+    """
+    if asked.gpus_per_trial in (None, AUTO) and before.per_trial.gpus > 0:
+        asked = replace(asked, gpus_per_trial=before.per_trial.gpus)
+    try:
+        now = allocate(nodes, asked, before.nodes)
+    except ConfigError:  # none of them can run a trial
+        totals = len(nodes), sum(node.get("CPU", 0.0) for node in nodes), sum(node.get("GPU", 0.0) for node in nodes)
+        now = replace(before, slots=0, concurrent=0, totals=totals)
+    return replace(now, asked=before.asked)
+
+
+def wait_for_nodes(nodes: ClusterNodes, asked: Resources, notify: Callable[[str], None]) -> None:
+    """Wait for what was asked to wait for, and have an autoscaler, if there is one, start it.
+
+    Raises:
+        ConfigError: it has not come in time.
+    """
+    if asked.wait_for_gpus is None and asked.wait is None:
+        return
+    request_resources(bundles=_bundles(asked))
+    began, told = time.monotonic(), 0.0
+    try:
+        while (missing := _missing(nodes, asked)) is not None:
+            waited = time.monotonic() - began
+            if asked.wait is not None and waited >= asked.wait:
+                raise ConfigError(
+                    f"after {waited:.0f} s of waiting {missing}; start more nodes, wait longer (--wait), or ask for less."
+                )
+            if not told or time.monotonic() - told >= TELL_SECONDS:
+                told = time.monotonic()
+                notify(f"waiting: {missing}")
+            time.sleep(WAIT_SECONDS)
+            nodes.examine()
+    finally:
+        request_resources(bundles=[])  # trials keep what they use
+
+
+def _bundles(asked: Resources) -> list[dict[str, float]]:
+    """Return what an autoscaler is asked for: a GPU each, or room for one trial."""
+    if asked.wait_for_gpus is not None:
+        return [{"GPU": 1.0}] * asked.wait_for_gpus
+    gpus = asked.gpus_per_trial
+    return [{"CPU": float(asked.cpus_per_trial)} | ({"GPU": gpus} if isinstance(gpus, float) and gpus > 0 else {})]
+
+
+def _missing(nodes: ClusterNodes, asked: Resources) -> str | None:
+    """Return what is still waited for; None if all is there."""
+    usable = nodes.usable
+    gpus = sum(node.get("GPU", 0.0) for node in usable)
+    if asked.wait_for_gpus is not None and gpus < asked.wait_for_gpus:
+        return f"the cluster has {gpus:g} of {asked.wait_for_gpus} GPUs"
+    try:
+        allocate(usable, asked)
+    except ConfigError as error:
+        return str(error).partition(":")[0].partition(";")[0]
+    return None
