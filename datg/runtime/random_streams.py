@@ -69,12 +69,21 @@ class RandomStreams:
             "mixing": torch.tensor(list(mixing), dtype=torch.uint8),
         }
 
-    def restore(self, state: dict[str, Tensor]) -> None:
-        """Put all streams back where :meth:`state` found them."""
-        self.tasks.set_state(state["tasks"])
-        self.partners.set_state(state["partners"])
-        self.noise.set_state(state["noise"])
+    def restore(self, state: dict[str, Tensor], *, anew: int | None = None) -> None:
+        """Put all streams back where :meth:`state` found them.
+
+        Args:
+            state: from a device of the same kind, unless ``anew`` is given.
+            anew: the seed that the streams on the device are derived from anew, because the positions of another kind of device
+                mean nothing to it.
+        """
         self.mixing.bit_generator.state = json.loads(bytes(state["mixing"].tolist()))
+        for name in ("tasks", "partners", "noise"):
+            stream: torch.Generator = getattr(self, name)
+            if anew is None:
+                stream.set_state(state[name])
+            else:
+                stream.manual_seed(derive_seed(anew, name))
 
 
 class Noise(nn.Module):

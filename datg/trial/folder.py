@@ -45,6 +45,7 @@ class ValidationReport:
         objective: the validation accuracy of the weights that are kept: the best so far, or the last.
         objective_ci95: its half-width.
         best_iteration: when that was.
+        remark: what was out of the ordinary on the way to it.
     """
 
     iteration: int
@@ -56,6 +57,7 @@ class ValidationReport:
     objective: float
     objective_ci95: float
     best_iteration: int
+    remark: str = ""
 
 
 @dataclass(frozen=True)

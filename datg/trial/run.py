@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from datg.data.episodes import TaskSampler
 from datg.errors import StateError
 from datg.generation.clustering import Clusters
 from datg.learners.learner import Learner
 from datg.learners.running_statistics import accumulate_running_statistics
+from datg.runtime.random_streams import derive_seed
 from datg.storage.checkpoint import load_checkpoint, save_checkpoint
 from datg.storage.files import write_json, write_text, write_yaml
 from datg.storage.lease import TRIAL_LEASE, Lease
@@ -123,6 +125,7 @@ class _Run:
         tell: Callable[[Now], None],
     ) -> None:
         self.config, self.data, self.folder, self.stop, self.tell = config, data, folder, stop, tell
+        self.device, self.remark = device, ""
         self.history: list[ValidationReport] = []
         self.lease = None if folder is None else Lease(folder / TRIAL_LEASE, device)
         clusters = cluster_base_classes(config, data.base, device)
@@ -145,7 +148,8 @@ class _Run:
                 raise StateError(
                     f"{folder / LAST} belongs to another configuration or other data; remove the folder to start anew."
                 )
-            self.training.restore(state)
+            self.remark = info.get("remark", "")
+            self._restore(state, info.get("device"))
             self.training.learner.backbone.precision = info.get("precision", "float32")
             self.history = [ValidationReport(**entry) for entry in info["history"]]
             self.seconds_before = info["seconds"]
@@ -155,6 +159,15 @@ class _Run:
         if clusters is not None:
             write_json(folder / CLUSTERS, clusters.describe())
         self._write_progress(folder)
+
+    def _restore(self, state: dict[str, Tensor], device: str | None) -> None:
+        """Go on from a checkpoint; one of another kind of device with streams that are derived anew there."""
+        here, iteration = self.device.type, int(state["iteration"])
+        if device in (None, here):
+            self.training.restore(state)
+            return
+        self.training.restore(state, streams_anew=derive_seed(self.config.seed, "continued", here, iteration))
+        self.remark = f"from iteration {iteration} on on {here}, before on {device}, with random streams derived anew"
 
     @property
     def seconds(self) -> float:
@@ -201,7 +214,9 @@ class _Run:
             objective=validation.mean if improved or before is None else before.objective,
             objective_ci95=validation.ci95 if improved or before is None else before.objective_ci95,
             best_iteration=self.training.iteration if improved or before is None else before.best_iteration,
+            remark=self.remark,
         )
+        self.remark = ""
         self.history.append(progress)
         self.training.forget_losses()
         if self.folder is not None:
@@ -230,7 +245,7 @@ class _Run:
 
     def _save_last(self, folder: Path) -> None:
         history = [asdict(entry) for entry in self.history]
-        info = {**self._origin(), "history": history, "seconds": self.seconds}
+        info = {**self._origin(), "history": history, "seconds": self.seconds, "remark": self.remark}
         save_checkpoint(folder / LAST, self.training.state(), info)
 
     def _origin(self) -> dict[str, Any]:
@@ -238,6 +253,7 @@ class _Run:
         return {
             "config": self.config.to_dict(),
             "precision": self.training.learner.backbone.precision,
+            "device": self.device.type,
             **self.data.provenance,
             "fingerprint": self.data.base.fingerprint,
         }

@@ -143,8 +143,8 @@ class Training:
             "iteration": torch.tensor(self.iteration),
         }
 
-    def restore(self, state: dict[str, Tensor]) -> None:
-        """Go back to where :meth:`state` was taken."""
+    def restore(self, state: dict[str, Tensor], *, streams_anew: int | None = None) -> None:
+        """Go back to where :meth:`state` was taken; see :meth:`RandomStreams.restore` for a device of another kind."""
         self.learner.load_state_dict(strip_prefix(state, "learner"))
         moments: dict[int, dict[str, Tensor]] = {}
         for key, value in strip_prefix(state, "optimiser").items():
@@ -152,7 +152,7 @@ class Training:
             moments.setdefault(int(index), {})[name] = value
         groups = self.optimiser.state_dict()["param_groups"]
         self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
-        self.batch.streams.restore(strip_prefix(state, "streams"))
+        self.batch.streams.restore(strip_prefix(state, "streams"), anew=streams_anew)
         device = next(self.learner.parameters()).device
         self._sums = {name: total.to(device) for name, total in strip_prefix(state, "sums").items()}
         self._summed = int(state["summed"])

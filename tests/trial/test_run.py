@@ -342,3 +342,20 @@ def test_compiled_normalisation_is_used_where_it_is_asked_for_and_changes_nothin
         results.append(run(config, tmp_path / str(compiled))[0].last)
         assert bool(used) == compiled
     assert results[1].losses == pytest.approx(results[0].losses, rel=1e-3)
+
+
+@pytest.mark.parametrize(("strategy", "learner"), [("datg", "protonet"), ("vanilla", "maml")])
+def test_a_trial_of_another_kind_of_device_goes_on_with_streams_derived_anew(strategy, learner, tmp_path):
+    config = config_of(strategy={"name": strategy}, learner={"name": learner})
+    run(config, tmp_path, stop_at=2)
+    state, info = load_checkpoint(tmp_path / LAST)
+    assert info["device"] == "cpu"
+    for name in ("tasks", "partners", "noise"):
+        state[f"streams.{name}"] = torch.zeros(16, dtype=torch.uint8)  # seed and offset, as a GPU's generator has it
+    save_checkpoint(tmp_path / LAST, state, {**info, "device": "cuda"})
+    run(config, tmp_path, stop_at=4)
+    assert load_checkpoint(tmp_path / LAST)[1]["device"] == "cpu", "saved where it went on"
+    run(config, tmp_path)
+    remarks = [entry.remark for entry in read_reports(tmp_path)]
+    said = "from iteration 2 on on cpu, before on cuda, with random streams derived anew"
+    assert remarks == ["", said, *[""] * (len(remarks) - 2)]
