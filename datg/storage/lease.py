@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
 
 TRIAL_LEASE, EVALUATION_LEASE = "worker.json", "evaluator.json"  # of a trial, and of its final evaluation
-SECONDS_BETWEEN_HEARTBEATS = 1.0
+SECONDS_BETWEEN_HEARTBEATS = 10.0  # where no watchdog wants them more often
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,21 @@ class Worker:
 class Lease:
     """This process's right to write into a folder."""
 
-    def __init__(self, path: Path, device: "torch.device | str") -> None:
-        """Take the work that the file ``path`` stands for, from whoever had it."""
+    def __init__(
+        self, path: Path, device: "torch.device | str", *, heartbeat: float = SECONDS_BETWEEN_HEARTBEATS
+    ) -> None:
+        """Take the work that the file ``path`` stands for, from whoever had it.
+
+        Args:
+            path: of the lease.
+            device: that this process computes on.
+            heartbeat: seconds between two signs of life.
+        """
         import torch  # late: who only reads leases needs none
 
         threads, processor = torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()
         self._path, self._worker = path, _this_process(threads=threads, device=str(device), processor=processor)
-        self._signed = time.monotonic()
+        self._signed, self._every = time.monotonic(), heartbeat
         self._write()
 
     def _write(self) -> None:
@@ -78,8 +86,8 @@ class Lease:
             )
 
     def heartbeat(self) -> None:
-        """Show that this process is alive, about once a second however often it is called."""
-        if time.monotonic() - self._signed >= SECONDS_BETWEEN_HEARTBEATS:
+        """Show that this process is alive, at intervals however often it is called."""
+        if time.monotonic() - self._signed >= self._every:
             self._signed = time.monotonic()
             if read_lease(self._path) == self._worker:  # not for another one
                 with contextlib.suppress(OSError):

@@ -18,7 +18,7 @@ from datg.learners.running_statistics import accumulate_running_statistics
 from datg.runtime.random_streams import derive_seed
 from datg.storage.checkpoint import load_checkpoint, save_checkpoint
 from datg.storage.files import write_json, write_text, write_yaml
-from datg.storage.lease import TRIAL_LEASE, Lease
+from datg.storage.lease import SECONDS_BETWEEN_HEARTBEATS, TRIAL_LEASE, Lease
 from datg.trial.accuracies import Evaluation
 from datg.trial.clusters import cluster_base_classes
 from datg.trial.config import TrialConfig
@@ -75,6 +75,7 @@ def run_trial(
     device: torch.device | str = "cpu",
     stop: Callable[[], bool] = lambda: False,
     tell: Callable[[Now], None] = lambda now: None,
+    heartbeat: float = SECONDS_BETWEEN_HEARTBEATS,
 ) -> TrialResult:
     """Train and validate one configuration.
 
@@ -89,13 +90,14 @@ def run_trial(
         stop: asked before every iteration and between blocks of validation tasks; when it says yes, the trial saves where
             it is and ends.
         tell: called every :data:`SECONDS_BETWEEN_TELLING` with where the trial is.
+        heartbeat: seconds between two signs of life in ``folder``.
 
     Raises:
         TrialDiverged: a loss was NaN or infinite.
         StateError: the checkpoint in ``folder`` is damaged or belongs to another configuration.
         TrialTaken: another process has taken over ``folder``.
     """
-    run = _Run(config, data, torch.device(device), folder, stop, tell)
+    run = _Run(config, data, torch.device(device), folder, stop, tell, heartbeat)
     try:
         if run.history:
             report(run.history[-1])
@@ -123,11 +125,12 @@ class _Run:
         folder: Path | None,
         stop: Callable[[], bool],
         tell: Callable[[Now], None],
+        heartbeat: float,
     ) -> None:
         self.config, self.data, self.folder, self.stop, self.tell = config, data, folder, stop, tell
         self.device, self.remark = device, ""
         self.history: list[ValidationReport] = []
-        self.lease = None if folder is None else Lease(folder / TRIAL_LEASE, device)
+        self.lease = None if folder is None else Lease(folder / TRIAL_LEASE, device, heartbeat=heartbeat)
         clusters = cluster_base_classes(config, data.base, device)
         self.training = make_training(config, data, device, clusters)
         base = self.training.batch.sampler.classes

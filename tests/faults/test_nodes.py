@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -9,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from datg.search.ray.supervisor import SAVE_SECONDS
 from datg.search.state.folder import SearchFolder
 from datg.storage.lease import TRIAL_LEASE, read_lease
 from datg.trial.records import OUTCOME
-from tests.faults.searches import ROOT, SMALL, Place, check_mlflow, check_whole, needs_machines, steps, until
+from tests.faults.searches import ROOT, SMALL, Place, check_mlflow, check_whole, kill, needs_machines, steps, until
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 REMOVALS, SECONDS = 2, 12
@@ -113,8 +115,14 @@ def test_a_search_waits_for_its_first_node_and_uses_those_that_join(place_with):
         (place.path / "one").touch()
         until(lambda: list(place.path.glob("runs/*/trials/*/worker.json")))
         (place.path / "more").touch()
-        place.wait(process, 0, timeout=400)
+        until(lambda: "trials: up to 3 at once" in place.said(process))
+        time.sleep(5)
+        kill(process, signal.SIGINT)
+        asked = time.monotonic()
+        place.wait(process, 130, timeout=60)
+        assert time.monotonic() - asked < SAVE_SECONDS, "trials on all nodes have heard of it"
         said = place.said(process)
+        place.run("search", "--resume", place.folder.name, *there)
     finally:
         (place.path / "end").touch()
         cluster.terminate()

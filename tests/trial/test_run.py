@@ -13,7 +13,7 @@ from datg.errors import ConfigError, DataError, StateError, TrialDiverged, Trial
 from datg.learners import LEARNERS
 from datg.learners.running_statistics import accumulate_running_statistics
 from datg.storage.checkpoint import load_checkpoint, save_checkpoint
-from datg.storage.lease import TRIAL_LEASE, Lease, last_heartbeat, read_lease, revoke
+from datg.storage.lease import SECONDS_BETWEEN_HEARTBEATS, TRIAL_LEASE, Lease, last_heartbeat, read_lease, revoke
 from datg.strategies import STRATEGIES
 from datg.trial.config import TrialConfig
 from datg.trial.data import TrialData
@@ -153,7 +153,8 @@ def test_a_claim_tells_that_its_process_is_alive(tmp_path, monkeypatch):
     os.utime(tmp_path / TRIAL_LEASE, (1.0, 1.0))
     lease.heartbeat()
     assert last_heartbeat(tmp_path / TRIAL_LEASE) == 1.0, "not at every call"
-    monkeypatch.setattr("datg.storage.lease.SECONDS_BETWEEN_HEARTBEATS", 0.0)
+    now = time.monotonic() + SECONDS_BETWEEN_HEARTBEATS
+    monkeypatch.setattr("datg.storage.lease.time.monotonic", lambda: now)
     lease.heartbeat()
     assert last_heartbeat(tmp_path / TRIAL_LEASE) > time.time() - 60
     (tmp_path / TRIAL_LEASE).write_text("{")

@@ -1,10 +1,12 @@
 """What a cluster can give a search: the resources of a trial, and how many trials and evaluations fit at once."""
 
+import math
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from datg.errors import ConfigError
+from datg.storage.lease import SECONDS_BETWEEN_HEARTBEATS
 
 if TYPE_CHECKING:
     from datg.search.ray.nodes import ClusterNodes
@@ -47,10 +49,12 @@ class TrialResources:
     Attributes:
         cpus: cores, and threads.
         gpus: may be a fraction.
+        heartbeat: seconds between two signs of life: often enough for a watchdog, and seldom enough for a network file system.
     """
 
     cpus: int
     gpus: float
+    heartbeat: float = SECONDS_BETWEEN_HEARTBEATS
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,13 @@ def allocate(nodes: list[dict[str, float]], asked: Resources, cluster: "ClusterN
     concurrent, most_concurrent = (min(number, asked.max_concurrent or number) for number in (slots, most_slots))
     all_cpus, all_gpus = (sum(node.get(kind, 0.0) for node in nodes) for kind in ("CPU", "GPU"))
     totals = len(nodes), all_cpus, all_gpus
-    return Allocation(TrialResources(cpus, gpus), slots, concurrent, most_concurrent, asked, cluster, totals)
+    return Allocation(
+        TrialResources(cpus, gpus, _heartbeat(asked)), slots, concurrent, most_concurrent, asked, cluster, totals
+    )
+
+
+def _heartbeat(asked: Resources) -> float:
+    return min(SECONDS_BETWEEN_HEARTBEATS, (asked.trial_timeout or math.inf) / 10)
 
 
 def allocate_here(asked: Resources) -> Allocation:

@@ -23,6 +23,7 @@ from datg.search.ray.scheduler import StudyScheduler
 from datg.search.ray.searcher import StudySearcher
 from datg.search.ray.spare_tasks import SpareTasks
 from datg.search.ray.stages import NETWORK_STAGE, share_gpus, train_network
+from datg.search.ray.stop_notice import StopNotice
 from datg.search.ray.supervisor import WAIT_SECONDS, SearchSupervisor
 from datg.search.ray.watchdog import Watchdog
 from datg.search.ray.worker import system_message, train
@@ -52,7 +53,8 @@ def run_trials(
         Evaluations and references; those that failed for good have an error.
     """
     stop.install()
-    driver.folder.stop.unlink(missing_ok=True)
+    notice = StopNotice(driver.folder.stop, cluster=allocation.asked.address is not None)
+    notice.clear()
     shutil.rmtree(driver.folder.tune, ignore_errors=True)
     data = ray.put(dataset)
 
@@ -64,8 +66,8 @@ def run_trials(
     watchdog = Watchdog(allocation.asked.trial_timeout, watched)
     capacity = Capacity(allocation, notify)
     capacity.nodes.notify = notify
-    supervisor = SearchSupervisor(driver, stop, watchdog, [lambda: tasks.advance(0), capacity.look])
-    tasks = SpareTasks(driver, data, capacity, stop)
+    supervisor = SearchSupervisor(driver, stop, notice, watchdog, [lambda: tasks.advance(0), capacity.look])
+    tasks = SpareTasks(driver, data, capacity, stop, notice.place)
     try:
         if train_network(driver, data, capacity, supervisor):
             if allocation.asked.gpus_per_trial == AUTO and allocation.per_trial.gpus > 0:
@@ -80,7 +82,7 @@ def run_trials(
                 _score_finalists(driver, tasks)
                 _finish(tasks, supervisor)
     finally:
-        driver.folder.stop.unlink(missing_ok=True)
+        notice.clear()
         with supervisor.stop_on_storage_error():
             driver.close()
     return tasks
@@ -107,7 +109,8 @@ def _tune(driver: SearchDriver, data: Any, capacity: Capacity, supervisor: Searc
     """Run all trials."""
 
     def placement(config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        bundle = {"CPU": config["cpus"], "GPU": config["gpus"]}
+        share = config["resources"]
+        bundle = {"CPU": share["cpus"], "GPU": share["gpus"]}
         selected: dict[str, Any] = {"bundle_label_selector": [config["labels"]]} if config["labels"] else {}
         return tune.PlacementGroupFactory([bundle], **selected)
 

@@ -74,8 +74,8 @@ class StudySearcher(Unsaved, Searcher):
         return {
             "number": number,
             "folder": str(folder.trial(number)),
-            "stop": str(folder.stop),
-            **asdict(allocation.per_trial),
+            "stop": self._supervisor.notice.place,
+            "resources": asdict(allocation.per_trial),
             # Of the nodes that broke it none, as long as there are others.
             "labels": self._capacity.nodes.avoiding(self._broke_on[number]),
         }

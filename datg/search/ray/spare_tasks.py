@@ -50,9 +50,10 @@ class SpareTasks:
         damaged: folders whose weights cannot be read.
     """
 
-    def __init__(self, driver: SearchDriver, data: Any, capacity: Capacity, stop: StopRequest) -> None:
+    def __init__(self, driver: SearchDriver, data: Any, capacity: Capacity, stop: StopRequest, place: str) -> None:
+        """Take on nothing yet; trainings hear at ``place`` that they are to end."""
         self._capacity = capacity
-        self._driver, self._data, self._stop = driver, data, stop
+        self._driver, self._data, self._stop, self._place = driver, data, stop, place
         self._queue: dict[_Task, float] = {}  # to the monotonic second from which on it may start
         self._retries = Retries(capacity.allocation.asked.max_failures)
         self._running: dict[Any, _Task] = {}
@@ -102,7 +103,7 @@ class SpareTasks:
         def start() -> Any:
             config, allocation = self._driver.references.start(name), self._capacity.allocation
             return on_share(train_apart, allocation).remote(
-                self._data, config, folder, self._driver.folder.stop, allocation.per_trial
+                self._data, config, folder, self._place, allocation.per_trial
             )
 
         def end(outcome: str) -> None:

@@ -59,7 +59,7 @@ def train_network(driver: SearchDriver, data: Any, capacity: Capacity, superviso
         allocation = capacity.allocation
         task = on_share(train_apart, allocation)
         try:
-            training = task.remote(data, config, driver.folder.network, driver.folder.stop, allocation.per_trial)
+            training = task.remote(data, config, driver.folder.network, supervisor.notice.place, allocation.per_trial)
             outcome = _outcome_of(training, supervisor)
         except ray.exceptions.RayError as error:
             cause = getattr(error, "cause", None)  # what the training itself raised

@@ -11,6 +11,7 @@ from ray import tune
 from datg.errors import without_password
 from datg.runtime.exit_codes import ExitCode
 from datg.runtime.signals import StopRequest
+from datg.search.ray.stop_notice import StopNotice
 from datg.search.ray.watchdog import Watchdog
 from datg.search.ray.worker import describe_error
 from datg.search.study.driver import SearchDriver
@@ -32,10 +33,15 @@ class SearchSupervisor(Unsaved, tune.Stopper):
     """Looks after a search: asked in every turn of Tune's loop, in the main thread, whether to end."""
 
     def __init__(
-        self, driver: SearchDriver, stop: StopRequest, watchdog: Watchdog, work: Iterable[Callable[[], None]] = ()
+        self,
+        driver: SearchDriver,
+        stop: StopRequest,
+        notice: StopNotice,
+        watchdog: Watchdog,
+        work: Iterable[Callable[[], None]] = (),
     ) -> None:
         """Look after the search of ``driver``; what ``work`` holds is called every :data:`SIGN_SECONDS`."""
-        self.stop = stop
+        self.stop, self.notice = stop, notice
         self._driver, self._watchdog, self._work = driver, watchdog, list(work)
         self._signed = 0.0
         self._patience: float | None = None
@@ -62,8 +68,7 @@ class SearchSupervisor(Unsaved, tune.Stopper):
             self.stop.ask(f"the last {self._driver.patience} trials failed", ExitCode.NO_SUCCESS)
         if self.stop.requested and self._patience is None:
             self._patience = time.monotonic() + SAVE_SECONDS
-            with contextlib.suppress(OSError):  # a full disk: trials then end without saving
-                self._driver.folder.stop.touch()
+            self.notice.give()
         return self.stop.requested
 
     def _sign(self) -> None:

@@ -1,7 +1,6 @@
 """What runs in Ray's worker processes: trials, the network that classes are clustered by, final evaluations."""
 
 import socket
-import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -15,6 +14,7 @@ from datg.data.catalog import Dataset
 from datg.errors import DatgError, StateError, TrialDiverged, TrialTaken
 from datg.search.ray.gpu_sharing import Need, measure
 from datg.search.ray.resources import Allocation, TrialResources
+from datg.search.ray.stop_notice import heard_at
 from datg.storage.files import is_disk_full, read_yaml, write_text
 from datg.storage.lease import EVALUATION_LEASE, Lease
 from datg.trial.config import TrialConfig
@@ -25,7 +25,6 @@ from datg.trial.run import run_trial
 
 CAUSE, REFUSED_CHECKPOINT = "error.txt", "refused.safetensors"
 NODE = "node.txt"  # in a trial's folder: the id of the node that tried it last
-SECONDS_BETWEEN_LOOKS = 1.0
 
 
 def train(tune_config: dict[str, Any], data: Any) -> None:
@@ -35,7 +34,8 @@ def train(tune_config: dict[str, Any], data: Any) -> None:
     """
     folder = Path(tune_config["folder"])
     write_text(folder / NODE, ray.get_runtime_context().get_node_id())
-    device = set_up(TrialResources(tune_config["cpus"], tune_config["gpus"]))
+    resources = TrialResources(**tune_config["resources"])
+    device = set_up(resources)
     stopped, iteration = False, 0
 
     def send(message: dict[str, Any]) -> None:
@@ -57,9 +57,15 @@ def train(tune_config: dict[str, Any], data: Any) -> None:
     try:
         dataset: Dataset = ray.get(data) if isinstance(data, ray.ObjectRef) else data
         config = TrialConfig.from_dict(read_yaml(folder / CONFIG))
-        stop = stop_check(Path(tune_config["stop"]))
+        stop = heard_at(tune_config["stop"])
         result = run_trial(
-            config, TrialData.from_dataset(dataset), report=report, folder=folder, device=device, stop=stop
+            config,
+            TrialData.from_dataset(dataset),
+            report=report,
+            folder=folder,
+            device=device,
+            stop=stop,
+            heartbeat=resources.heartbeat,
         )
     except TrialDiverged as error:
         end("diverged", str(error))
@@ -89,13 +95,19 @@ def train(tune_config: dict[str, Any], data: Any) -> None:
         end(result.outcome)
 
 
-def train_apart(dataset: Dataset, config: TrialConfig, folder: Path, stop: Path, resources: TrialResources) -> str:
+def train_apart(dataset: Dataset, config: TrialConfig, folder: Path, stop: str, resources: TrialResources) -> str:
     """Run a training that is no trial, and return its outcome; one that has ended already ends at once."""
     device = set_up(resources)
     data = TrialData.from_dataset(dataset)
     try:
         return run_trial(
-            config, data, report=lambda progress: None, folder=folder, device=device, stop=stop_check(stop)
+            config,
+            data,
+            report=lambda progress: None,
+            folder=folder,
+            device=device,
+            stop=heard_at(stop),
+            heartbeat=resources.heartbeat,
         ).outcome
     except StateError:  # a checkpoint that cannot be read, or is of another configuration: the next try begins anew
         if (folder / LAST).exists():
@@ -106,7 +118,7 @@ def train_apart(dataset: Dataset, config: TrialConfig, folder: Path, stop: Path,
 def evaluate(dataset: Dataset, folder: Path, resources: TrialResources, kind: EvaluationKind) -> None:
     """Evaluate the best weights of an ended trial."""
     device = set_up(resources)
-    lease = Lease(folder / EVALUATION_LEASE, device)
+    lease = Lease(folder / EVALUATION_LEASE, device, heartbeat=resources.heartbeat)
 
     def progress(done: int) -> None:
         lease.heartbeat()
@@ -158,19 +170,6 @@ def set_up(resources: TrialResources) -> torch.device:
     if resources.gpus < 1:
         torch.cuda.set_per_process_memory_fraction(resources.gpus)  # Ray's fractions do not isolate memory
     return torch.device("cuda")
-
-
-def stop_check(path: Path) -> Callable[[], bool]:
-    """Return whether the file ``path`` is there; looks about once a second however often it is called."""
-    looked, exists = 0.0, False
-
-    def stop() -> bool:
-        nonlocal looked, exists
-        if time.monotonic() - looked >= SECONDS_BETWEEN_LOOKS:
-            looked, exists = time.monotonic(), path.exists()
-        return exists
-
-    return stop
 
 
 def system_message(error: BaseException) -> str:

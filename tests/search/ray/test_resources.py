@@ -160,7 +160,7 @@ class Slots:
         )
         monkeypatch.setattr("datg.search.ray.spare_tasks.ray.get", lambda reference: None)
         allocation = Allocation(TrialResources(1, 0.0), slots, concurrent, concurrent, Resources())
-        self.tasks = SpareTasks(self, None, Capacity(allocation, print), StopRequest())
+        self.tasks = SpareTasks(self, None, Capacity(allocation, print), StopRequest(), "nowhere")
 
     def remote(self, data, folder, share, kind):
         self.started.append(int(folder.name))

@@ -6,6 +6,7 @@ from datg.runtime.signals import StopRequest
 from datg.search.ray.resources import Allocation, Resources, TrialResources
 from datg.search.ray.retries import Retries
 from datg.search.ray.searcher import StudySearcher, explain_failure
+from datg.search.ray.stop_notice import StopNotice
 from datg.search.ray.supervisor import SearchSupervisor
 from datg.search.ray.watchdog import Watchdog
 from datg.search.ray.worker import CAUSE, NODE
@@ -59,7 +60,9 @@ class Search:
 
     def __init__(self, folder, settings, most):
         self.driver, self.stop, self.ended = start(folder, settings), StopRequest(), []
-        supervisor = SearchSupervisor(self.driver, self.stop, Watchdog(None, list))
+        supervisor = SearchSupervisor(
+            self.driver, self.stop, StopNotice(folder.stop, cluster=False), Watchdog(None, list)
+        )
         self.avoided = []
         self.allocation, self.nodes = Allocation(TrialResources(1, 0.5), 2, 2, 2, Resources()), self  # of a capacity
         self.searcher = StudySearcher(self.driver, supervisor, Retries(most), self.ended.append, self)
@@ -131,11 +134,11 @@ def test_no_more_are_handed_out_than_the_cluster_has_room_for_now(folder, glyphs
     search = Search(folder, settings_for(glyphs, data_root, search__trials=6), most=2)
     assert search.searcher.suggest("a")["number"] == 0
     first = search.searcher.suggest("b")
-    assert (first["cpus"], first["gpus"]) == (1, 0.5)
+    assert (first["resources"]["cpus"], first["resources"]["gpus"]) == (1, 0.5)
     assert search.searcher.suggest("c") is None, "two fit"
     search.allocation = Allocation(TrialResources(2, 1.0), 3, 3, 3, Resources())  # a node has joined
     joined = search.searcher.suggest("d")
-    assert (joined["number"], joined["cpus"], joined["gpus"]) == (2, 2, 1.0)
+    assert (joined["number"], joined["resources"]["cpus"], joined["resources"]["gpus"]) == (2, 2, 1.0)
     assert search.searcher.suggest("e") is None
     search.allocation = Allocation(TrialResources(2, 1.0), 0, 0, 0, Resources())  # all are gone
     search.searcher.on_trial_complete("a", error=True)
