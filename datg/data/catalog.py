@@ -5,13 +5,12 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from filelock import FileLock
-
 from datg.data import glyphs, search_spaces
 from datg.data.class_table import ClassTable, open_table
 from datg.data.splits import ALL_BASE_EXAMPLES, HELD_OUT, Split
 from datg.errors import ConfigError, DataError
 from datg.storage.files import read_yaml
+from datg.storage.locks import OptionalLock
 
 BUILT_IN = {"glyphs": glyphs}  # each with what draws it (`write`), and by which options
 
@@ -87,7 +86,7 @@ def open_dataset(name: str, root: Path) -> Dataset:
             raise DataError(
                 f"{folder} cannot be written ({error.strerror}); give --data-root a writable folder."
             ) from error
-        with FileLock(folder / ".lock"):
+        with OptionalLock(folder / ".lock"):
             if not (folder / "table.json").exists():
                 BUILT_IN[name].write(folder)
     elif not (folder / "table.json").exists():

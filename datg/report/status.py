@@ -1,8 +1,6 @@
 """What a search's folder tells: read by anybody, while the search runs and after a crash; the study is not needed."""
 
 import contextlib
-import os
-import socket
 import time
 from collections import defaultdict
 from dataclasses import asdict, dataclass, replace
@@ -11,7 +9,7 @@ from typing import Any
 from datg.config import flatten
 from datg.errors import ConfigError, StateError
 from datg.report.leaderboard import leaderboard, reference_row
-from datg.search.state.folder import SearchFolder, read_driver
+from datg.search.state.folder import SearchFolder, active_driver
 from datg.storage.disk_size import total_size
 from datg.storage.files import read_yaml
 from datg.storage.lease import TRIAL_LEASE, last_heartbeat, read_lease
@@ -21,7 +19,6 @@ from datg.trial.records import FAILED, RUNNING, TrialRecord, ranked, read_config
 from datg.trial.selection import Selection, select
 
 SHOWN_NUMBERS = 12  # of trials with one cause
-SILENT_SECONDS = 60.0  # without a sign of life a driver on another machine counts as dead
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +77,7 @@ def read_status(folder: SearchFolder) -> Status:
         if record.state != RUNNING:
             outcomes[record.outcome] = outcomes.get(record.outcome, 0) + 1
     selection = Selection() if asked.comparison else select(records)
-    driver = _driver(folder)
+    driver = active_driver(folder)
     references = [_reference(folder, name) for name in asked.references]
     missing = [name for name in asked.searches if not asked.tuned and not _is_done(folder.beside(name))]
     done = _nothing_left(asked, records, references, selection)
@@ -242,26 +239,3 @@ def _running(record: TrialRecord, iterations: int) -> dict[str, Any]:
         "validating": now.validated > 0,
         "silent": None if signed is None else max(0.0, time.time() - signed),
     }
-
-
-def _driver(folder: SearchFolder) -> str:
-    """Return who drives the search, if somebody does: a process of this machine, or one elsewhere with a recent sign of life."""
-    driver = read_driver(folder)
-    if not driver:
-        return ""
-    here = driver.get("host") == socket.gethostname()
-    if here and not _alive(driver.get("pid")):
-        return ""
-    if not here and time.time() - (last_heartbeat(folder.driver) or 0.0) > SILENT_SECONDS:
-        return ""
-    return f"process {driver.get('pid')} on {driver.get('host')}"
-
-
-def _alive(pid: Any) -> bool:
-    try:
-        os.kill(int(pid), 0)
-    except PermissionError:
-        return True
-    except (OSError, TypeError, ValueError):
-        return False
-    return True

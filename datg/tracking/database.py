@@ -12,9 +12,8 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from filelock import FileLock
-
 from datg.errors import ConfigError
+from datg.storage.locks import OptionalLock
 
 SQLITE = "sqlite:///"
 _JOURNALS = ("-journal", "-wal", "-shm")
@@ -45,7 +44,7 @@ def whole_database(uri: str, warn: Callable[[str], None] = lambda message: None)
         return
     file.parent.mkdir(parents=True, exist_ok=True)
     file = file.resolve()  # what a link names is what is replaced
-    with FileLock(f"{file}.lock"):
+    with OptionalLock(Path(f"{file}.lock")):
         if _is_missing(file):
             _make(file)
         else:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from datg.data.catalog import BUILT_IN, Dataset, open_dataset
 from datg.data.dataset_yaml import own_dataset_yaml, read_dataset_yaml, task_size_of
@@ -21,6 +21,7 @@ from datg.data.splits import TaskSize
 from datg.errors import ConfigError, DataError, unknown_name
 from datg.runtime.progress import ProgressCallback
 from datg.storage.files import NO_ROOM
+from datg.storage.locks import OptionalLock
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}"
 CATCH_ALL = "folder"
@@ -93,7 +94,7 @@ def import_raw(
         if not request.raw.exists():
             raise DataError(f"{request.raw} does not exist; check the path.")
         partial.mkdir(parents=True, exist_ok=True)
-        with FileLock(partial / "lock", timeout=0):
+        with OptionalLock(partial / "lock", timeout=0):
             shutil.rmtree(partial / "work", ignore_errors=True)  # what an import that was killed has left
             try:
                 _import(request, root / request.name, Workplace(partial / "work", notify, progress))

@@ -7,19 +7,23 @@ import os
 import re
 import socket
 import stat
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from datg.errors import ConfigError, StateError
 from datg.storage.files import write_json
+from datg.storage.lease import last_heartbeat
+from datg.storage.locks import OptionalLock
 from datg.trial.folder import NETWORK
 
 SEARCH_YAML = "search.yaml"
 STUDY = "study.db"
 NAME, OF_COMPARISON = "[A-Za-z0-9][A-Za-z0-9._-]{0,99}", "--"
+SILENT_SECONDS = 60.0  # without a sign of life a driver on another machine counts as dead
 COMPARISON_FORMS = ("md", "tex", "csv", "seeds.csv", "searches.csv")
 
 
@@ -215,27 +219,35 @@ def _natural(name: str) -> list[str | int]:
 
 
 class DriverLock:
-    """At most one driver a search: the operating system frees the lock of a dead one."""
+    """At most one driver a search: the operating system frees the lock of a dead one.
+
+    Where the file system has no locks, a driver counts as alive by its signs of life.
+    """
 
     def __init__(self, folder: SearchFolder) -> None:
-        self._lock = FileLock(folder.path / "driver.lock", timeout=0)
+        self._lock = OptionalLock(folder.path / "driver.lock", timeout=0)
         self._folder = folder
 
     def __enter__(self) -> None:
         try:
-            self._lock.acquire()
+            self._lock.__enter__()
         except Timeout:
-            owner = read_driver(self._folder)
-            raise ConfigError(
-                f"search {self._folder.name} is already driven by process {owner.get('pid', '?')} on {owner.get('host', '?')}; "
-                "stop that one first."
-            ) from None
+            raise self._driven() from None
+        if not self._lock.held and active_driver(self._folder):
+            raise self._driven()
         write_json(self._folder.driver, {"host": socket.gethostname(), "pid": os.getpid()})
 
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError):
             self._folder.driver.unlink(missing_ok=True)
-        self._lock.release()
+        self._lock.__exit__(None, None, None)
+
+    def _driven(self) -> ConfigError:
+        owner = read_driver(self._folder)
+        return ConfigError(
+            f"search {self._folder.name} is already driven by process {owner.get('pid', '?')} on {owner.get('host', '?')}; "
+            "stop that one first."
+        )
 
 
 def refuse_second_driver(output: Path, search: str) -> None:
@@ -254,3 +266,26 @@ def read_driver(folder: SearchFolder) -> dict[str, Any]:
         return dict(json.loads(folder.driver.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return {}
+
+
+def active_driver(folder: SearchFolder) -> str:
+    """Return who drives the search, if somebody does: a process of this machine, or one elsewhere with a recent sign of life."""
+    driver = read_driver(folder)
+    if not driver:
+        return ""
+    here = driver.get("host") == socket.gethostname()
+    if here and not _alive(driver.get("pid")):
+        return ""
+    if not here and time.time() - (last_heartbeat(folder.driver) or 0.0) > SILENT_SECONDS:
+        return ""
+    return f"process {driver.get('pid')} on {driver.get('host')}"
+
+
+def _alive(pid: Any) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except PermissionError:
+        return True
+    except (OSError, TypeError, ValueError):
+        return False
+    return True
