@@ -110,7 +110,7 @@ def test_a_search_waits_for_its_first_node_and_uses_those_that_join(place_with):
         refused = place.run("search", *SMALL, *there, "--wait", 2, code=2)
         assert "s of waiting a trial asks for 1 CPUs" in refused and "--wait" in refused
         assert not list(place.path.glob("runs/*")), "it has left nothing"
-        process = place.start("search", *SMALL, *steps(240, 20), "--trials", 6, *there, "--wait", 120)
+        process = place.start("search", *SMALL, *steps(160, 20), "--trials", 5, *there, "--wait", 120)
         until(lambda: "waiting: a trial asks for 1 CPUs" in place.said(process))
         (place.path / "one").touch()
         until(lambda: list(place.path.glob("runs/*/trials/*/worker.json")))
@@ -129,7 +129,7 @@ def test_a_search_waits_for_its_first_node_and_uses_those_that_join(place_with):
         cluster.wait(30)
     assert "trials: up to 1 at once" in said and "trials: up to 3 at once" in said
     assert len({path.read_text() for path in place.folder.path.glob("trials/*/node.txt")}) == 2
-    check_whole(place.folder, 6, steps=list(range(20, 241, 20)))
+    check_whole(place.folder, 5, steps=list(range(20, 161, 20)))
 
 
 def test_data_reach_a_new_node_once():

@@ -1,7 +1,7 @@
 """Every strategy, learner and kind of example as on a GPU, on tensors that have a device and no values.
 
-    python -m tests.gpu.fake_cuda LIBRARY [STRATEGY ...]   # the library of fake_cuda.cpp; a line of JSON for each case
-    python -m tests.gpu.fake_cuda LIBRARY --fault NAME     # something that a GPU would not do
+    python -m tests.gpu.fake_cuda LIBRARY PRECISION [STRATEGY ...]   # the library of fake_cuda.cpp; a line of JSON for each case
+    python -m tests.gpu.fake_cuda LIBRARY --faults                   # what a GPU would not do
 
 A value that is asked for (`.item()`, a mask as an index, a shape that depends on data) raises: on a GPU it would wait for the
 device. So do operations on tensors of two devices. Kernels, memory, `torch.compile` and generators cannot be seen here.
@@ -120,22 +120,24 @@ def commit(fault: str) -> None:
     as_on_a_gpu(lambda: FAULTS[fault](torch.empty(3, device=CUDA)) and None)
 
 
-def cases(chosen: list[str]) -> Iterator[tuple[str, Callable[[str, str, str, str], None], tuple[str, str, str, str]]]:
+def cases(
+    precision: str, chosen: list[str]
+) -> Iterator[tuple[str, Callable[[str, str, str, str], None], tuple[str, str, str, str]]]:
     for strategy, learner, kind in TRIPLES:
         if chosen and strategy not in chosen:
             continue
-        for precision in ("float32", "bf16"):
-            yield "training", train, (strategy, learner, kind, precision)
-            if strategy == "vanilla" or STRATEGIES[strategy].extend is not Strategy.extend:  # others evaluate alike
-                yield "evaluation", test, (strategy, learner, kind, precision)
+        yield "training", train, (strategy, learner, kind, precision)
+        if strategy == "vanilla" or STRATEGIES[strategy].extend is not Strategy.extend:  # others evaluate alike
+            yield "evaluation", test, (strategy, learner, kind, precision)
 
 
 def main() -> None:
-    chosen = sys.argv[2:]
-    if chosen[:1] == ["--fault"]:
-        attempt("fault", commit, chosen[1])
+    first, *chosen = sys.argv[2:]
+    if first == "--faults":
+        for name in FAULTS:
+            attempt("fault", commit, name)
         return
-    for what, run, values in cases(chosen):
+    for what, run, values in cases(first, chosen):
         attempt(what, run, *values)
 
 

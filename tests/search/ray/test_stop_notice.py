@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 from datg.search.ray import stop_notice
 from datg.search.ray.stop_notice import StopNotice, heard_at
 
@@ -50,6 +52,7 @@ ray.shutdown()
 """
 
 
+@pytest.mark.slow
 def test_on_a_cluster_it_goes_through_ray(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", THROUGH_RAY, str(tmp_path / "stop")],
