@@ -248,9 +248,9 @@ def exact_products() -> Iterator[None]:
 
 # By name: how a step is computed.
 WAYS: dict[str, Row] = {
-    "graphs, compiled": {"compile": True},
-    "graphs": {},
-    "by kernels": {"cuda_graphs": False},
+    "graphs, compiled": {"compile": True, "cuda_graphs": True},
+    "graphs": {"cuda_graphs": True},
+    "by kernels": {},
 }
 
 
@@ -326,7 +326,7 @@ def sharing(bench: Bench) -> Iterator[Row]:
 def _share(root: Path, device: str, effort: Effort, barrier: Any, rates: Any) -> None:
     torch.set_num_threads(1)
     bench = Bench(torch.device(device), root, open_dataset(NAME, root), effort)
-    training = bench.training("protonet", "datg", compile=bench.device.type == "cuda")
+    training = bench.training("protonet", "datg", **(WAYS["graphs, compiled"] if device == "cuda" else {}))
     bench.warm_up(training)
     barrier.wait(120)
     rates.put(1 / bench.rate(training, effort.seconds))
@@ -357,7 +357,7 @@ def _seconds_of_tasks(bench: Bench, learner: Learner, sampler: TaskSampler, task
 def length(bench: Bench) -> Iterator[Row]:
     """Extrapolate whole trainings by DATG."""
     for learner in ("protonet", "maml"):
-        training = bench.training(learner, "datg", compile=bench.device.type == "cuda")
+        training = bench.training(learner, "datg", **(WAYS["graphs, compiled"] if bench.device.type == "cuda" else {}))
         warm_up = bench.warm_up(training)
         seconds = bench.rate(training, 2 * bench.effort.seconds) * (bench.effort.iterations - bench.effort.warm_up)
         yield {"learner": learner, "iterations": bench.effort.iterations, "s": warm_up + seconds}

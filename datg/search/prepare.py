@@ -186,8 +186,9 @@ def prepare(request: Request) -> SearchSession:
             settings = settings.model_copy(update={"study": f"{folder.name}-{settings.id[:8]}"})
             settings.save(folder)
             stored = open_search_study(request, folder, settings, create=True)
-            settings.remember(stored)
-            driver = SearchDriver(folder, settings, stored)
+            with stored.closed_on_error():
+                settings.remember(stored)
+                driver = SearchDriver(folder, settings, stored)
     except BaseException:
         shutil.rmtree(folder.path, ignore_errors=True)
         raise

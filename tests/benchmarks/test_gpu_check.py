@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from benchmarks import gpu_check
-from benchmarks.gpu_check import NAME, PARTS, TINY, Bench, Report, main, measure
+from benchmarks.gpu_check import NAME, PARTS, TINY, WAYS, Bench, Report, main, measure
 from benchmarks.random_pictures import write_pictures
 from datg.data.catalog import open_dataset
+from datg.trial.config import TrialConfig
 
 TWO = replace(TINY, compared=1, trials=(1,))
 
@@ -49,6 +50,14 @@ def test_parts_measure_both_learners(bench, part, figure):
     rows = list(PARTS[part][0](bench))
     assert {"protonet", "maml"} <= {row["learner"] for row in rows}
     assert all(row[figure] > 0 for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("how", "graphs", "compiled"), [("by kernels", False, False), ("graphs, compiled", True, True)]
+)
+def test_ways_are_what_they_are_called(how, graphs, compiled):
+    training = TrialConfig.from_dict({"dataset": NAME, "strategy": {"name": "datg"}, "training": WAYS[how]}).training
+    assert (training.cuda_graphs, training.compile) == (graphs, compiled)
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """What a cluster can give while a search runs: nodes join and leave, and what is handed out follows."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,7 +8,7 @@ from dataclasses import replace
 from ray.autoscaler.sdk import request_resources
 
 from datg.errors import ConfigError
-from datg.search.ray.nodes import LOOK_SECONDS, ClusterNodes
+from datg.search.ray.nodes import LOOK_SECONDS, ClusterNodes, refuse_bad_nodes
 from datg.search.ray.resources import AUTO, Allocation, Resources, allocate
 
 WAIT_SECONDS = 1.0  # between two looks for nodes that are waited for
@@ -22,10 +23,13 @@ class Capacity:
         notify: told of each change.
     """
 
-    def __init__(self, allocation: Allocation, notify: Callable[[str], None]) -> None:
-        self.allocation, self.notify = allocation, notify
-        self._asked = allocation.asked
-        self._looked = time.monotonic()
+    def __init__(
+        self, allocation: Allocation, notify: Callable[[str], None], missing: Callable[[], int] = lambda: 0
+    ) -> None:
+        """Follow from what there was at the start; ``missing`` says how many trials are yet to end."""
+        self.allocation, self.notify, self._missing = allocation, notify, missing
+        self._asked, self._began_with = allocation.asked, allocation
+        self._looked, self._demand = time.monotonic(), list[dict[str, float]]()
 
     @property
     def nodes(self) -> ClusterNodes:
@@ -41,40 +45,65 @@ class Capacity:
         if time.monotonic() - self._looked >= LOOK_SECONDS:
             self._looked = time.monotonic()
             self._follow()
+            self._ask_autoscaler()
 
     def share(self, gpus: float) -> None:
         """Give each trial this share of a GPU from now on."""
         self._asked = replace(self._asked, gpus_per_trial=gpus)
         self._follow()
 
+    def end(self) -> None:
+        """Ask an autoscaler for nothing any more."""
+        if self._demand:
+            self._demand = []
+            request_resources(bundles=[])
+
     def _follow(self) -> None:
-        now = reallocate(self.allocation, self._asked, self.nodes.usable)
+        now = reallocate(
+            self.allocation, self._asked, self.nodes.usable, keeps_gpus=self._began_with.per_trial.gpus > 0
+        )
         changed = (now.totals, now.per_trial) != (self.allocation.totals, self.allocation.per_trial)
         self.allocation = now
         if changed:
             self.notify(f"trials: {now.describe()}")
 
+    def _ask_autoscaler(self) -> None:
+        """Ask for the room that there was at the start, or that was asked for: none of our trials waits in Ray's own queue."""
+        number = min(self._missing(), self._asked.max_concurrent or max(1, self._began_with.concurrent))
+        share = self.allocation.per_trial
+        demand = [{"CPU": float(share.cpus)} | ({"GPU": share.gpus} if share.gpus else {})] * number
+        if demand != self._demand:
+            self._demand = demand
+            request_resources(bundles=demand)
 
-def reallocate(before: Allocation, asked: Resources, nodes: list[dict[str, float]]) -> Allocation:
+
+def reallocate(before: Allocation, asked: Resources, nodes: list[dict[str, float]], *, keeps_gpus: bool) -> Allocation:
     """Answer what was asked from the nodes that there are now.
 
-    Trials that have a GPU keep one: where none is left, none run until there is one again.
+    Args:
+        before: the last answer.
+        asked: where it leaves GPUs open, a search that began without any has them while there are any.
+        nodes: the resources of each.
+        keeps_gpus: the search began with GPUs: where none is left, none runs until there is one again.
     """
-    if asked.gpus_per_trial in (None, AUTO) and before.per_trial.gpus > 0:
-        asked = replace(asked, gpus_per_trial=before.per_trial.gpus)
-    try:
-        now = allocate(nodes, asked, before.nodes)
-    except ConfigError:  # none of them can run a trial
-        totals = len(nodes), sum(node.get("CPU", 0.0) for node in nodes), sum(node.get("GPU", 0.0) for node in nodes)
-        now = replace(before, slots=0, concurrent=0, totals=totals)
-    return replace(now, asked=before.asked)
+    shares = [asked.gpus_per_trial]
+    if asked.gpus_per_trial in (None, AUTO):
+        shares = [before.per_trial.gpus] if keeps_gpus else [1.0, 0.0]
+    found = []
+    for share in shares:
+        with contextlib.suppress(ConfigError):  # no node can run such a trial
+            found.append(allocate(nodes, replace(asked, gpus_per_trial=share), before.nodes))
+    if found:
+        return found[0]
+    totals = len(nodes), sum(node.get("CPU", 0.0) for node in nodes), sum(node.get("GPU", 0.0) for node in nodes)
+    return replace(before, slots=0, concurrent=0, totals=totals)
 
 
 def wait_for_nodes(nodes: ClusterNodes, asked: Resources, notify: Callable[[str], None]) -> None:
     """Wait for what was asked to wait for, and have an autoscaler, if there is one, start it.
 
     Raises:
-        ConfigError: it has not come in time.
+        ConfigError: it has not come in time, or a node has come that cannot run trials.
     """
     if asked.wait_for_gpus is None and asked.wait is None:
         return
@@ -92,6 +121,8 @@ def wait_for_nodes(nodes: ClusterNodes, asked: Resources, notify: Callable[[str]
                 notify(f"waiting: {missing}")
             time.sleep(WAIT_SECONDS)
             nodes.examine()
+            if not asked.skip_bad_nodes:
+                refuse_bad_nodes(nodes)
     finally:
         request_resources(bundles=[])  # trials keep what they use
 

@@ -41,9 +41,9 @@ def start_ray(resources: Resources, output: Path, notify: Callable[[str], None] 
     try:
         if resources.address is not None:
             nodes.examine()
-            wait_for_nodes(nodes, resources, notify)
             if not resources.skip_bad_nodes:
                 refuse_bad_nodes(nodes)
+            wait_for_nodes(nodes, resources, notify)
         return allocate(nodes.usable, resources, nodes)
     except BaseException:
         shut_down()

@@ -53,9 +53,9 @@ def measure(config: TrialConfig, data: TrialData, device: torch.device) -> Need:
         training.advance(WARM_UP + TIMED + PROFILED)
         torch.cuda.synchronize(device)
     computing = sum(event.self_device_time_total for event in profiler.key_averages()) / 1e6 / PROFILED
+    free, total = torch.cuda.mem_get_info(device)  # an evaluation's buffers fit into whatever share it is given
     sampler = make_sampler(config, data.validation, device)
     evaluate(training.learner, sampler, tasks=VALIDATION_TASKS, seed=0, purpose="validation")
-    free, total = torch.cuda.mem_get_info(device)
     return Need(total - free, total, seconds, min(1.0, computing / seconds))
 
 

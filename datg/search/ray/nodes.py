@@ -110,10 +110,10 @@ class ClusterNodes:
 
     def _begin(self) -> None:
         assert self._output is not None
-        self._made_output = self._made_output or not self._output.exists()
-        self._output.mkdir(parents=True, exist_ok=True)
         for node in _alive():
             if node["NodeID"] not in self._reports and node["NodeID"] not in self._probes:
+                self._made_output = self._made_output or not self._output.exists()
+                self._output.mkdir(parents=True, exist_ok=True)
                 self._probes[node["NodeID"]] = _Probe(node, self._output)
 
     def _collect(self, timeout: float) -> list[NodeReport]:

@@ -64,7 +64,7 @@ def run_trials(
         return leases + ([driver.folder.network / TRIAL_LEASE] if driver.progress.preparing == NETWORK_STAGE else [])
 
     watchdog = Watchdog(allocation.asked.trial_timeout, watched)
-    capacity = Capacity(allocation, notify)
+    capacity = Capacity(allocation, notify, lambda: driver.progress.asked - sum(driver.progress.outcomes.values()))
     capacity.nodes.notify = notify
     supervisor = SearchSupervisor(driver, stop, notice, watchdog, [lambda: tasks.advance(0), capacity.look])
     tasks = SpareTasks(driver, data, capacity, stop, notice.place)
@@ -83,6 +83,7 @@ def run_trials(
                 _finish(tasks, supervisor)
     finally:
         notice.clear()
+        capacity.end()
         with supervisor.stop_on_storage_error():
             driver.close()
     return tasks

@@ -61,7 +61,7 @@ class StudySearcher(Unsaved, Searcher):
             return str(Searcher.FINISHED)
         allocation = self._capacity.allocation
         if len(self._numbers) - self._ended >= allocation.concurrent:
-            return None
+            return None if self._driver.unsettled or len(self._numbers) > self._ended else str(Searcher.FINISHED)
         number = None
         with self._supervisor.stop_on_storage_error():
             number = self._driver.next_trial()

@@ -9,13 +9,15 @@ import contextlib
 import time
 import uuid
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 SECONDS_BETWEEN_LOOKS = 1.0
-MOST_WAITING = 100_000  # trials and evaluations at once
+MOST_WAITING = 100_000  # processes, each once
 _THROUGH_RAY = "ray:"
 
 
@@ -32,7 +34,10 @@ class StopNotice:
         self.place = str(file)
         if cluster:
             name = f"stop-{uuid.uuid4().hex}"
-            self._bell = _Bell.options(name=name, max_concurrency=MOST_WAITING).remote()  # type: ignore[attr-defined]
+            # On the driver's node, which is the one that the search cannot go on without.
+            here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+            options = {"name": name, "max_concurrency": MOST_WAITING, "scheduling_strategy": here}
+            self._bell = _Bell.options(**options).remote()  # type: ignore[attr-defined]
             self.place = f"{_THROUGH_RAY}{name}"
 
     def give(self) -> None:
@@ -78,18 +83,20 @@ def heard_at(place: str) -> Callable[[], bool]:
     return stop
 
 
+@cache  # a process waits for one answer, however many trials it runs
 def _heard_through_ray(name: str) -> Callable[[], bool]:
-    answer: Any = ray.get_actor(name).wait.remote()
+    answer: Any = None
 
     def is_there() -> bool:
-        done, _ = ray.wait([answer], timeout=0)
-        if not done:
+        nonlocal answer
+        try:
+            answer = ray.get_actor(name).wait.remote() if answer is None else answer
+            done, _ = ray.wait([answer], timeout=0)
+            if done:
+                ray.get(done)
+            return bool(done)
+        except (ray.exceptions.RayActorError, ValueError):  # out of reach: asked again the next time
+            answer = None
             return False
-        with contextlib.suppress(
-            ray.exceptions.RayActorError
-        ):  # the search's driver is gone, and Ray ends what it began
-            ray.get(done)
-            return True
-        return False
 
     return is_there

@@ -39,9 +39,8 @@ def resume_search(request: Request, search: str, *, comparison: bool = False) ->
     try:
         with lock:
             stored, settings, remarks = _reopen_study(request, folder, saved, wanted)
-        with stored.closed_on_error():
-            allocation = start_ray_for(request)
-            with lock:
+            with stored.closed_on_error():
+                allocation = start_ray_for(request)  # which may wait for nodes: nobody else may drive meanwhile
                 driver = SearchDriver(folder, settings, stored)
     except OSError as error:
         raise StateError(
