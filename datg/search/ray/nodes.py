@@ -6,6 +6,7 @@ A node without this package, without the shared folder or with a broken clock wo
 import contextlib
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from datg.errors import ConfigError
 from datg.search.ray import probe
 from datg.search.versions import versions
 
-PROBE_SECONDS = 20.0
+PROBE_SECONDS = 20.0  # for each node of a machine, whose processors they share
 LOOK_SECONDS = 10.0  # between two looks for nodes that have joined
 LEAST_SHARED_MEMORY = 128 * 2**20  # bytes
 CLOCK_SECONDS = 10.0  # that clocks may differ: signs of life are compared by the time of files
@@ -82,7 +83,7 @@ class ClusterNodes:
         return {node["NodeID"] for node in _alive() if node["NodeID"] not in known or known[node["NodeID"]].problems}
 
     def examine(self) -> None:
-        """Look at all nodes that have not been looked at; takes at most :data:`PROBE_SECONDS`."""
+        """Look at all nodes that have not been looked at; takes at most :data:`PROBE_SECONDS` for each node of a machine."""
         self._begin()
         while self._probes:
             self._collect(timeout=0.5)
@@ -110,11 +111,14 @@ class ClusterNodes:
 
     def _begin(self) -> None:
         assert self._output is not None
-        for node in _alive():
+        nodes = _alive()
+        sharing = Counter(node["NodeManagerHostname"] for node in nodes)
+        for node in nodes:
             if node["NodeID"] not in self._reports and node["NodeID"] not in self._probes:
                 self._made_output = self._made_output or not self._output.exists()
                 self._output.mkdir(parents=True, exist_ok=True)
-                self._probes[node["NodeID"]] = _Probe(node, self._output)
+                seconds = PROBE_SECONDS * sharing[node["NodeManagerHostname"]]
+                self._probes[node["NodeID"]] = _Probe(node, self._output, seconds)
 
     def _collect(self, timeout: float) -> list[NodeReport]:
         assert self._output is not None
@@ -144,8 +148,8 @@ def refuse_bad_nodes(nodes: ClusterNodes) -> None:
 class _Probe:
     """A node that is being looked at."""
 
-    def __init__(self, node: dict[str, Any], output: Path) -> None:
-        self._node, self._began = node, time.monotonic()
+    def __init__(self, node: dict[str, Any], output: Path, seconds: float) -> None:
+        self._node, self._began, self._seconds = node, time.monotonic(), seconds
         name = f".datg-probe-{uuid.uuid4().hex}"
         self._token, self._beside = output / name, output / f"{name}-node"
         self._token.touch()
@@ -158,13 +162,13 @@ class _Probe:
     def report(self) -> NodeReport | None:
         """Return what was found; None while the node may still answer."""
         done, _ = ray.wait([self.task], timeout=0)
-        if not done and time.monotonic() - self._began < PROBE_SECONDS:
+        if not done and time.monotonic() - self._began < self._seconds:
             return None
         node, answered = self._node, time.time()
         found: dict[str, Any] = {}
         try:
             problems = [
-                f"it has not answered within {PROBE_SECONDS:.0f} s; look whether its machine hangs or is cut off."
+                f"it has not answered within {self._seconds:.0f} s; look whether its machine hangs or is cut off."
             ]
             if done:
                 found = ray.get(done[0])
