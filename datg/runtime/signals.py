@@ -25,6 +25,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -32,6 +33,7 @@ from datg.runtime.exit_codes import ExitCode
 
 HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 LEAVE_SECONDS = 25.0  # that a program has for unwinding after a signal
+RAY_SECONDS = 0.1  # between two looks whether Ray is still there after a signal
 RETRY_SECONDS = 0.05  # after which a signal that came during an import is raised, if the import has ended
 
 _came: list[int] = []  # signals, in order
@@ -145,6 +147,7 @@ class StopRequest:
             signal.signal(handled, signal.SIG_DFL)
         if self._last_words is not None:
             self._overdue = _later(LEAVE_SECONDS, self._leave_overdue, number)
+            threading.Thread(target=self._leave_with_ray, args=(number, _raylets()), daemon=True).start()
 
     @contextlib.contextmanager
     def ending_in_time(self, last_words: Callable[[], None]) -> Iterator[None]:
@@ -163,6 +166,13 @@ class StopRequest:
             self._last_words = None
             if self._overdue is not None:
                 self._overdue.cancel()
+
+    def _leave_with_ray(self, number: int, raylets: list[int]) -> None:
+        """Leave at once when Ray, which got the signal, too, is gone: its library would end this process without a word."""
+        while raylets and self._last_words is not None:
+            if not all(pid in _raylets() for pid in raylets):
+                self._leave_overdue(number)
+            time.sleep(RAY_SECONDS)
 
     def _leave_overdue(self, number: int) -> None:
         if self._last_words is not None:
@@ -190,3 +200,16 @@ class StopRequest:
     def exit_code(self) -> ExitCode:
         """Return 130 after Ctrl-C, 3 if no trial succeeds any more, 75 otherwise: stopped, can be resumed."""
         return self._asked[1] if self._asked else ExitCode.RESUMABLE
+
+
+def _raylets() -> list[int]:
+    """Return the processes of Ray's node that this process has started and that still run, where there is a /proc."""
+    found = []
+    with contextlib.suppress(OSError):
+        for children in Path(f"/proc/{os.getpid()}/task").glob("*/children"):
+            for pid in children.read_text().split():
+                with contextlib.suppress(OSError):
+                    name, _, state = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rpartition(")")
+                    if name == "raylet" and not state.strip().startswith("Z"):
+                        found.append(int(pid))
+    return found
