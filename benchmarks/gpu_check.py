@@ -9,14 +9,16 @@ not come to is said. Every figure is written to `gpu.json` as soon as it is meas
 import argparse
 import math
 import multiprocessing
+import os
 import platform
 import queue
+import signal
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
@@ -52,7 +54,7 @@ TRAINED = [(learner, strategy) for learner in ("protonet", "maml") for strategy 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured.
+    """Say how much is measured.
 
     Attributes:
         side: of the pictures.
@@ -83,7 +85,7 @@ FULL, TINY = (
 
 @dataclass
 class Report:
-    """What was measured, written as it comes.
+    """Hold what was measured, written as it comes.
 
     Attributes:
         file: `gpu.json`; None writes nothing.
@@ -107,7 +109,7 @@ def _shown(value: object) -> str:
 
 @dataclass(frozen=True)
 class Bench:
-    """Where and on what is measured.
+    """Hold where and on what is measured.
 
     Attributes:
         root: of the data set.
@@ -390,26 +392,28 @@ def measure(bench: Bench, minutes: float, parts: list[str], report: Report) -> b
         rows: Any = context.Queue()
         process = context.Process(target=_send_rows, args=(name, bench.root, str(bench.device), bench.effort, rows))
         process.start()
-        row: Row | None = {}
+        assert process.pid is not None
         try:
-            while row is not None and time.monotonic() < ends:
-                row = rows.get(timeout=max(0.0, ends - time.monotonic()) + GRACE)
-                if row is not None:
-                    report.add(name, row)
-                    whole &= "failed" not in row
+            while (row := rows.get(timeout=max(0.0, ends - time.monotonic()) + GRACE)) is not None:
+                report.add(name, row)
+                whole &= "failed" not in row
+                if time.monotonic() >= ends:
+                    report.add(name, {"ended": "by its share of the time"})
+                    break
         except queue.Empty:
             whole = False
             report.add(name, {"failed": "it hangs: nothing came for longer than its time, and it was killed"})
-        else:
-            if row is not None:
-                report.add(name, {"ended": "by its share of the time"})
-        process.kill()  # the trials of `sharing` are its children, and end with it
-        process.join()
+        finally:
+            process.kill()
+            with suppress(ProcessLookupError):  # it has ended, or had not begun
+                os.killpg(process.pid, signal.SIGKILL)
+            process.join()
     return whole
 
 
 def _send_rows(name: str, root: Path, device: str, effort: Effort, rows: Any) -> None:
     """Measure a part, in a process of its own; None is the last of the rows."""
+    os.setpgid(0, 0)  # what it starts ends with it
     try:
         for row in PARTS[name][0](Bench(torch.device(device), root, open_dataset(NAME, root), effort)):
             rows.put(row)

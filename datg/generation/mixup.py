@@ -92,7 +92,7 @@ def draw_cycles(tasks: int, ways: int, rng: np.random.Generator) -> Integers:
     return cycles
 
 
-def task_partners(tasks: Integers, pairing: Integers, number: int) -> Tensor:
+def task_partners(tasks: Tensor, pairing: Tensor, number: int) -> Tensor:
     """Return partners for a :class:`MixPlan`: example m of class r meets example m of class ``pairing[:, r]`` of another task.
 
     Args:
@@ -100,21 +100,7 @@ def task_partners(tasks: Integers, pairing: Integers, number: int) -> Tensor:
         pairing: `(B, N)`.
         number: M, examples a class.
     """
-    ways = pairing.shape[1]
-    classes = tasks[:, None] * ways + pairing
-    return torch.from_numpy(classes[..., None] * number + np.arange(number))
-
-
-def next_task_partners(pairing: Tensor, number: int) -> Tensor:
-    """Return partners as :func:`task_partners` does, of the next task of the batch; the first one for the last.
-
-    Args:
-        pairing: `(B, N)`.
-        number: M, examples a class.
-    """
-    tasks, ways = pairing.shape
-    following = torch.arange(tasks, device=pairing.device).roll(-1)
-    classes = following[:, None] * ways + pairing
+    classes = tasks[:, None] * pairing.shape[1] + pairing
     return classes[..., None] * number + torch.arange(number, device=pairing.device)
 
 

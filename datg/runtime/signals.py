@@ -25,7 +25,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -33,7 +32,6 @@ from datg.runtime.exit_codes import ExitCode
 
 HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 LEAVE_SECONDS = 25.0  # that a program has for unwinding after a signal
-RAY_SECONDS = 0.1  # between two looks whether Ray is still there after a signal
 RETRY_SECONDS = 0.05  # after which a signal that came during an import is raised, if the import has ended
 
 _came: list[int] = []  # signals, in order
@@ -107,8 +105,8 @@ def _send_again(number: int) -> None:
         os.kill(os.getpid(), number)
 
 
-def _later(seconds: float, function: Callable[..., Any], argument: int) -> threading.Timer:
-    timer = threading.Timer(seconds, function, [argument])
+def _later(seconds: float, function: Callable[..., Any], *arguments: int) -> threading.Timer:
+    timer = threading.Timer(seconds, function, arguments)
     timer.daemon = True
     timer.start()
     return timer
@@ -127,27 +125,26 @@ class StopRequest:
     def __init__(self, time_budget: float | None = None) -> None:
         """Set a ``time_budget`` in seconds from now; None sets no limit."""
         self._deadline = None if time_budget is None else time.monotonic() + time_budget
-        self._signalled = False
+        self._signal: int | None = None
         self._asked: tuple[str, ExitCode] | None = None
         self._last_words: Callable[[], None] | None = None
         self._overdue: threading.Timer | None = None
 
     def install(self) -> None:
         """Handle the signals of :data:`HANDLED` from now on; call again after a library has put its own handlers there."""
-        if not self._signalled:
+        if not self.signalled:
             for number in HANDLED:
                 signal.signal(number, self._note)
             if _came:  # and was swallowed
                 self._note(_came[0], None)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self._signalled = True
+        self._signal = number
         self.ask("Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name, exit_code_of(number))
         for handled in HANDLED:
             signal.signal(handled, signal.SIG_DFL)
         if self._last_words is not None:
-            self._overdue = _later(LEAVE_SECONDS, self._leave_overdue, number)
-            threading.Thread(target=self._leave_with_ray, args=(number, _raylets()), daemon=True).start()
+            self._overdue = _later(LEAVE_SECONDS, self.leave)
 
     @contextlib.contextmanager
     def ending_in_time(self, last_words: Callable[[], None]) -> Iterator[None]:
@@ -167,17 +164,16 @@ class StopRequest:
             if self._overdue is not None:
                 self._overdue.cancel()
 
-    def _leave_with_ray(self, number: int, raylets: list[int]) -> None:
-        """Leave at once when Ray, which got the signal, too, is gone: its library would end this process without a word."""
-        while raylets and self._last_words is not None:
-            if not all(pid in _raylets() for pid in raylets):
-                self._leave_overdue(number)
-            time.sleep(RAY_SECONDS)
+    @property
+    def signalled(self) -> bool:
+        """Return whether a signal has come."""
+        return self._signal is not None
 
-    def _leave_overdue(self, number: int) -> None:
-        if self._last_words is not None:
+    def leave(self) -> None:
+        """Say the last words and end the process after a signal, within :meth:`ending_in_time`; elsewhere do nothing."""
+        if self._last_words is not None and self._signal is not None:
             self._last_words()
-            leave(exit_code_of(number))
+            leave(exit_code_of(self._signal))
 
     def ask(self, reason: str, exit_code: ExitCode = ExitCode.RESUMABLE) -> None:
         """Ask for a stop, unless one has been asked for."""
@@ -200,16 +196,3 @@ class StopRequest:
     def exit_code(self) -> ExitCode:
         """Return 130 after Ctrl-C, 3 if no trial succeeds any more, 75 otherwise: stopped, can be resumed."""
         return self._asked[1] if self._asked else ExitCode.RESUMABLE
-
-
-def _raylets() -> list[int]:
-    """Return the processes of Ray's node that this process has started and that still run, where there is a /proc."""
-    found = []
-    with contextlib.suppress(OSError):
-        for children in Path(f"/proc/{os.getpid()}/task").glob("*/children"):
-            for pid in children.read_text().split():
-                with contextlib.suppress(OSError):
-                    name, _, state = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rpartition(")")
-                    if name == "raylet" and not state.strip().startswith("Z"):
-                        found.append(int(pid))
-    return found

@@ -22,7 +22,7 @@ class OptionalLock:
         """Lock nothing yet; ``timeout`` seconds are waited for another process, for ever if negative."""
         self._path, self._lock, self.held = path, FileLock(path, timeout=timeout), False
 
-    def __enter__(self) -> Self:
+    def acquire(self) -> None:
         """Take the lock.
 
         Raises:
@@ -42,12 +42,20 @@ class OptionalLock:
                 error.strerror,
                 self._path.parent,
             )
+
+    def release(self) -> None:
+        """Let it go."""
+        if self.held:
+            self._lock.release()
+            self.held = False
+
+    def __enter__(self) -> Self:
+        """See :meth:`acquire`."""
+        self.acquire()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Let it go."""
-        if self.held:
-            self._lock.release()
-            self.held = False
+        """See :meth:`release`."""
+        self.release()

@@ -120,7 +120,8 @@ class Mlti(Strategy):
         )
         examples = batch.draw()
         numbers = np.arange(batch.size)
-        partners = task_partners(np.where(cross, np.roll(numbers, -1), numbers), pairing, examples.shape[2])
+        others = torch.from_numpy(np.where(cross, np.roll(numbers, -1), numbers))
+        partners = task_partners(others, torch.from_numpy(pairing), examples.shape[2])
         second_labels = np.repeat(np.arange(ways), batch.sampler.queries)[None].repeat(batch.size, axis=0)
         label_ratios = np.ones(batch.size)
         if chosen.within == "query_mix":

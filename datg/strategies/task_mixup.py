@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from datg.generation.boxes import box_masks, cutmix_boxes
-from datg.generation.mixup import MixedTasks, MixPlan, draw_layers, draw_pairings, mix_tasks, next_task_partners
+from datg.generation.mixup import MixedTasks, MixPlan, draw_layers, draw_pairings, mix_tasks, task_partners
 from datg.learners.learner import Learner
 from datg.strategies.strategy import Batch, BetaParameter, Fraction, HostDraws, Strategy, StrategyContext
 
@@ -120,7 +120,8 @@ class TaskMixup(Strategy, ABC):
             second = sampler.classes.gather_tasks(others.permuted(drawn.numbers["pairing"]).rows)
         partners = None
         if cyclic:
-            partners = next_task_partners(drawn.numbers["pairing"], first.rows.shape[2])
+            following = torch.arange(batch.size, device=batch.device).roll(-1)
+            partners = task_partners(following, drawn.numbers["pairing"], first.rows.shape[2])
         mixed = mix_tasks(
             learner,
             sampler.classes.gather_tasks(first.rows),

@@ -79,8 +79,8 @@ class TrainingSection(_Section):
         precision: of convolutions and linear maps; auto is bf16 on machines made for it. A trial keeps what it began with.
         compile: fuse all that follows a convolution or linear map of shared layers by `torch.compile`: on a GPU a fraction of
             the kernels' time, on a CPU slower. It needs a C++ compiler and takes half a minute when a trial begins.
-        cuda_graphs: on a GPU, launch all kernels of a step at once, for strategies whose draws can be made ahead of it. With
-            ProtoNet the steps are the same and several times as fast; with MAML a training hung once, for a cause unknown.
+        cuda_graphs: on a GPU, launch all kernels of a step at once, for strategies whose draws can be made ahead of it. Seen on
+            one GPU: faster with ProtoNet, above all with ``compile``; with MAML a training hung, for a cause unknown.
     """
 
     preset: Literal["paper", "mlti"] = DEFAULT_PRESET  # type: ignore[assignment]

@@ -2,7 +2,7 @@
 
 What the host draws decides which operations follow (:class:`~datg.strategies.strategy.HostDraws`). A structure that is met
 again is recorded, and from then on a meta-batch of it is its numbers copied to where the recorded kernels read them. Random
-numbers, weights and results are the same as without.
+numbers and weights are meant to be the same as without (`python -m benchmarks.gpu_check` compares the losses on a GPU).
 """
 
 from collections.abc import Callable

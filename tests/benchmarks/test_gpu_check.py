@@ -1,7 +1,10 @@
 """The check of a GPU, on the CPU: its parts measure, what fails or hangs is said, and without a GPU it ends with a sentence."""
 
+import contextlib
 import json
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -78,3 +81,23 @@ def test_what_hangs_is_killed(bench, monkeypatch, capsys):
     monkeypatch.setattr(gpu_check, "GRACE", 0.0)
     assert not measure(bench, 0.0001, ["machine"], Report(None))
     assert "it hangs" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_what_hangs_is_killed_with_what_it_started(bench, monkeypatch, capsys):
+    monkeypatch.setattr(gpu_check, "GRACE", 15.0)
+    monkeypatch.setenv("PART_OF_THIS_TEST", str(bench.root))
+    many = replace(bench, effort=replace(TWO, seconds=1000.0))  # a trial that goes on for a quarter of an hour
+    assert not measure(many, 0.0001, ["sharing"], Report(None))
+    assert "it hangs" in capsys.readouterr().out
+    time.sleep(0.5)
+    assert _processes_with(f"PART_OF_THIS_TEST={bench.root}") == []
+
+
+def _processes_with(variable):
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if variable.encode() in path.read_bytes().split(b"\0"):
+                found.append(path.parent.name)
+    return found

@@ -1,5 +1,6 @@
 """Machines that come and go: raylets on one machine, and separate hosts of which one is cut off."""
 
+import contextlib
 import json
 import os
 import signal
@@ -45,16 +46,27 @@ cluster.shutdown()
 """
 
 
-def test_nodes_are_removed_and_added_and_nothing_is_lost(place_with):
-    place = place_with("here", RAY_AUTH_MODE="disabled")
+@contextlib.contextmanager
+def cluster(script, place, *arguments):
+    """A cluster that a script runs in a process of its own, until the block ends."""
     with (place.path / "cluster.txt").open("w") as log:
-        cluster = subprocess.Popen(
-            [sys.executable, "-c", CLUSTER, str(place.path), str(REMOVALS), str(SECONDS)],
+        process = subprocess.Popen(
+            [sys.executable, "-c", script, str(place.path), *map(str, arguments)],
             env=place.environment | {"RAY_AUTH_MODE": "disabled"},
             stdout=log,
             stderr=log,
         )
     try:
+        yield
+    finally:
+        (place.path / "end").touch()
+        process.terminate()
+        process.wait(30)
+
+
+def test_nodes_are_removed_and_added_and_nothing_is_lost(place_with):
+    place = place_with("here", RAY_AUTH_MODE="disabled")
+    with cluster(CLUSTER, place, REMOVALS, SECONDS):
         address = until(lambda: (place.path / "address").read_text())
         options = ["--address", address, "--max-failures", 6, "--pruner", "none"]
         trials = 8
@@ -65,10 +77,6 @@ def test_nodes_are_removed_and_added_and_nothing_is_lost(place_with):
         while (removed := len((place.path / "removed").read_text())) < REMOVALS:  # a fast machine needs more trials
             trials += 4
             place.run("search", "--resume", place.folder.name, "--trials", trials, *options[:4])
-    finally:
-        (place.path / "end").touch()
-        cluster.terminate()
-        cluster.wait(30)
     assert removed == REMOVALS
     outcomes = check_whole(place.folder, trials, steps=list(range(20, 241, 20)))
     assert outcomes["finished"] + outcomes["collapsed"] == trials
@@ -97,14 +105,7 @@ cluster.shutdown()
 
 def test_a_search_waits_for_its_first_node_and_uses_those_that_join(place_with):
     place = place_with("here", RAY_AUTH_MODE="disabled")
-    with (place.path / "cluster.txt").open("w") as log:
-        cluster = subprocess.Popen(
-            [sys.executable, "-c", GROWING, str(place.path)],
-            env=place.environment | {"RAY_AUTH_MODE": "disabled"},
-            stdout=log,
-            stderr=log,
-        )
-    try:
+    with cluster(GROWING, place):
         address = until(lambda: (place.path / "address").read_text())
         there = ["--address", address, "--pruner", "none"]
         refused = place.run("search", *SMALL, *there, "--wait", 2, code=2)
@@ -123,10 +124,6 @@ def test_a_search_waits_for_its_first_node_and_uses_those_that_join(place_with):
         assert time.monotonic() - asked < SAVE_SECONDS, "trials on all nodes have heard of it"
         said = place.said(process)
         place.run("search", "--resume", place.folder.name, *there)
-    finally:
-        (place.path / "end").touch()
-        cluster.terminate()
-        cluster.wait(30)
     assert "trials: up to 1 at once" in said and "trials: up to 3 at once" in said
     assert len({path.read_text() for path in place.folder.path.glob("trials/*/node.txt")}) == 2
     check_whole(place.folder, 5, steps=list(range(20, 161, 20)))

@@ -43,7 +43,8 @@ def test_running_trials_are_saved_in_the_middle_of_an_interval(place, number):
     assert f"go on with: python launchers/search.py --resume {place.folder.name}" in said
     before = saved_at(place)
     assert any(iteration % EVERY for iteration in before.values()), before
-    assert not list(place.path.glob("runs/*/stop"))
+    assert not list(place.path.glob("runs/*/stop")) and not place.folder.driver.exists()
+    assert "outcome" in said and "validation" in said, "its table is printed, so it has ended in order"
     if number != signal.SIGUSR1:
         return
     place.run("search", "--resume", place.folder.name)

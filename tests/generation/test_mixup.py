@@ -91,10 +91,10 @@ def test_partners_within_the_batch_equal_the_same_tasks_drawn_apart(name):
     last = learner.last_shared
     layers = sorted([0, min(1, last), last, min(1, last)])
     first, _ = make_pairs()
-    others, pairing = np.array([1, 2, 3, 0]), draw_pairings(4, 3, np.random.default_rng(0))
+    others, pairing = torch.tensor([1, 2, 3, 0]), torch.from_numpy(draw_pairings(4, 3, np.random.default_rng(0)))
     weights = [0.2, 0.4, 0.6, 0.9]
     inside = MixPlan(tuple(layers), torch.tensor(weights)[:, None, None], task_partners(others, pairing, 5))
-    second = torch.stack([first[j][torch.from_numpy(pairing[i])] for i, j in enumerate(others)])
+    second = torch.stack([first[j][pairing[i]] for i, j in enumerate(others)])
     apart = mix_tasks(learner, first, second, 1, plan_of(layers, weights)).generated
     torch.testing.assert_close(mix_tasks(learner, first, None, 1, inside).generated, apart, rtol=1e-4, atol=1e-5)
 

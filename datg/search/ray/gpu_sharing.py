@@ -1,7 +1,8 @@
 """How many trials share a GPU (`--gpus-per-trial auto`): as many as its memory holds, and as its units have time for.
 
-One trial alone on a GPU trains and validates a little. Its memory is what the whole device then has in use, the context of the
-process included. The share of time that the device computes tells how many trials keep it busy.
+One trial alone on a GPU trains a little. Its memory is what the whole device then has in use, the context of the process
+included; what an evaluation holds at once goes by the share that it is given (:func:`~datg.runtime.gpu.buffer_bytes`). The
+share of time that the device computes tells how many trials keep it busy.
 """
 
 import math
@@ -15,11 +16,9 @@ from datg.search.ray.resources import MOST_ON_A_GPU
 from datg.trial.clusters import cluster_base_classes
 from datg.trial.config import TrialConfig
 from datg.trial.data import TrialData
-from datg.trial.evaluation import evaluate
-from datg.trial.prepare import make_sampler, make_training
+from datg.trial.prepare import make_training
 
 WARM_UP, TIMED, PROFILED = 20, 40, 10  # iterations
-VALIDATION_TASKS = 100
 USABLE = 0.9  # of a GPU's memory: fragmentation, and sizes that vary between trials
 
 
@@ -41,7 +40,7 @@ class Need:
 
 
 def measure(config: TrialConfig, data: TrialData, device: torch.device) -> Need:
-    """Train and validate a little on ``device``, which must have nothing else to do."""
+    """Train a little on ``device``, which must have nothing else to do."""
     training = make_training(config, data, device, cluster_base_classes(config, data.base, device))
     training.advance(WARM_UP)
     torch.cuda.synchronize(device)
@@ -53,9 +52,7 @@ def measure(config: TrialConfig, data: TrialData, device: torch.device) -> Need:
         training.advance(WARM_UP + TIMED + PROFILED)
         torch.cuda.synchronize(device)
     computing = sum(event.self_device_time_total for event in profiler.key_averages()) / 1e6 / PROFILED
-    free, total = torch.cuda.mem_get_info(device)  # an evaluation's buffers fit into whatever share it is given
-    sampler = make_sampler(config, data.validation, device)
-    evaluate(training.learner, sampler, tasks=VALIDATION_TASKS, seed=0, purpose="validation")
+    free, total = torch.cuda.mem_get_info(device)
     return Need(total - free, total, seconds, min(1.0, computing / seconds))
 
 

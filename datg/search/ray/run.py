@@ -17,6 +17,7 @@ from ray import tune
 from datg.data.catalog import Dataset
 from datg.runtime.signals import StopRequest
 from datg.search.ray.capacity import Capacity
+from datg.search.ray.lost_ray import leaving_without_ray
 from datg.search.ray.resources import AUTO, Allocation
 from datg.search.ray.retries import Retries
 from datg.search.ray.scheduler import StudyScheduler
@@ -64,29 +65,39 @@ def run_trials(
         return leases + ([driver.folder.network / TRIAL_LEASE] if driver.progress.preparing == NETWORK_STAGE else [])
 
     watchdog = Watchdog(allocation.asked.trial_timeout, watched)
-    capacity = Capacity(allocation, notify, lambda: driver.progress.asked - sum(driver.progress.outcomes.values()))
+    capacity = Capacity(allocation, notify, lambda: driver.progress.missing)
     capacity.nodes.notify = notify
     supervisor = SearchSupervisor(driver, stop, notice, watchdog, [lambda: tasks.advance(0), capacity.look])
     tasks = SpareTasks(driver, data, capacity, stop, notice.place)
     try:
-        if train_network(driver, data, capacity, supervisor):
-            if allocation.asked.gpus_per_trial == AUTO and allocation.per_trial.gpus > 0:
-                share_gpus(driver, data, capacity, supervisor, notify)
-            for name in driver.settings.references:  # first, because they take longest
-                tasks.add_reference(name)
-            for number in driver.ended:
-                tasks.evaluate_trial(number)
-            _tune(driver, data, capacity, supervisor, tasks)
-            _finish(tasks, supervisor)
-            if not supervisor.should_stop():
-                _score_finalists(driver, tasks)
-                _finish(tasks, supervisor)
+        with leaving_without_ray(stop):
+            _run_all(driver, data, capacity, supervisor, tasks)
     finally:
         notice.clear()
         capacity.end()
         with supervisor.stop_on_storage_error():
             driver.close()
     return tasks
+
+
+def _run_all(
+    driver: SearchDriver, data: Any, capacity: Capacity, supervisor: SearchSupervisor, tasks: SpareTasks
+) -> None:
+    """Run everything in order: the network and measurement before trials, references, trials, finalists."""
+    if not train_network(driver, data, capacity, supervisor):
+        return
+    allocation = capacity.allocation
+    if allocation.asked.gpus_per_trial == AUTO and allocation.per_trial.gpus > 0:
+        share_gpus(driver, data, capacity, supervisor)
+    for name in driver.settings.references:  # first, because they take longest
+        tasks.add_reference(name)
+    for number in driver.ended:
+        tasks.evaluate_trial(number)
+    _tune(driver, data, capacity, supervisor, tasks)
+    _finish(tasks, supervisor)
+    if not supervisor.should_stop():
+        _score_finalists(driver, tasks)
+        _finish(tasks, supervisor)
 
 
 def _score_finalists(driver: SearchDriver, tasks: SpareTasks) -> None:

@@ -44,8 +44,7 @@ class StudySearcher(Unsaved, Searcher):
         self._driver, self._supervisor, self._retries, self._on_end = driver, supervisor, retries, on_end
         self._capacity = capacity
         self._broke_on: dict[int, set[str]] = defaultdict(set)
-        self._numbers: dict[str, int] = {}
-        self._ended = 0
+        self._numbers: dict[str, int] = {}  # of the trials that are handed out
         self._errors: dict[str, str] = {}
 
     def note_error(self, trial_id: str, text: str) -> None:
@@ -60,8 +59,9 @@ class StudySearcher(Unsaved, Searcher):
         if self._supervisor.should_stop():  # asked here, too: Tune asks nobody else while nothing runs
             return str(Searcher.FINISHED)
         allocation = self._capacity.allocation
-        if len(self._numbers) - self._ended >= allocation.concurrent:
-            return None if self._driver.unsettled or len(self._numbers) > self._ended else str(Searcher.FINISHED)
+        if len(self._numbers) >= allocation.concurrent:
+            over = self._driver.all_tried and not self._driver.unsettled
+            return str(Searcher.FINISHED) if over else None
         number = None
         with self._supervisor.stop_on_storage_error():
             number = self._driver.next_trial()
@@ -82,8 +82,7 @@ class StudySearcher(Unsaved, Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tell the driver how a trial ended, or that it was interrupted."""
-        number, result = self._numbers[trial_id], result or {}
-        self._ended += 1
+        number, result = self._numbers.pop(trial_id), result or {}
         outcome, cause = result.get("outcome", ""), result.get("error", "")
         wait: float | None = None
         if error or not outcome:

@@ -171,9 +171,8 @@ class SpareTasks:
 
     def _free_slots(self) -> int:
         """Return how many slots neither tasks have nor trials, the next ones to come included."""
-        progress, allocation = self._driver.progress, self._capacity.allocation
-        missing = progress.asked - sum(progress.outcomes.values())
-        return allocation.slots - min(missing, allocation.concurrent) - len(self._running)
+        allocation = self._capacity.allocation
+        return allocation.slots - min(self._driver.progress.missing, allocation.concurrent) - len(self._running)
 
     def _note(self, task: _Task, cause: BaseException) -> None:
         if is_disk_full(cause):

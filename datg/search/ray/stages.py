@@ -1,7 +1,6 @@
 """What is done before the first trial: training the network that classes are clustered by, measuring GPUs."""
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import ray
@@ -19,9 +18,7 @@ INTERRUPTED = "interrupted"
 NETWORK_STAGE = "training the network that is needed before the first trial"
 
 
-def share_gpus(
-    driver: SearchDriver, data: Any, capacity: Capacity, supervisor: SearchSupervisor, notify: Callable[[str], None]
-) -> None:
+def share_gpus(driver: SearchDriver, data: Any, capacity: Capacity, supervisor: SearchSupervisor) -> None:
     """Measure how many trials fit on a GPU, and have them share it; nothing changes where a stop came first."""
     allocation = capacity.allocation
     driver.progress.preparing = "measuring how many trials share a GPU"
@@ -44,7 +41,7 @@ def share_gpus(
             ray.cancel(reference, force=True)
         return
     number, sentence = trials_at_once(needs)
-    notify(sentence)
+    capacity.notify(sentence)
     capacity.share(fraction(number))
 
 

@@ -230,7 +230,7 @@ class DriverLock:
 
     def __enter__(self) -> None:
         try:
-            self._lock.__enter__()
+            self._lock.acquire()
         except Timeout:
             raise self._driven() from None
         if not self._lock.held and active_driver(self._folder):
@@ -240,7 +240,7 @@ class DriverLock:
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError):
             self._folder.driver.unlink(missing_ok=True)
-        self._lock.__exit__(None, None, None)
+        self._lock.release()
 
     def _driven(self) -> ConfigError:
         owner = read_driver(self._folder)

@@ -50,6 +50,11 @@ class SearchProgress:
     preparing: str = ""
     interval: float = 1.0
 
+    @property
+    def missing(self) -> int:
+        """Return how many of the trials wanted have neither ended nor been broken by their machines."""
+        return self.asked - sum(self.outcomes.values())
+
     def start(self, number: int, share: float) -> None:
         """Note that a trial begins or goes on, with a share of its iterations done."""
         if self.started is None:
@@ -68,7 +73,7 @@ class SearchProgress:
         told = len([outcome for outcome in self.ended_here if outcome not in FAILURES])
         under_way = sum(self.running.values())
         done = told + under_way - sum(self.begun_with.get(number, 0.0) for number in self.running)
-        missing = self.asked - sum(self.outcomes.values()) - under_way + self.references - self.references_done
+        missing = self.missing - under_way + self.references - self.references_done
         timed = any(
             share - self.begun_with.get(number, 0.0) > self.interval + ROUNDING
             for number, share in self.running.items()

@@ -130,7 +130,7 @@ def test_as_many_trials_share_a_gpu_as_its_memory_and_its_units_bear(needs, numb
 
 
 @pytest.mark.filterwarnings("ignore:CUDA is not available")
-def test_a_trial_is_measured_by_training_and_validating(monkeypatch):
+def test_a_trial_is_measured_by_training(monkeypatch):
     monkeypatch.setattr("torch.cuda.synchronize", lambda device: None)
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (60, 80))
     found = measure(config_of(strategy={"clusters": 2}), TrialData.from_dataset(dataset_of()), torch.device("cpu"))
