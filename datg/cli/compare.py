@@ -1,12 +1,13 @@
 """`datg compare`: compare strategies with several seeds."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from datg.cli.options import STOPPING, WHAT, names, takes
-from datg.cli.search_options import BEGINNING, SearchOptions
+from datg.cli.search_options import BEGINNING, Name, SearchOptions, to_go_on_with
 from datg.learners import LEARNERS
 from datg.runtime.signals import leave
 from datg.strategies import STRATEGIES
@@ -76,6 +77,7 @@ def compare(
         str | None,
         typer.Option(metavar="COMPARISON", help="Name of a comparison to go on with.", rich_help_panel=STOPPING),
     ] = None,
+    name: Name = None,
 ) -> None:
     """Compare strategies and learners with several seeds, under one preset and on the same tasks.
 
@@ -87,10 +89,7 @@ def compare(
 
     Example: datg compare --resume glyphs-comparison-20261122-1
     """
-    from datg.search.state.folder import refuse_second_driver
-
-    if resume:
-        refuse_second_driver(options.output, resume)
+    begun = to_go_on_with(options.output, resume, name)
     from datg.cli.console import console
 
     if not options.dry_run:
@@ -102,7 +101,7 @@ def compare(
     from datg.search.comparison.grid import OWN_SECTIONS, Comparison
     from datg.search.comparison.table import compare as rows_of
     from datg.search.prepare import prepare, prepare_tuned, show_settings
-    from datg.search.state.resume import resume_search
+    from datg.search.state.resume import as_begun, resume_search
 
     comparison, given, flags = None, options.settings or [], {}
     if resume:
@@ -118,19 +117,21 @@ def compare(
             repeats=repeat_search,
         )
         given = [text for text in given if text.partition(".")[0].strip() not in OWN_SECTIONS]
-    request = options.request(dataset, flags, comparison=comparison, settings=given)
+    request = replace(options.request(dataset, flags, comparison=comparison, settings=given), name=name)
+    if resume:
+        check_tuning(request, resume, trials=tune, repeats=repeat_search)
+    elif begun:
+        request = as_begun(request, begun)
     for line in comparison.left_out() if comparison else []:
         console().print(line)
     if options.dry_run:
-        show_settings(request, resume)
+        show_settings(request, begun)
         return
-    if resume:
-        check_tuning(request, resume, trials=tune, repeats=repeat_search)
-    elif tune:
-        resume, request = prepare_tuned(request).name, request.going_on()
-    if resume:
-        request = tune_first(request, resume, options.tracking_uri)
-    session = resume_search(request, resume, comparison=True) if resume else prepare(request)
+    if tune and not begun:
+        begun, request = prepare_tuned(request).name, request.going_on()
+    if begun:
+        request = tune_first(request, begun, options.tracking_uri)
+    session = resume_search(request, begun, comparison=True) if begun else prepare(request)
 
     def rows(records: "list[TrialRecord]") -> list[dict[str, Any]]:
         compared = rows_of(records)

@@ -6,8 +6,7 @@ from typing import Annotated
 import typer
 
 from datg.cli.options import STOPPING, WHAT, names, takes
-from datg.cli.search_options import BEGINNING, SearchOptions
-from datg.errors import ConfigError
+from datg.cli.search_options import BEGINNING, Name, SearchOptions, to_go_on_with
 from datg.learners import LEARNERS
 from datg.runtime.signals import leave
 from datg.search.study import PRUNERS, SAMPLERS
@@ -74,14 +73,7 @@ def search(
         str | None,
         typer.Option(metavar="SEARCH", help="Name of a search to go on with.", rich_help_panel=STOPPING),
     ] = None,
-    name: Annotated[
-        str | None,
-        typer.Option(
-            help="Name of a search to start, or to go on with if it has begun: the same command may be called again and again.",
-            show_default="by data set and date",
-            rich_help_panel=STOPPING,
-        ),
-    ] = None,
+    name: Name = None,
 ) -> None:
     """Search the hyperparameters of a strategy: Ray runs trials, Optuna suggests and prunes them, MLflow shows them.
 
@@ -91,14 +83,7 @@ def search(
 
     Example: datg search --resume dermnet-20261122-1
     """
-    from datg.search.state.folder import is_begun, refuse_second_driver
-
-    if name is not None and resume:
-        raise ConfigError("`--name` and `--resume` both name the search; give one of them.")
-    if name is not None and is_begun(options.output, name):
-        resume = name
-    if resume:
-        refuse_second_driver(options.output, resume)
+    resume = to_go_on_with(options.output, resume, name)
     from datg.cli.console import console
 
     if not options.dry_run:

@@ -32,6 +32,33 @@ DEFAULTS = Resources()
 BEGINNING = "reading settings and data, starting Ray"  # said at once; the first trial begins some seconds later
 
 
+Name = Annotated[
+    str | None,
+    typer.Option(
+        help="Name to start it under, or to go on with if it has begun: the same command may be called again and again.",
+        show_default="by data set and date",
+        rich_help_panel=STOPPING,
+    ),
+]
+
+
+def to_go_on_with(output: Path, resume: str | None, name: str | None) -> str | None:
+    """Return which search is gone on with: that of ``--resume``, or of ``--name`` if it has begun; None if a new one starts.
+
+    Raises:
+        ConfigError: both are given, the name cannot be a folder's, or the search is driven by another process.
+    """
+    from datg.search.state.folder import is_begun, refuse_second_driver
+
+    if name is not None and resume:
+        raise ConfigError("`--name` and `--resume` both name the search; give one of them.")
+    if name is not None and is_begun(output, name):
+        resume = name
+    if resume:
+        refuse_second_driver(output, resume)
+    return resume
+
+
 @dataclass(frozen=True, kw_only=True)
 class SearchOptions:
     """Options of `search` and `compare`."""

@@ -19,7 +19,15 @@ from datg.search.request import Request
 from datg.search.resolve import explain, resolve_settings
 from datg.search.session import SearchSession, end_ray, open_search_study, open_session, start_ray_for
 from datg.search.settings import SearchSettings, Tuning, pair_name
-from datg.search.state.folder import DriverLock, SearchFolder, find_folder, make_folder, named_folder, new_folder
+from datg.search.state.folder import (
+    SEARCH_YAML,
+    DriverLock,
+    SearchFolder,
+    find_folder,
+    make_or_take_folder,
+    named_folder,
+    new_folder,
+)
 from datg.search.study.driver import SearchDriver
 from datg.trial.config import PRESETS
 
@@ -55,7 +63,7 @@ def _settings(request: Request) -> tuple[SearchSettings, Layers, Dataset]:
         references=request.references is not False and comparison is None,
     )
     if comparison is not None:
-        settings = settings.model_copy(update={"tuned": comparison.tuned_trials()})
+        settings = settings.model_copy(update={"tuned": comparison.tuned_trials(), "asked": request.asked()})
     return settings, layers, dataset
 
 
@@ -141,14 +149,14 @@ def prepare_tuned(request: Request) -> SearchFolder:
     needed = sum(bytes_needed(one, dataset.part("base"), allocation.most_concurrent) for one in every)
     check_room(request.output, needed)
     reraise_signal()
-    folder = new_folder(request.output, f"{settings.config.dataset}-comparison")
+    folder = _make_folder(request, settings)
     made = [folder]
     try:
         names: dict[str, list[str]] = {}
         for pair, found in searches.items():
             for search in found:
                 name = _search_name(folder, search, several_learners=several)
-                made.append(make_folder(folder.beside(name).path))
+                made.append(make_or_take_folder(folder.beside(name).path, SEARCH_YAML))
                 search.model_copy(update={"study": f"{name}-{search.id[:8]}", "comparison": folder.name}).save(made[-1])
                 names.setdefault(pair, []).append(name)
         tuning = Tuning(trials=every[1].trials, searches=names)
@@ -168,18 +176,20 @@ def _search_name(folder: SearchFolder, search: SearchSettings, *, several_learne
     return f"{folder.name}--{config.strategy_name}{learner}{repeat}"
 
 
+def _make_folder(request: Request, settings: SearchSettings) -> SearchFolder:
+    if request.name is not None:
+        return named_folder(request.output, request.name)
+    return new_folder(request.output, settings.config.dataset + ("" if request.comparison is None else "-comparison"))
+
+
 def prepare(request: Request) -> SearchSession:
     """Check everything, then make the folder and the study of a new search."""
     settings, _, dataset = _settings(request)
     # Ray before the folder: a request that no node can meet leaves nothing behind.
     allocation = start_ray_for(request)
     check_room(request.output, bytes_needed(settings, dataset.part("base"), allocation.most_concurrent))
-    kind = "" if request.comparison is None else "-comparison"
     reraise_signal()
-    prefix = settings.config.dataset + kind
-    folder = (
-        named_folder(request.output, request.name) if request.name is not None else new_folder(request.output, prefix)
-    )
+    folder = _make_folder(request, settings)
     lock = DriverLock(folder)
     try:
         with lock:

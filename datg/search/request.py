@@ -39,6 +39,15 @@ class Request:
     name: str | None = None
     notify: Callable[[str], None] = lambda text: None
 
+    def asked(self) -> dict[str, Any]:
+        """Return what a comparison is asked for, by option; empty for a search, whose settings say it all."""
+        comparison = self.comparison
+        if comparison is None:
+            return {}
+        space = self.space_file and str(self.space_file.absolute())
+        own = {key: value for key, value in self.flags.items() if value is not None}
+        return {"dataset": self.dataset, **comparison.asked(), "space": space, **own}
+
     def going_on(self) -> "Request":
         """Return the request to go on with what this one has begun: places and resources, nothing that a search is made of."""
         return replace(

@@ -70,6 +70,7 @@ class SearchSettings(BaseModel):
         provenance: fingerprint and split of the data.
         data_root: where the data set was found.
         versions: of the packages that matter, and of this package's code.
+        asked: what a comparison was asked for, by which the same command is known again.
         changes: what ``--allow-change`` let through: when, after how many trials, and the differences.
     """
 
@@ -92,6 +93,7 @@ class SearchSettings(BaseModel):
     provenance: dict[str, Any]
     data_root: str
     versions: dict[str, str]
+    asked: dict[str, Any] = {}
     changes: list[dict[str, Any]] = []
 
     @field_validator("sampler", "pruner")
@@ -143,7 +145,7 @@ class SearchSettings(BaseModel):
         ):
             keys = [*old, *(key for key in new if key not in old)]
             lines += [
-                f"{what}{key}: {_short(old.get(key))} -> {_short(new.get(key))}"
+                f"{what}{key}: {shortened(old.get(key))} -> {shortened(new.get(key))}"
                 for key in keys
                 if old.get(key) != new.get(key)
             ]
@@ -211,6 +213,7 @@ def _deciding(versions: dict[str, str]) -> dict[str, str]:
     return {name: version for name, version in versions.items() if name not in BESIDE}
 
 
-def _short(value: Any) -> str:
+def shortened(value: Any) -> str:
+    """Return a value as it stands in a list of differences."""
     text = "nothing" if value is None else str(value)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."

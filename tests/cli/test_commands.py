@@ -391,19 +391,24 @@ def test_a_search_clusters_by_embeddings_of_a_network_trained_once(tmp_path, dat
 def test_compare_after_a_search_for_each_and_go_on(tmp_path, data_root):
     short = ["--set", "training.iterations=8", "--set", "training.eval_every=4", "--set", "backbone.filters=4"]
     short += ["--set", "evaluation.validation_tasks=40", "--final-episodes", "30", "--seeds", "2"]
-    options = ["--dataset", "glyphs", "--strategies", "vanilla,random_mixup", "--tune", "2", *short]
+    name = "grid"
+    options = ["--dataset", "glyphs", "--strategies", "vanilla,random_mixup", "--tune", "2", *short, "--name", name]
     process = subprocess.Popen(
         command("compare", *options), cwd=tmp_path, env=environment(data_root), stderr=subprocess.DEVNULL
     )
     until(lambda: list(tmp_path.glob("runs/*--vanilla/best.yaml")))
     process.kill()
     process.wait(30)
-    name = min((path.name for path in (tmp_path / "runs").iterdir()), key=len)
     told = run("status", f"{name}--random_mixup", cwd=tmp_path, data_root=data_root).stdout
     assert f"go on with: python launchers/compare.py --resume {name}" in told
     other = run("compare", "--resume", name, "--tune", "3", cwd=tmp_path, data_root=data_root, code=2)
     assert "`--tune` 3: this comparison began with --tune 2" in other.stderr
-    ended = run("compare", "--resume", name, "--json", cwd=tmp_path, data_root=data_root)
+    another = run("compare", *options, "--set", "training.lr=0.5", cwd=tmp_path, data_root=data_root, code=2)
+    assert "`--name` grid has begun as another comparison" in another.stderr
+    assert "set.training.lr: nothing -> 0.5" in another.stderr
+    wrong = run("search", "--dataset", "glyphs", "--name", name, cwd=tmp_path, data_root=data_root, code=2)
+    assert "grid is a comparison; go on with: python launchers/compare.py --resume grid" in wrong.stderr
+    ended = run("compare", *options, "--json", cwd=tmp_path, data_root=data_root)
     rows = json.loads(ended.stdout)["trials"]
     assert [(row["strategy"], row["tuned"], row["seeds"]) for row in rows] == [
         ("vanilla", 2, 2),

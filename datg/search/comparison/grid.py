@@ -91,6 +91,18 @@ class Comparison:
                     "no strategy or learner of this comparison has it: " + unknown_name("key", key, options)
                 )
 
+    def asked(self) -> dict[str, Any]:
+        """Return what this is a comparison of, by option."""
+        return {
+            "learner": self.learners,
+            "strategies": self.strategies,
+            "seeds": self.seeds,
+            "set": self.settings,
+            "tuned": [str(path.absolute()) for path in self.tuned],
+            "tune": self.tune,
+            "repeat-search": self.repeats,
+        }
+
     def pairs(self) -> list[Pair]:
         """Return learners and strategies that go together."""
         return [

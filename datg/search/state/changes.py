@@ -3,14 +3,14 @@
 import datetime
 from typing import Any
 
-from datg.config import USER_SOURCES, Layers, parse_settings
+from datg.config import USER_SOURCES, Layers, flatten, parse_settings
 from datg.data.catalog import Dataset, data_root, open_dataset, with_test_dataset
 from datg.data.dataset_yaml import add_dataset_yaml, read_dataset_yaml
 from datg.errors import ConfigError, StateError
 from datg.search.references import references_of
 from datg.search.request import Request
 from datg.search.resolve import resolve_settings
-from datg.search.settings import SearchSettings
+from datg.search.settings import SearchSettings, shortened
 from datg.search.space import Space
 from datg.search.study.stored import StoredStudy
 from datg.search.versions import versions
@@ -50,6 +50,27 @@ def requested_settings(request: Request, saved: SearchSettings) -> _Found:
         wanted = wanted.model_copy(update={"space": kept})
     unchanged = {key: getattr(saved, key) for key in ("id", "study", "comparison", "changes", "trials")}
     return _as_many(request, wanted.model_copy(update=unchanged), saved), dataset
+
+
+def check_asked(request: Request, saved: SearchSettings) -> None:
+    """Refuse to go on with a comparison that was asked for otherwise than its name is now.
+
+    Raises:
+        ConfigError: naming each difference.
+    """
+    began, now = flatten(saved.asked), flatten(request.asked())
+    differing = [key for key in {**began, **now} if began.get(key) != now.get(key)]
+    if differing:
+        lines = (f"  {key}: {shortened(began.get(key))} -> {shortened(now.get(key))}" for key in differing)
+        raise ConfigError(
+            "\n".join(
+                [
+                    f"`--name` {request.name} has begun as another comparison, and a comparison cannot change:",
+                    *lines,
+                    "go back to those, or start a new one under another name.",
+                ]
+            )
+        )
 
 
 def _layers(request: Request, saved: SearchSettings) -> tuple[Layers, Any]:

@@ -140,10 +140,7 @@ def named_folder(output: Path, name: str) -> SearchFolder:
     path = output.absolute() / check_name(name)
     try:
         output.mkdir(parents=True, exist_ok=True)
-        begun_alone = path.is_dir() and all(left.name.startswith((".", "driver.")) for left in path.iterdir())
-        return SearchFolder(path) if begun_alone else make_folder(path)
-    except FileExistsError:
-        raise ConfigError(f"`--name` {name}: {path} is there and holds no search; choose another name.") from None
+        return make_or_take_folder(path)
     except OSError as error:
         raise ConfigError(
             f"`--output` {output} cannot be written ({error.strerror}); name a writable folder."
@@ -168,6 +165,22 @@ def is_begun(output: Path, name: str) -> bool:
     """Return whether a search of that name stands in ``output``."""
     folder = SearchFolder(output / check_name(name))
     return folder.settings.exists() or folder.study.exists()
+
+
+def make_or_take_folder(path: Path, *left: str) -> SearchFolder:
+    """Make a search's folder, or take one that holds at most what a start that died there leaves, and files named ``left``.
+
+    Raises:
+        ConfigError: something else is there.
+        OSError: it cannot be made.
+    """
+    begun = (".", "driver.", *left)
+    if path.is_dir() and all(inside.name.startswith(begun) for inside in path.iterdir()):
+        return SearchFolder(path)
+    try:
+        return make_folder(path)
+    except FileExistsError:
+        raise ConfigError(f"`--name`: {path} is there and holds something else; choose another name.") from None
 
 
 def make_folder(path: Path) -> SearchFolder:

@@ -6,7 +6,7 @@ from datg.errors import ConfigError, StateError, without_password
 from datg.search.request import Request
 from datg.search.session import SearchSession, open_search_study, open_session, start_ray_for
 from datg.search.settings import SearchSettings
-from datg.search.state.changes import reconcile_settings, requested_settings
+from datg.search.state.changes import check_asked, reconcile_settings, requested_settings
 from datg.search.state.folder import DriverLock, SearchFolder, find_folder
 from datg.search.state.repair import repair
 from datg.search.study.driver import SearchDriver
@@ -26,11 +26,7 @@ def resume_search(request: Request, search: str, *, comparison: bool = False) ->
     lock = DriverLock(folder)
     with lock:  # a second driver is turned away at once
         saved = SearchSettings.load(folder)
-    if bool(saved.grid) != comparison:
-        kind, launcher = ("comparison", "compare") if saved.grid else ("search", "search")
-        raise ConfigError(
-            f"{folder.name} is a {kind}; go on with: python launchers/{launcher}.py --resume {folder.name}"
-        )
+    _check_kind(folder, saved, comparison=comparison)
     if saved.external_study and request.study_storage is None:
         raise ConfigError(
             f"the study of {folder.name} is in a database; name it again with --study-storage or in DATG_STUDY_STORAGE."
@@ -57,6 +53,27 @@ def resume_search(request: Request, search: str, *, comparison: bool = False) ->
     if driver.all_done:
         remarks.append(f"{folder.name} is done: nothing is left to do, more --trials prolong it.")
     return open_session(request, folder, settings, dataset, driver, lock, allocation, remarks)
+
+
+def as_begun(request: Request, comparison: str) -> Request:
+    """Return the request to go on with a comparison by its name, if it is the one that was begun under it.
+
+    Raises:
+        ConfigError: it is another one, or a search.
+    """
+    folder = find_folder(request.output, comparison)
+    saved = SearchSettings.load(folder)
+    _check_kind(folder, saved, comparison=True)
+    check_asked(request, saved)
+    return request.going_on()
+
+
+def _check_kind(folder: SearchFolder, saved: SearchSettings, *, comparison: bool) -> None:
+    if bool(saved.grid) != comparison:
+        kind, launcher = ("comparison", "compare") if saved.grid else ("search", "search")
+        raise ConfigError(
+            f"{folder.name} is a {kind}; go on with: python launchers/{launcher}.py --resume {folder.name}"
+        )
 
 
 def _reopen_study(

@@ -22,6 +22,7 @@ from datg.search.settings import SearchSettings
 from datg.search.space import with_params
 from datg.search.state.changes import requested_settings
 from datg.search.state.folder import DriverLock, SearchFolder
+from datg.search.state.resume import as_begun
 from datg.storage.files import write_yaml
 from datg.trial.accuracies import Evaluation
 from datg.trial.folder import EVALUATION, FRESH_VALIDATION, PROGRESS, report_lines
@@ -44,9 +45,10 @@ def begin(tmp_path, data_root, monkeypatch):
     monkeypatch.setattr(module, "start_ray_for", allocate)
     monkeypatch.setattr(module, "end_ray", lambda: None)
 
-    def act(comparison, **more) -> SearchFolder:
+    def act(comparison, *, name=None, **more) -> SearchFolder:
         flags = {"training.iterations": 40, "training.eval_every": 10, "backbone.filters": 6, **more}
-        return prepare_tuned(request_for(tmp_path, data_root, dataset="glyphs", flags=flags, comparison=comparison))
+        options = {"dataset": "glyphs", "flags": flags, "comparison": comparison, "name": name}
+        return prepare_tuned(request_for(tmp_path, data_root, **options))
 
     return act
 
@@ -112,6 +114,42 @@ def test_a_comparison_goes_on_with_as_many_trials_as_it_began(given, message, be
     check_tuning(request, folder.name, trials=None, repeats=None)
     with pytest.raises(ConfigError, match=message):
         check_tuning(request, folder.name, **{"trials": None, "repeats": None} | given)
+
+
+def test_a_named_comparison_that_died_while_its_folders_were_made_begins_again(begin, tmp_path):
+    folder = begin(asked(), name="nightly")
+    assert folder.name == "nightly"
+    folder.settings.unlink()  # written last
+    before = {path.name for path in tmp_path.glob("nightly*")}
+    assert begin(asked(), name="nightly") == folder
+    assert {path.name for path in tmp_path.glob("nightly*")} == before and len(searches_of(folder)) == 2
+    folder.settings.unlink()
+    (tmp_path / "nightly--vanilla" / "best.yaml").touch()
+    with pytest.raises(ConfigError, match="nightly--vanilla is there and holds something else; choose another name"):
+        begin(asked(), name="nightly")
+
+
+@pytest.mark.parametrize(
+    ("other", "difference"),
+    [
+        ({"tune": 4}, "tune: 3 -> 4"),
+        ({"repeats": 2}, "repeat-search: 1 -> 2"),
+        ({"strategies": "vanilla"}, "strategies: \\['vanilla', 'datg'\\] -> \\['vanilla'\\]"),
+        ({"strategy__clusters": 4}, "set.strategy.clusters: nothing -> 4"),
+    ],
+)
+def test_the_same_command_goes_on_by_its_name_and_another_one_is_refused(other, difference, begin, tmp_path, data_root):
+    begin(asked(), name="nightly")
+    flags = {"training.iterations": 40, "training.eval_every": 10, "backbone.filters": 6}
+
+    def again(comparison):
+        request = request_for(tmp_path, data_root, dataset="glyphs", flags=flags, comparison=comparison, name="nightly")
+        return as_begun(request, "nightly")
+
+    same = again(asked())
+    assert (same.dataset, same.flags, same.comparison, same.name) == (None, {}, None, None)
+    with pytest.raises(ConfigError, match=f"`--name` nightly has begun as another comparison(.|\\n)*{difference}"):
+        again(asked(**other))
 
 
 def search(folder, name, *, fresh, novel=0.3, **values):

@@ -30,8 +30,8 @@ def test_what_cannot_be_a_folder_is_refused_with_the_rule(name, tmp_path):
 def test_what_is_no_search_is_left_alone(tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").touch()
-    with pytest.raises(ConfigError, match="holds no search; choose another name"):
+    with pytest.raises(ConfigError, match="holds something else; choose another name"):
         named_folder(tmp_path, "thesis")
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match="holds no search; choose another name"):
+    with pytest.raises(ConfigError, match="holds something else; choose another name"):
         named_folder(tmp_path, "file")
