@@ -42,7 +42,7 @@ quick: check
 # The oldest versions that pyproject.toml allows, in an environment of their own, and what catches most there.
 lowest: $(INSTALLED)
 	$(BIN)/uv pip compile --quiet --no-annotate --no-header --resolution lowest-direct --no-deps --extra dev --extra cells \
-	    --extra postgres pyproject.toml --output-file .venv/lowest.txt
+	    --extra cluster --extra postgres pyproject.toml --output-file .venv/lowest.txt
 	test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -c .venv/lowest.txt -e '.[dev]'
 	$(MAKE) quick BIN=.venv-lowest/bin
