@@ -137,4 +137,4 @@ def compare(
         compared = rows_of(records)
         return [row_values(row) for row in compared] if options.as_json else format_rows(compared)
 
-    leave(run_with_display(session, options.tracking_uri, rows, as_json=options.as_json))
+    leave(run_with_display(session, options.tracking_uri, rows, as_json=options.as_json, report=options.report))

@@ -29,6 +29,7 @@ COMMANDS = (
     "check_cluster",
     "search",
     "status",
+    "report",
     "compare",
     "export",
     "train",

@@ -27,7 +27,7 @@ def search_run(folder: SearchFolder, settings: SearchSettings) -> Parent:
         experiment=f"datg/{config.dataset}",
         tags={key: value for key, value in context_tags(config, folder.name).items() if key not in own_tags} | kind,
         params={name: getattr(settings, name) for name in names},
-        artifacts=[folder.settings, folder.best, *map(folder.comparison, COMPARISON_FORMS)],
+        artifacts=[folder.report, folder.settings, folder.best, *map(folder.comparison, COMPARISON_FORMS)],
         id=settings.id,
         runs_file=folder.mlflow,
         columns=list(settings.searched(0, {}) if settings.grid else settings.space),

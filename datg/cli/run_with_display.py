@@ -11,6 +11,7 @@ from datg.report.leaderboard import reference_row
 from datg.runtime.exit_codes import ExitCode
 from datg.search.run import run_search
 from datg.search.session import SearchSession
+from datg.search.state.folder import SearchFolder
 from datg.tracking.sent import runs_by_trial
 from datg.tracking.store import tracking_uri
 from datg.tracking.view import MlflowView
@@ -25,6 +26,7 @@ def run_with_display(
     rows: Callable[[list[TrialRecord]], list[dict[str, Any]]],
     *,
     as_json: bool,
+    report: bool,
 ) -> int:
     """Run what is missing of a search and return the exit code.
 
@@ -33,6 +35,7 @@ def run_with_display(
         uri: of the MLflow tracking store, if it was given.
         rows: makes the table that is printed at the end.
         as_json: print it as JSON on standard output.
+        report: whether a page that tells what was found is written at the end.
     """
     out = console()
     for line in session.remarks:
@@ -59,6 +62,8 @@ def run_with_display(
                     notify=lambda line: out.print(line, soft_wrap=True),
                     mlflow_runs=lambda: runs_by_trial(session.folder.mlflow),
                 )
+            if report and not session.stop.requested:
+                _write_report(session.folder, lambda line: out.print(line, soft_wrap=True))
         finally:
             unsent = view.close(status=PARENT_STATUS.get(code, "FAILED"), hurry=lambda: session.stop.requested)
     if session.stop.requested and code == ExitCode.DONE and unsent is not None:
@@ -72,3 +77,13 @@ def run_with_display(
     for line in summary(session, code, tracking_uri(uri), unsent):
         out.print(line, soft_wrap=True)
     return code
+
+
+def _write_report(folder: SearchFolder, say: Callable[[str], None]) -> None:
+    """Write the page that tells what was found; one that cannot be written costs nothing but a line."""
+    try:
+        from datg.report.page.write import write_folder  # imports plotly
+
+        say(f"report: {write_folder(folder)}")
+    except Exception as error:
+        say(f"report.html was not written ({type(error).__name__}: {error}); try again with: datg report {folder.name}")

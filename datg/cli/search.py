@@ -107,4 +107,4 @@ def search(
         return
     session = resume_search(request, resume) if resume else prepare(request)
     rows = leaderboard if options.as_json else format_leaderboard
-    leave(run_with_display(session, options.tracking_uri, rows, as_json=options.as_json))
+    leave(run_with_display(session, options.tracking_uri, rows, as_json=options.as_json, report=options.report))

@@ -1,5 +1,7 @@
 """What a search and a comparison are asked for alike."""
 
+import shlex
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -176,6 +178,14 @@ class SearchOptions:
     data_root: DataRoot = None
     output: Output = Path("runs")
     tracking_uri: TrackingUri = None
+    report: Annotated[
+        bool,
+        typer.Option(
+            "--report/--no-report",
+            help="Write report.html, which tells what was found, at the end.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = True
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -238,6 +248,15 @@ class SearchOptions:
             ),
             allow_change=self.allow_change,
             comparison=comparison,
+            command=_command(),
             references=references,
             notify=lambda text: console().print(text, soft_wrap=True),
         )
+
+
+def _command() -> str:
+    """Return how this program was called; passwords are refused on the command line, so there is none in it."""
+    program = Path(sys.argv[0]).name
+    return shlex.join(["python", f"launchers/{program}"] if program.endswith(".py") else [program]) + (
+        f" {shlex.join(sys.argv[1:])}" if sys.argv[1:] else ""
+    )

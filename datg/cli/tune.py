@@ -81,7 +81,7 @@ def _search(request: "Request", folder: SearchFolder, uri: str | None) -> int:
     if read_status(folder).done:
         return ExitCode.DONE
     session = resume_search(request.going_on(), str(folder.path))
-    code = run_with_display(session, uri, format_leaderboard, as_json=False)
+    code = run_with_display(session, uri, format_leaderboard, as_json=False, report=True)
     raise_on_signals()
     if code == ExitCode.NO_SUCCESS and len(session.driver.ended) >= session.settings.trials:
         return ExitCode.DONE

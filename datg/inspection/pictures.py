@@ -23,10 +23,13 @@ CELLS_OF_A_CLASS = 200  # shown in a projection
 DPI = 100
 
 
-def contact_sheets(table: ClassTable, folder: Path, name: str, *, examples: int) -> list[Path]:
-    """Draw a row of ``examples`` pictures for each class, evenly spread over it, into ``<name>.png`` or numbered parts."""
-    paths = []
-    pages = [range(start, min(start + ROWS_OF_A_SHEET, len(table))) for start in range(0, len(table), ROWS_OF_A_SHEET)]
+def contact_sheets(table: ClassTable, folder: Path, name: str, *, examples: int, most: int | None = None) -> list[Path]:
+    """Draw a row of ``examples`` pictures for each class, evenly spread over it, into ``<name>.png`` or numbered parts.
+
+    Of more than ``most`` classes the first are drawn.
+    """
+    paths, shown = [], len(table) if most is None else min(most, len(table))
+    pages = [range(start, min(start + ROWS_OF_A_SHEET, shown)) for start in range(0, shown, ROWS_OF_A_SHEET)]
     for number, page in enumerate(pages, 1):
         rows = [[_picture(table.examples[index]) for index in table.rows_of_class(class_, examples)] for class_ in page]
         labels = [f"{table.names[class_]} ({table.counts[class_]})" for class_ in page]

@@ -34,9 +34,13 @@ def describe_selection(
         f"the best of its validations on the same {tasks} tasks, so it is optimistic",
         *(line for record in selection.finalists if (line := _fresh(record))),
         *_ties(selection),
-        *_best_at_first(records),
-        *_edges(best, settings),
+        *suspicions(best, records, settings),
     ]
+
+
+def suspicions(best: TrialRecord, records: list[TrialRecord], settings: SearchSettings) -> list[str]:
+    """Return sentences on what a reader should look at twice: bests at a first validation, or at the end of a range."""
+    return [*_best_at_first(records), *_edges(best, settings)]
 
 
 def _gain_over(best: TrialRecord, reference: TrialRecord, name: str) -> str:

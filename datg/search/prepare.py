@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from datg.config import Layers, parse_settings
+from datg.config import Layers, flatten, parse_settings
 from datg.data.catalog import Dataset, data_root, open_dataset, with_test_dataset
 from datg.data.dataset_yaml import add_dataset_yaml, dataset_yaml_for, read_dataset_yaml
 from datg.errors import ConfigError
@@ -62,8 +62,12 @@ def _settings(request: Request) -> tuple[SearchSettings, Layers, Dataset]:
         make_grid=None if comparison is None else partial(comparison.grid, dataset),
         references=request.references is not False and comparison is None,
     )
+    own = flatten(settings.config.to_dict())
+    origins = {key: source for key, _, source in explain(settings, layers) if key in own and source != "default"}
+    told: dict[str, Any] = {"command": request.command, "origins": origins}
     if comparison is not None:
-        settings = settings.model_copy(update={"tuned": comparison.tuned_trials(), "asked": request.asked()})
+        told |= {"tuned": comparison.tuned_trials(), "asked": request.asked()}
+    settings = settings.model_copy(update=told)
     return settings, layers, dataset
 
 

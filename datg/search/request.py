@@ -19,6 +19,7 @@ class Request:
         allow_change: whether a resumed search may differ from what it began as.
         comparison: what is compared, if it is not a search in a space.
         name: of a new search; None for one by data set and date.
+        command: as it was called.
         notify: told what is waited for before the search begins.
         references: whether a search is measured against trainings beside its trials; None: a new one is, another one as it began.
     """
@@ -37,6 +38,7 @@ class Request:
     comparison: Comparison | None = None
     references: bool | None = None
     name: str | None = None
+    command: str = ""
     notify: Callable[[str], None] = lambda text: None
 
     def asked(self) -> dict[str, Any]:

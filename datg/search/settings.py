@@ -71,6 +71,8 @@ class SearchSettings(BaseModel):
         data_root: where the data set was found.
         versions: of the packages that matter, and of this package's code.
         asked: what a comparison was asked for, by which the same command is known again.
+        command: by which the search was begun.
+        origins: where the values of ``config`` come from, of those that are no defaults.
         changes: what ``--allow-change`` let through: when, after how many trials, and the differences.
     """
 
@@ -94,6 +96,8 @@ class SearchSettings(BaseModel):
     data_root: str
     versions: dict[str, str]
     asked: dict[str, Any] = {}
+    command: str = ""
+    origins: dict[str, str] = {}
     changes: list[dict[str, Any]] = []
 
     @field_validator("sampler", "pruner")

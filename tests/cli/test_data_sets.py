@@ -10,7 +10,7 @@ from tests.cli.test_commands import mlflow_runs, run
 from tests.data.importing.raw_forms import WRITERS, dump, isic_pickles, mini
 
 FEW = ["--trials", "2", "--set", "training.iterations=4", "--set", "training.eval_every=2", "--final-episodes", "30"]
-FEW += ["--set", "evaluation.validation_tasks=20"]
+FEW += ["--set", "evaluation.validation_tasks=20", "--no-report"]
 SMALL_NET = ["--set", "backbone.filters=4"]
 QUERIES = ["--set", "task.queries=3"]
 

@@ -24,7 +24,7 @@ from datg.trial.records import OUTCOME
 ROOT = Path(__file__).parent.parent.parent
 SMALL = ["--dataset", "glyphs", "--set", "backbone.filters=4", "--set", "evaluation.validation_tasks=50"]
 # No clusters and no MMD: what is tested here is the same for every strategy, and this one takes half the time.
-SMALL += ["--final-episodes", "100", "--strategy", "random_mixup", "--no-references"]
+SMALL += ["--final-episodes", "100", "--strategy", "random_mixup", "--no-references", "--no-report"]
 
 
 # Ray's workers give way to every other process, and would starve beside another test.

@@ -48,7 +48,9 @@ def requested_settings(request: Request, saved: SearchSettings) -> _Found:
     if request.space_file is None and same_strategy:
         kept = {key: entry for key, entry in saved.space.items() if layers.sources.get(key) not in USER_SOURCES}
         wanted = wanted.model_copy(update={"space": kept})
-    unchanged = {key: getattr(saved, key) for key in ("id", "study", "comparison", "changes", "trials")}
+    unchanged = {
+        key: getattr(saved, key) for key in ("id", "study", "comparison", "changes", "trials", "command", "origins")
+    }
     return _as_many(request, wanted.model_copy(update=unchanged), saved), dataset
 
 

@@ -23,6 +23,7 @@ from datg.trial.folder import NETWORK
 SEARCH_YAML = "search.yaml"
 STUDY = "study.db"
 NAME, OF_COMPARISON = "[A-Za-z0-9][A-Za-z0-9._-]{0,99}", "--"
+REPORT = "report.html"
 SILENT_SECONDS = 60.0  # without a sign of life a driver on another machine counts as dead
 COMPARISON_FORMS = ("md", "tex", "csv", "seeds.csv", "searches.csv")
 
@@ -56,6 +57,11 @@ class SearchFolder:
     def best(self) -> Path:
         """Return the exported best configuration."""
         return self.path / "best.yaml"
+
+    @property
+    def report(self) -> Path:
+        """Return the page that tells what was found."""
+        return self.path / REPORT
 
     def beside(self, name: str) -> "SearchFolder":
         """Return the folder of another search in the same place."""

@@ -1,0 +1,111 @@
+"""What a report shows of the data: sizes, classes, clusters, pictures; as far as the data set is there."""
+
+import base64
+import io
+import json
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from datg.data.catalog import Dataset, open_dataset
+from datg.data.class_table import ClassTable
+from datg.data.import_settings import PARTS
+from datg.errors import DatgError
+from datg.generation.clustering import read_clusters
+from datg.inspection.generated_tasks import generate_tasks
+from datg.inspection.pictures import contact_sheets, projection, task_sheet
+from datg.report.page.page import Block, Picture, Table, Text
+from datg.search.settings import SearchSettings
+from datg.trial.folder import CLUSTERS
+from datg.trial.records import TrialRecord
+
+EXAMPLES, TASKS, MOST_CLASSES = 8, 2, 40  # of a class; generated; on a contact sheet of a report
+
+
+def data_blocks(settings: SearchSettings, best: TrialRecord | None) -> list[Block]:
+    """Return what is known of the data of a search, and what can be drawn of them."""
+    split = settings.provenance["split"]
+    dataset, _ = _opened(settings)
+    sizes = {part: dataset.part(part).sizes if dataset else {} for part in PARTS}
+    rows = [
+        [part, str(len(split[part])), str(sum(sizes[part].values()) or ""), ", ".join(split[part])] for part in PARTS
+    ]
+    config, fingerprint = settings.config, settings.provenance["fingerprint"]
+    blocks: list[Block] = [
+        Text([f"{config.dataset}, split by the protocol {split['protocol']}, fingerprint {fingerprint[:16]}."]),
+        Table(["part", "classes", "examples", "names"], rows),
+    ]
+    if other := settings.provenance.get("tested on"):
+        blocks.append(
+            Text([f"Novel classes are those of {other['dataset']}, fingerprint {other['fingerprint'][:16]}."])
+        )
+    clusters = _clusters(best)
+    if clusters is not None and best is not None:
+        members = [[str(number), ", ".join(names)] for number, names in enumerate(clusters["clusters"])]
+        blocks.append(Text([f"Clusters of the base classes in trial {best.number}, by {clusters['features']}:"]))
+        blocks.append(Table(["cluster", "classes"], members))
+    return blocks
+
+
+def picture_blocks(settings: SearchSettings, best: TrialRecord | None) -> list[Block]:
+    """Return contact sheets and generated tasks, or why there are none."""
+    dataset, why_not = _opened(settings)
+    if dataset is None:
+        return [Text([why_not], "warning")]
+    return [*_pictures(dataset, settings, best if _clusters(best) is not None else None)]
+
+
+def _opened(settings: SearchSettings) -> tuple[Dataset | None, str]:
+    """Return the data set, if it is there and still the one of the search; else why not."""
+    try:
+        dataset = open_dataset(settings.config.dataset, Path(settings.data_root))
+    except DatgError as error:
+        return None, f"no picture of the data, which is not where the search found it: {str(error).splitlines()[0]}"
+    if dataset.table.fingerprint != settings.provenance["fingerprint"]:
+        return None, f"no picture of the data: {settings.config.dataset} in {settings.data_root} holds others now."
+    return dataset, ""
+
+
+def _clusters(best: TrialRecord | None) -> dict[str, Any] | None:
+    path = best.folder / CLUSTERS if best is not None else None
+    return json.loads(path.read_text(encoding="utf-8")) if path is not None and path.exists() else None
+
+
+def _pictures(dataset: Dataset, settings: SearchSettings, clustered: TrialRecord | None) -> list[Picture]:
+    """Draw contact sheets, or a projection of cells; and tasks as the best trial's clusters generate them, mixed at the input."""
+    parts = {part: dataset.part(part) for part in PARTS}
+    generated, ways = [], settings.config.task.ways
+    if clustered is not None:
+        number = len(json.loads((clustered.folder / CLUSTERS).read_text(encoding="utf-8"))["clusters"])
+        clusters = read_clusters(clustered.folder / CLUSTERS, parts["base"].names, clusters=number, ways=ways)
+        generated = generate_tasks(parts["base"], clusters, ways=ways, number=TASKS, seed=0)
+    if len(parts["base"].shape) != 3:
+        title = "Cells on the first two principal components of the base classes"
+        return [_drawn(title, lambda path: projection(parts, generated, path))]
+    pictures = []
+    for part, table in parts.items():
+        shown = min(len(table), MOST_CLASSES)
+        title = f"{part} classes" if shown == len(table) else f"the first {shown} of {len(table)} {part} classes"
+        pictures.append(_drawn(title, partial(_contact_sheet, table)))
+    if generated:
+        title = "Generated tasks: one example a class of T_i, of T_j, and their mixture at the input"
+        pictures.append(_drawn(title, lambda path: task_sheet(generated, path)))
+    return pictures
+
+
+def _contact_sheet(table: ClassTable, path: Path) -> None:
+    contact_sheets(table, path.parent, path.stem, examples=EXAMPLES, most=MOST_CLASSES)
+
+
+def _drawn(title: str, draw: Callable[[Path], Any]) -> Picture:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "picture.png"
+        draw(path)
+        small = io.BytesIO()
+        with Image.open(path, formats=["PNG"]) as picture:
+            picture.convert("RGB").save(small, "WEBP", quality=80)
+        return Picture(title, base64.b64encode(small.getvalue()).decode())

@@ -1,0 +1,70 @@
+"""Several searches side by side."""
+
+from functools import partial
+
+from datg.report.page import figures
+from datg.report.page.page import Block, Figure, Section, Table, Text, cell, score, section
+from datg.report.page.search import Search, answer, trials_table
+from datg.trial.folder import BEST_VALIDATION
+from datg.trial.records import TrialRecord
+from datg.trial.selection import difference
+
+
+def several_sections(searches: list[Search]) -> list[Section]:
+    """Return two or more searches side by side; settings that one of them does not search are left empty there."""
+    return [
+        section("Side by side", lambda: [_side_by_side(searches)]),
+        section("Best so far", lambda: _together(searches)),
+        *(section(f"{search.folder.name}: what was found", partial(_found, search)) for search in searches),
+        *(section(f"{search.folder.name}: trials", partial(_trials, search)) for search in searches),
+    ]
+
+
+def _found(search: Search) -> list[Block]:
+    return [Text([search.describe()]), *answer(search)]
+
+
+def _trials(search: Search) -> list[Block]:
+    return [trials_table(search)]
+
+
+def _side_by_side(searches: list[Search]) -> Table:
+    first = searches[0].selection.best
+    columns = [_column(search) for search in searches]
+    for search, column in list(zip(searches, columns, strict=True))[1:]:
+        column["validation, minus the first, paired"] = _paired(first, search.selection.best)
+    rows = list(dict.fromkeys(key for column in columns for key in column))
+    cells = [[row, *(column.get(row, "") for column in columns)] for row in rows]
+    return Table(["", *(search.folder.name for search in searches)], cells)
+
+
+def _column(search: Search) -> dict[str, str]:
+    config, best = search.settings.config, search.selection.best
+    column = {
+        "what": f"{config.strategy_name} with {config.learner_name}",
+        "data set": config.dataset,
+        "trials begun": f"{len(search.records)} of {search.settings.trials}",
+    }
+    if best is None or best.last is None:
+        return column
+    scores = {"fresh validation": best.fresh_validation, "novel classes": best.test}
+    column |= {
+        "best trial": str(best.number),
+        "validation (best of all)": score(best.objective, best.last.objective_ci95),
+        **{name: score(found.accuracy, found.ci95) for name, found in scores.items() if found is not None},
+    }
+    return column | {key: cell(value) for key, value in best.searched.items()}
+
+
+def _paired(first: TrialRecord | None, other: TrialRecord | None) -> str:
+    mean = difference(other, first, BEST_VALIDATION) if first and other else None
+    return "not on the same tasks" if mean is None else f"{mean.value:+.4f} ± {mean.ci95:.4f}"
+
+
+def _together(searches: list[Search]) -> list[Block]:
+    lines = [(search.folder.name, search.records) for search in searches]
+    none = "no trial has ended with a score yet"
+    return [
+        Figure("Over trials", figures.best_so_far(lines), none),
+        Figure("Over hours", figures.best_so_far(lines, by_hours=True), none),
+    ]
