@@ -9,7 +9,7 @@ from datg.tracking.runs import Parent
 from datg.tracking.saved_view import page
 from datg.tracking.sent import read_sent
 from datg.tracking.store import how_to_look
-from datg.trial.records import RUNNING, context_tags
+from datg.trial.records import RUNNING, TrialRecord, context_tags
 from datg.trial.selection import select
 
 
@@ -26,15 +26,21 @@ def search_run(folder: SearchFolder, settings: SearchSettings) -> Parent:
         name=folder.name,
         experiment=f"datg/{config.dataset}",
         tags={key: value for key, value in context_tags(config, folder.name).items() if key not in own_tags} | kind,
-        params={name: getattr(settings, name) for name in names},
+        params={**{name: getattr(settings, name) for name in names}, "final_episodes": config.evaluation.test_tasks},
         artifacts=[folder.report, folder.settings, folder.best, *map(folder.comparison, COMPARISON_FORMS)],
         id=settings.id,
         runs_file=folder.mlflow,
         columns=list(settings.searched(0, {}) if settings.grid else settings.space),
+        name_of=_name_in_grid if settings.grid else Parent.name_of,
         describe=lambda: _describe(folder, settings),
         selects=not settings.grid,
         own_trial=None if settings.own_setting is None else 0,
     )
+
+
+def _name_in_grid(record: TrialRecord) -> str:
+    searched = record.searched
+    return f"{searched['strategy']} {searched['learner']} seed {searched['seed']}"
 
 
 def how_to_compare(folder: SearchFolder, settings: SearchSettings, uri: str) -> str:
@@ -66,5 +72,6 @@ def training_run(prepared: PreparedTraining) -> Parent:
             **{f"from {key}": value for key, value in origin.items() if value is not None},
         },
         artifacts=[prepared.folder / TRAINING],
+        name_of=lambda record: f"seed {record.number}",
         runs_file=prepared.folder / "mlflow.json",
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 from datg.cli.console import console, print_rows, show_status
 from datg.cli.messages import how_it_stopped, status_line, summary
-from datg.cli.mlflow_runs import search_run
+from datg.cli.mlflow_runs import how_to_compare, search_run
 from datg.report.leaderboard import reference_row
 from datg.runtime.exit_codes import ExitCode
 from datg.search.run import run_search
@@ -40,16 +40,22 @@ def run_with_display(
     out = console()
     for line in session.remarks:
         out.print(line, soft_wrap=True)
+
+    def show_link(where: str) -> None:
+        if not session.stop.requested and code == ExitCode.BUG:  # at the end the summary tells it
+            out.print(f"watch in MLflow: {where}", soft_wrap=True)
+
+    code = ExitCode.BUG
     view = MlflowView(
         tracking_uri(uri),
         search_run(session.folder, session.settings),
         session.dataset,
         lambda: session.records() + session.references(),
         warn=lambda text: out.print(text),
+        opened=lambda: show_link(how_to_compare(session.folder, session.settings, tracking_uri(uri))),
     )
     out.print(f"search {session.folder.name} in {session.folder.path}", soft_wrap=True)
     out.print(f"trials: {session.allocation.describe()}", soft_wrap=True)
-    code = ExitCode.BUG
     with session.lock:
         view.start()
         try:

@@ -1,20 +1,33 @@
 """`datg status`: what a search is doing, or did before it died."""
 
 import json
+import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
 
-from datg.cli.options import Json, Output, Verbose
+from datg.cli.options import OUTPUT, Json, Output, Verbose
 from datg.report.status import Status, read_status, trial_rows
 from datg.runtime.progress import format_duration
 from datg.storage.disk_size import format_size
+
+if TYPE_CHECKING:
+    from datg.search.state.folder import SearchFolder
+
+SECONDS_BETWEEN_LOOKS = 2.0
 
 
 def status(
     search: Annotated[str | None, typer.Argument(help="Name or folder of the search.", show_default="all")] = None,
     output: Output = Path("runs"),
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch", help="Show it again and again until nobody drives SEARCH any more.", rich_help_panel=OUTPUT
+        ),
+    ] = False,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -23,10 +36,17 @@ def status(
     With --json, SEARCH's trials are listed, too.
 
     Example: datg status dermnet-20261122-1
+
+    Example: datg status dermnet-20261122-1 --watch
     """
-    from datg.errors import DatgError
+    from datg.errors import ConfigError, DatgError
     from datg.search.state.folder import find_folder, folders_in
 
+    if watch and (search is None or as_json):
+        raise ConfigError("`--watch` shows one search on a terminal: name it, and leave --json out.")
+    if watch and search is not None:
+        _watch(find_folder(output, search))
+        return
     if search is not None:
         folder = find_folder(output, search)
         search_status = read_status(folder)
@@ -46,6 +66,19 @@ def status(
         print(json.dumps([search_status.as_json() for search_status in every]))
     else:
         print("\n".join(lines) if lines else f"there is no search in {output}")
+
+
+def _watch(folder: "SearchFolder") -> None:
+    """Print the status again and again, in place on a terminal, until nobody drives the search."""
+    from datg.cli.console import show_status
+
+    out = Console(highlight=False, markup=False)
+    known = [read_status(folder)]
+    with show_status(lambda: "\n".join(format_status(known[-1])), out):
+        while known[-1].driver:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+            known[:] = [read_status(folder)]
+    out.print("\n".join(format_status(known[-1])), soft_wrap=True)
 
 
 def format_status(status: Status) -> list[str]:

@@ -13,6 +13,13 @@ from datg.trial.selection import Gain
 if TYPE_CHECKING:
     from mlflow.entities import Metric
 
+EXACT_FROM = 1000  # counts keep all of their digits
+
+
+def rounded(value: float) -> float:
+    """Return a number with four significant digits, which is what it means; the exact ones stand in the trials' folders."""
+    return float(f"{value:.4g}") if abs(value) < EXACT_FROM else value
+
 
 def dataset_inputs(dataset: Dataset) -> list[Any]:
     """Return the three class tables of a data set, each with a digest of its classes and examples."""
@@ -39,7 +46,8 @@ def report_metrics(entry: ValidationReport) -> list["Metric"]:
     """Return one validation as points with its own time and step."""
     from mlflow.entities import Metric
 
-    return [Metric(key, value, int(entry.time * 1000), entry.iteration) for key, value in metric_values(entry).items()]
+    at = int(entry.time * 1000)
+    return [Metric(key, rounded(value), at, entry.iteration) for key, value in metric_values(entry).items()]
 
 
 def test_metrics(record: TrialRecord) -> list["Metric"]:
@@ -60,7 +68,7 @@ def best_metrics(best: TrialRecord) -> list["Metric"]:
         return []
     scores = {"val": best.objective, "fresh_val": best.fresh_validation, "test": best.test}
     values = {name: score if isinstance(score, float) else score.accuracy for name, score in scores.items() if score}
-    return [Metric(f"best/{name}", value, int(best.last.time * 1000), 0) for name, value in values.items()]
+    return [Metric(f"best/{name}", rounded(value), int(best.last.time * 1000), 0) for name, value in values.items()]
 
 
 def gain_metrics(gained: Gain) -> list["Metric"]:
@@ -72,7 +80,7 @@ def gain_metrics(gained: Gain) -> list["Metric"]:
         if mean is not None:
             values |= {part: mean.value, f"{part}_ci95": mean.ci95}
     return [
-        Metric(f"gain_over_{gained.over}/{name}", value, int(gained.time * 1000), 0)
+        Metric(f"gain_over_{gained.over}/{name}", rounded(value), int(gained.time * 1000), 0)
         for name, value in values.items()
         if value is not None
     ]
@@ -83,5 +91,6 @@ def _score_metrics(name: str, score: Score | None, record: TrialRecord) -> list[
 
     if score is None or record.last is None:
         return []
-    values = {f"{name}/accuracy": score.accuracy, f"{name}/ci95": score.ci95, f"{name}/episodes": float(score.episodes)}
-    return [Metric(key, value, int(score.time * 1000), record.last.best_iteration) for key, value in values.items()]
+    values = {f"{name}/accuracy": score.accuracy, f"{name}/ci95": score.ci95}
+    at, step = int(score.time * 1000), record.last.best_iteration
+    return [Metric(key, rounded(value), at, step) for key, value in values.items()]

@@ -16,7 +16,7 @@ from datg.storage.files import write_json
 from datg.tracking.database import database_file, whole_database
 from datg.tracking.entities import best_metrics, fresh_validation_metrics, gain_metrics
 from datg.tracking.moved import artifact_folder, follow_move, local_path
-from datg.tracking.saved_view import VIEW_TAG, saved_view
+from datg.tracking.saved_view import VIEW_TAG, page, saved_view
 from datg.tracking.sending import COMPLETE_TAG, OUTCOME_TAG, PREPARED_TAG, ChildRun, prepare_run, send_trial
 from datg.tracking.sent import Sent, read_sent
 from datg.tracking.store import bypass_proxies_for_loopback
@@ -26,10 +26,12 @@ from datg.trial.selection import Selection, gain, select
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-ID_TAG, SURPLUS_TAG = "datg.id", "datg.surplus"
+ID_TAG, SURPLUS_TAG = "mlflow.datg.id", "mlflow.datg.surplus"  # hidden from pages
 SELECTION_TAG = "selection"  # of a trial: best, or tie
 PARENT_TAG = "mlflow.parentRunId"
 DESCRIPTION_TAG = "mlflow.note.content"
+LONGEST_DESCRIPTION, LONGEST_LINE = 5000, 500  # characters; MLflow takes 5,000 as a tag of an experiment
+ENDED = {"FINISHED": "finished", "KILLED": "stopped, can be resumed", "FAILED": "ended with an error"}
 PARENT = "parent"  # stands for the run above among the keys of trials and references
 
 
@@ -44,6 +46,7 @@ class Parent:
         artifacts: files logged when it ends.
         selects: whether one of the trials is chosen, as in a search.
         columns: parameters of the runs below that a page of them shows; none, and there is no such page.
+        name_of: what a run below is called: first what tells it from the others.
         describe: returns the answer, in lines, once there is one; the run's description.
         own_trial: the trial that has the setting that the search began from; None if there is none.
         runs_file: where the ids of the runs are written down.
@@ -58,6 +61,7 @@ class Parent:
     runs_file: Path
     selects: bool = False
     columns: list[str] = field(default_factory=list)
+    name_of: Callable[[TrialRecord], str] = lambda record: record.reference or f"trial {record.number}"
     describe: Callable[[], list[str]] = list
     own_trial: int | None = None
 
@@ -92,6 +96,7 @@ class SearchRuns:
         self._save_view()
         runs = self._find_runs()
         self._parent_id = self._open_parent(runs.pop(PARENT, None))
+        self._list_in_experiment("not ended")
         self._take_children(runs)
         self._write_runs_file()
 
@@ -117,6 +122,15 @@ class SearchRuns:
         view = saved_view(self._parent.name, self._parent.columns, before)
         if view is not None:
             self._client.set_experiment_tag(self._experiment_id, tag, view)
+
+    def _list_in_experiment(self, told: str) -> None:
+        """Give the search its line in the experiment's description."""
+        name, where = self._parent.name, page(self._experiment_id, self._parent.id).lstrip("/")
+        begin = f"- [{name}]({where}): " if self._parent.columns else f"- {name}: "
+        before = self._client.get_experiment(self._experiment_id).tags.get(DESCRIPTION_TAG, "")
+        after = with_line(before, begin, told)
+        if after != before:
+            self._client.set_experiment_tag(self._experiment_id, DESCRIPTION_TAG, after)
 
     def _artifact_location(self) -> str | None:
         """Return a place beside a local database, where ``mlflow ui`` in that folder looks; a server decides for itself."""
@@ -147,14 +161,14 @@ class SearchRuns:
 
         token = None
         while True:
-            page = self._client.search_runs(
+            found = self._client.search_runs(
                 [self._experiment_id],
                 filter_string=f"tags.`{ID_TAG}` = '{self._parent.id}'",
                 run_view_type=ViewType.ALL,
                 page_token=token,
             )
-            yield from page
-            token = page.token
+            yield from found
+            token = found.token
             if not token:
                 return
 
@@ -205,8 +219,9 @@ class SearchRuns:
             self._client.set_tag(run_id, PARENT_TAG, self._parent_id)  # the parent may be another one by now
         else:
             tags = {ID_TAG: self._parent.id, **record.tags, PARENT_TAG: self._parent_id}
-            name = f"{self._parent.name} {record.reference or f'#{record.number}'}"
-            run_id = self._client.create_run(self._experiment_id, tags=tags, run_name=name).info.run_id
+            name = f"{self._parent.name_of(record)}, {self._parent.name}"
+            start = None if record.began is None else int(record.began * 1000)
+            run_id = self._client.create_run(self._experiment_id, start, tags, run_name=name).info.run_id
         prepare_run(self._client, run_id, record.searched, self._dataset)
         return ChildRun(run_id)
 
@@ -226,8 +241,10 @@ class SearchRuns:
                 select(record for record in records if not record.reference),
                 [record for record in ended if record.reference or record.number == self._parent.own_trial],
             )
-        if lines := self._parent.describe():
+        lines = self._parent.describe()
+        if lines:
             self._client.set_tag(self._parent_id, DESCRIPTION_TAG, "\n\n".join(lines))
+        self._list_in_experiment(lines[0] if lines else ENDED.get(status, status.lower()))
         for path in self._parent.artifacts:
             if path.exists():
                 self._client.log_artifact(self._parent_id, str(path))
@@ -260,6 +277,21 @@ class SearchRuns:
             complete=[key for key, run in runs if run.complete],
         )
         write_json(self._parent.runs_file, asdict(sent))
+
+
+def with_line(description: str, begin: str, told: str) -> str:
+    """Return an experiment's description in which the line that begins so says what is ``told``.
+
+    All other lines, a user's own too, stay, but the oldest of searches where there is no room for all.
+    """
+    lines = description.splitlines()
+    line = (begin + told)[:LONGEST_LINE]
+    places = [index for index, text in enumerate(lines) if text.startswith(begin)]
+    lines = [*lines, line] if not places else [line if index == places[0] else text for index, text in enumerate(lines)]
+    searches = [text for text in lines if text.startswith("- ") and text != line]
+    while len("\n".join(lines)) > LONGEST_DESCRIPTION and searches:
+        lines.remove(searches.pop(0))
+    return "\n".join(lines)
 
 
 def _has_artifacts(run: "Run") -> bool:

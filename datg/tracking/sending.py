@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from datg.data.catalog import Dataset
 from datg.tracking.artifacts import draw_learning_curve
-from datg.tracking.entities import dataset_inputs, report_metrics, test_metrics
+from datg.tracking.entities import dataset_inputs, report_metrics, rounded, test_metrics
 from datg.trial.folder import BEST, CLUSTERS, CONFIG
 from datg.trial.records import DONE, FAILED, PRUNED, RUNNING, TrialRecord
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 METRICS_AT_ONCE = 1000  # MLflow's own limit for one batch
 # MLflow draws KILLED like FAILED, and a pruned trial is neither; its tag `outcome` tells it from one that ran to its end.
 RUN_STATUS = {RUNNING: "RUNNING", DONE: "FINISHED", PRUNED: "FINISHED", FAILED: "FAILED"}
-COMPLETE_TAG, PREPARED_TAG, OUTCOME_TAG, ERROR_TAG = "datg.complete", "datg.prepared", "outcome", "error"
+# MLflow's pages hide tags that begin so; what is only for us stands in no column.
+COMPLETE_TAG, PREPARED_TAG = "mlflow.datg.complete", "mlflow.datg.prepared"
+OUTCOME_TAG, ERROR_TAG = "outcome", "error"
 
 
 @dataclass
@@ -37,12 +39,17 @@ class ChildRun:
 
 
 def prepare_run(client: "MlflowClient", run_id: str, params: dict[str, Any], dataset: Dataset) -> None:
-    """Give a new run what does not change: parameters and data sets."""
+    """Give a new run what does not change: parameters, rounded as a page shows them, and data sets."""
     from mlflow.entities import Param
 
-    client.log_batch(run_id, params=[Param(key, str(value)) for key, value in params.items()])
+    client.log_batch(run_id, params=[Param(key, _shown(value)) for key, value in params.items()])
     client.log_inputs(run_id, dataset_inputs(dataset))
     client.set_tag(run_id, PREPARED_TAG, "true")
+
+
+def _shown(value: Any) -> str:
+    """Return a parameter as text; the exact number stands in the trial's ``config.yaml``."""
+    return f"{rounded(value):g}" if isinstance(value, float) else str(value)
 
 
 def send_trial(client: "MlflowClient", record: TrialRecord, run: ChildRun) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from datg.trial.folder import EVALUATION, ValidationReport
 from datg.trial.records import TrialRecord
 
-TEST_POINTS = 3  # of a final evaluation
+TEST_POINTS = 2  # of a final evaluation
 
 
 @dataclass
@@ -77,7 +77,8 @@ def count_unsent(records: list[TrialRecord], sent: Sent) -> Unsent | None:
 def metric_values(entry: ValidationReport) -> dict[str, float]:
     """Return what MLflow shows of one validation, by the names of the metrics."""
     values = {f"train/{name}": value for name, value in entry.losses.items()}
-    return values | {"val/accuracy": entry.accuracy, "val/ci95": entry.ci95, "objective": entry.objective}
+    best = {"val/best_accuracy": entry.objective, "best_iteration": float(entry.best_iteration)}
+    return {"objective": entry.objective, "val/accuracy": entry.accuracy, "val/ci95": entry.ci95, **best, **values}
 
 
 def points_in(record: TrialRecord, validations: int | None = None) -> int:

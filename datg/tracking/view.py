@@ -37,6 +37,7 @@ class MlflowView:
         records: Callable[[], list[TrialRecord]],
         *,
         warn: Callable[[str], None] = lambda message: None,
+        opened: Callable[[], None] = lambda: None,
     ) -> None:
         """Show nothing yet.
 
@@ -45,15 +46,16 @@ class MlflowView:
             parent: the run above.
             dataset: logged as three inputs of every run.
             records: what there is to show, called from the background thread.
+            opened: called once, when there is a page to look at.
             warn: told once when MLflow cannot be reached, once when it can again, and what is put in order in a local store.
         """
         self._uri, self._parent, self._dataset = uri, parent, dataset
-        self._records, self._warn = records, warn
+        self._records, self._warn, self._opened = records, warn, opened
         self._runs: SearchRuns | None = None
         self._thread = threading.Thread(target=self._keep_syncing, name="mlflow", daemon=True)
         self._finished = threading.Event()
         self._status = ""  # of the parent, once it has ended
-        self._failing = self._given_up = self._refused = False
+        self._failing = self._given_up = self._refused = self._is_open = False
         self._last_progress = time.monotonic()
 
     def start(self) -> None:
@@ -117,6 +119,9 @@ class MlflowView:
         """
         if self._runs is None:
             self._runs = SearchRuns(self._uri, self._parent, self._dataset, self._warn)
+            if not self._is_open:
+                self._is_open = True
+                self._opened()
         for record in self._records():
             if self._runs.send(record):
                 self._last_progress = time.monotonic()

@@ -88,6 +88,11 @@ class TrialRecord:
         return read_score(self.folder / FRESH_VALIDATION)
 
     @property
+    def began(self) -> float | None:
+        """Return about when it began, in seconds since 1970: its first validation less what it had taken until then."""
+        return self.reports[0].time - self.reports[0].seconds if self.reports else self.ended
+
+    @property
     def last(self) -> ValidationReport | None:
         """Return the last validation."""
         return self.reports[-1] if self.reports else None

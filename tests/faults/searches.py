@@ -18,6 +18,7 @@ from datg.search.settings import SearchSettings
 from datg.search.state.folder import SearchFolder
 from datg.search.study.stored import open_study, sqlite_url
 from datg.storage.lease import TRIAL_LEASE, read_lease
+from datg.tracking.entities import rounded
 from datg.trial.folder import read_reports
 from datg.trial.records import OUTCOME
 
@@ -162,7 +163,7 @@ def check_mlflow(uri: str, folder: SearchFolder, *, status: str = "FINISHED") ->
     settings = SearchSettings.load(folder)
     experiment = client.get_experiment_by_name(f"datg/{settings.config.dataset}")
     runs = client.search_runs(
-        [experiment.experiment_id], filter_string=f"tags.`datg.id` = '{settings.id}'", max_results=5000
+        [experiment.experiment_id], filter_string=f"tags.`mlflow.datg.id` = '{settings.id}'", max_results=5000
     )
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
@@ -178,7 +179,7 @@ def check_mlflow(uri: str, folder: SearchFolder, *, status: str = "FINISHED") ->
         for key, of in {"objective": lambda e: e.objective, "val/accuracy": lambda e: e.accuracy}.items():
             points = client.get_metric_history(run.info.run_id, key)
             assert [(p.step, p.value) for p in sorted(points, key=lambda p: p.step)] == [
-                (e.iteration, of(e)) for e in history
+                (e.iteration, rounded(of(e))) for e in history
             ]
         if history and json.loads((place / OUTCOME).read_text())["final"]:
             assert len(client.get_metric_history(run.info.run_id, "test/accuracy")) == 1

@@ -94,7 +94,7 @@ class Scripted:
         client = MlflowClient(tracking_uri=uri)
         experiment = client.get_experiment_by_name(f"datg/{self.settings.config.dataset}")
         runs = client.search_runs(
-            [experiment.experiment_id], filter_string=f"tags.`datg.id` = '{self.settings.id}'", max_results=500
+            [experiment.experiment_id], filter_string=f"tags.`mlflow.datg.id` = '{self.settings.id}'", max_results=500
         )
         children = [run for run in runs if "trial" in run.data.tags]
         assert sorted(int(run.data.tags["trial"]) for run in children) == list(range(SEARCH_TRIALS))
@@ -151,7 +151,7 @@ def test_a_run_and_an_experiment_that_somebody_deletes_come_back(server, glyphs,
                 client.delete_experiment(experiment)
                 return
             for run in client.search_runs(
-                [experiment], filter_string=f"tags.`datg.id` = '{search.settings.id}'", max_results=3
+                [experiment], filter_string=f"tags.`mlflow.datg.id` = '{search.settings.id}'", max_results=3
             ):
                 client.delete_run(run.info.run_id)
 

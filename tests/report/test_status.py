@@ -3,8 +3,13 @@
 import json
 import os
 import socket
+from dataclasses import replace
 
+import pytest
+
+from datg.cli import status as module
 from datg.cli.status import format_status, summary_line
+from datg.errors import ConfigError
 from datg.report.status import causes, read_status
 from datg.search.state.records import RecordReader
 from datg.search.study.stored import pruning_state
@@ -76,8 +81,24 @@ def test_what_mlflow_lacks_is_counted_in_points(glyphs, data_root, folder):
     settings.save(folder)
     run(drive(folder, settings))
     records = RecordReader(folder, settings).records()
-    assert count_unsent(records, Sent()) == Unsent(points=2 * 4 * 5, trials=2, total=40)
-    assert count_unsent(records, Sent(points={"0": 4, "1": 3}, complete=["0"])) == Unsent(points=5, trials=1, total=40)
+    assert count_unsent(records, Sent()) == Unsent(points=2 * 4 * 7, trials=2, total=56)
+    assert count_unsent(records, Sent(points={"0": 4, "1": 3}, complete=["0"])) == Unsent(points=7, trials=1, total=56)
     assert count_unsent(records, Sent(complete=["0", "1"])) is None
     folder.mlflow.write_text("{")
     assert read_sent(folder.mlflow) == Sent()
+
+
+def test_a_search_is_watched_until_nobody_drives_it(folder, monkeypatch, capsys, glyphs, data_root):
+    settings_for(glyphs, data_root).save(folder)
+    drivers = ["process 1 on here", "process 1 on here", ""]
+    now = read_status(folder)
+    monkeypatch.setattr(module, "read_status", lambda folder: replace(now, driver=drivers.pop(0)))
+    monkeypatch.setattr(module, "SECONDS_BETWEEN_LOOKS", 0.01)
+    module._watch(folder)
+    assert drivers == [] and "search-1: stopped; 0 of 6 trials ended" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [{"search": None}, {"search": "one", "as_json": True}])
+def test_what_cannot_be_watched_is_refused(arguments, tmp_path):
+    with pytest.raises(ConfigError, match="`--watch` shows one search on a terminal: name it, and leave --json out"):
+        module.status(output=tmp_path, watch=True, **arguments)

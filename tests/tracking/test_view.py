@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from datg.tracking import runs as runs_module
-from datg.tracking.runs import Parent
-from datg.tracking.sent import Unsent
+from datg.tracking.entities import rounded
+from datg.tracking.runs import Parent, with_line
+from datg.tracking.sending import COMPLETE_TAG
+from datg.tracking.sent import Unsent, read_sent
 from datg.tracking.store import bypass_proxies_for_loopback, how_to_look, tracking_uri
 from datg.tracking.view import MlflowView
 from datg.trial.data import TrialData
@@ -62,7 +64,13 @@ def records_of(
 
 
 def view_of(
-    tmp_path: Path, records, uri: str | None = None, warnings: list[str] | None = None, *, identity: str = "0123"
+    tmp_path: Path,
+    records,
+    uri: str | None = None,
+    warnings: list[str] | None = None,
+    *,
+    identity: str = "0123",
+    **more,
 ) -> MlflowView:
     parent = Parent(
         id=identity,
@@ -75,7 +83,7 @@ def view_of(
     )
     uri = uri or f"sqlite:///{tmp_path}/mlflow.db"
     told = warnings if warnings is not None else []
-    return MlflowView(uri, parent, dataset_of(), records, warn=told.append)
+    return MlflowView(uri, parent, dataset_of(), records, warn=told.append, **more)
 
 
 def client_of(tmp_path):
@@ -109,7 +117,8 @@ def test_each_trial_is_one_run_with_everything_however_often_it_is_sent(tmp_path
         history = client.get_metric_history(done.info.run_id, key)
         assert [point.step for point in history] == [2, 4, 6], key
         assert len(client.get_metric_history(runs["1"].info.run_id, key)) == 2
-    assert done.data.metrics["test/episodes"] == 30
+    assert done.info.start_time <= client.get_metric_history(done.info.run_id, "objective")[0].timestamp
+    assert done.info.run_name.startswith("trial 0, ")
     assert {"test/accuracy", "test/ci95"} <= set(done.data.metrics)
     names = {artifact.path for artifact in client.list_artifacts(done.info.run_id)}
     assert names == {"config.yaml", "best.safetensors", "clusters.json", "learning_curve.png"}
@@ -150,7 +159,7 @@ def test_a_trial_that_its_machine_broke_is_shown_as_failed_until_it_goes_on(tmp_
             view_of(tmp_path, partial(record, state, outcome, final=final)).sync()
         _, runs, number = runs_of(tmp_path)
         tags = runs["0"].data.tags
-        shown.append((runs["0"].info.status, tags.get("outcome"), tags.get("error"), "datg.complete" in tags))
+        shown.append((runs["0"].info.status, tags.get("outcome"), tags.get("error"), COMPLETE_TAG in tags))
         assert number == 2
     broken = ("FAILED", "failed", "its process died", False)
     assert shown == [broken, ("RUNNING", None, None, False), broken, ("FINISHED", "finished", None, True)]
@@ -196,7 +205,7 @@ def test_a_dead_server_costs_a_line_and_nothing_else(tmp_path, folders, monkeypa
     began = time.monotonic()
     view.start()
     assert time.monotonic() - began < 1
-    assert view.close(status="FINISHED") == Unsent(points=33, trials=3, total=33)
+    assert view.close(status="FINISHED") == Unsent(points=42, trials=3, total=42)
     assert len(warnings) == 1 and "does not take the results" in warnings[0]
     assert "SECRET" not in warnings[0]
 
@@ -256,3 +265,36 @@ def test_proxies_of_the_environment_are_not_asked_for_this_machine(known, monkey
     assert get_environ_proxies("http://intranet.example") == (
         {} if known else get_environ_proxies("http://other.example")
     )
+
+
+def test_an_experiment_lists_its_searches_and_keeps_what_a_user_wrote():
+    written = with_line("Our skin pictures.", "- [a](x): ", "not ended")
+    assert written == "Our skin pictures.\n- [a](x): not ended"
+    both = with_line(written, "- [b](y): ", "not ended")
+    assert with_line(both, "- [a](x): ", "done") == "Our skin pictures.\n- [a](x): done\n- [b](y): not ended"
+    for number in range(40):
+        both = with_line(both, f"- [{number}](z): ", "long " * 60)
+    assert (
+        len(both) <= 5000
+        and both.startswith("Our skin pictures.\n- [")
+        and "- [39](z)" in both
+        and "- [a](x)" not in both
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(0.283688894, 0.2837), (1.5e-7, 1.5e-7), (20000.0, 20000.0), (12345.0, 12345.0)]
+)
+def test_numbers_are_rounded_to_what_they_mean(value, shown):
+    assert rounded(value) == shown
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_page_is_told_of_once_it_is_there(tmp_path, folders):
+    told = []
+    view = view_of(
+        tmp_path, lambda: records_of(folders), opened=lambda: told.append(read_sent(tmp_path / "mlflow.json"))
+    )
+    view.sync()
+    view.sync()
+    assert len(told) == 1 and told[0].parent

@@ -60,7 +60,7 @@ def best_so_far(searches: Sequence[tuple[str, list[TrialRecord]]], *, by_hours: 
         )
         if not ended:
             continue
-        began = min(_began(record) for record in ended)
+        began = min(record.began or 0.0 for record in ended)
         places = [((record.ended or 0.0) - began) / 3600 if by_hours else n for n, record in enumerate(ended, 1)]
         best, top = [], 0.0
         for record in ended:
@@ -127,7 +127,7 @@ def timeline(rows: list[tuple[str, str, TrialRecord]], now: float) -> go.Figure 
     figure = go.Figure()
     for outcome in dict.fromkeys(record.outcome for _, _, record in rows):
         chosen = [row for row in rows if row[2].outcome == outcome]
-        starts = [_began(record) for _, _, record in chosen]
+        starts = [record.began or 0.0 for _, _, record in chosen]
         ends = [record.ended or now for _, _, record in chosen]
         figure.add_bar(
             y=[worker for worker, _, _ in chosen],
@@ -244,14 +244,6 @@ def parallel(study: optuna.Study, keys: list[str]) -> go.Figure | None:
 def short(key: str) -> str:
     """Return a key without its section."""
     return key.rpartition(".")[2]
-
-
-def _began(record: TrialRecord) -> float:
-    """Return about when a trial began: its first validation less what it had taken until then."""
-    if not record.reports:
-        return record.ended or 0.0
-    first = record.reports[0]
-    return first.time - first.seconds
 
 
 def _hover(record: TrialRecord) -> str:
