@@ -8,8 +8,8 @@ from plotly.offline import get_plotlyjs
 
 from datg.config import flatten
 from datg.errors import ConfigError, StateError
+from datg.report.page.found import Search
 from datg.report.page.importances import LEAST_TRIALS, importances
-from datg.report.page.search import Search
 from datg.report.page.study import as_study, widest
 from datg.report.page.write import write_report
 from datg.search.state.folder import DriverLock

@@ -3,8 +3,9 @@
 from functools import partial
 
 from datg.report.page import figures
+from datg.report.page.answer import answer, trials_table
+from datg.report.page.found import Search
 from datg.report.page.page import Block, Figure, Section, Table, Text, cell, score, section
-from datg.report.page.search import Search, answer, trials_table
 from datg.trial.folder import BEST_VALIDATION
 from datg.trial.records import TrialRecord
 from datg.trial.selection import difference

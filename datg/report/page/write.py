@@ -5,8 +5,9 @@ from pathlib import Path
 from datg.errors import ConfigError
 from datg.final_training.run import TRAINING
 from datg.report.page.comparison import comparison_sections
+from datg.report.page.found import Search
 from datg.report.page.page import write_page
-from datg.report.page.search import Search, search_sections
+from datg.report.page.search import search_sections
 from datg.report.page.several import several_sections
 from datg.report.page.training import training_sections
 from datg.search.settings import SearchSettings
