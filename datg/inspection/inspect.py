@@ -1,6 +1,6 @@
 """Everything that ``launchers/inspect_data.py`` shows of a data set."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from datg.data.class_table import ClassTable
 from datg.data.import_settings import PARTS
 from datg.errors import ConfigError
 from datg.generation.clustering import Clusters, cluster_classes, raw_features
+from datg.inspection.diversity import Diversity, Spread, describe_diversity, describe_spread, measure
 from datg.inspection.generated_tasks import generate_tasks
 from datg.inspection.pictures import contact_sheets, projection, task_sheet
 from datg.runtime.random_streams import derive_seed
@@ -24,12 +25,16 @@ class Inspection:
         sizes: by part, examples of each class.
         clusters: of the base classes by their raw features, as ``datg`` clusters them with evaluation.seed 0.
         remarks: on the split.
+        spread: of meta-batches drawn from all classes and by clusters, at the input.
+        diversity: of tasks of each kind, at the input.
     """
 
     sizes: dict[str, dict[str, int]]
     clusters: Clusters
     files: list[Path]
     remarks: list[str]
+    spread: Spread
+    diversity: list[Diversity]
 
     def lines(self) -> list[str]:
         """Return what a terminal shows."""
@@ -41,6 +46,7 @@ class Inspection:
         for members, indices in zip(self.clusters.describe()["clusters"], self.clusters.borrowed, strict=True):
             borrowed = ", ".join(self.clusters.names[index] for index in indices)
             lines.append(f"  {', '.join(members)}" + (f" (borrows {borrowed})" if borrowed else ""))
+        lines += [describe_spread(self.spread), *map(describe_diversity, self.diversity)]
         lines += [f"note: {remark}" for remark in self.remarks]
         return [*lines, *map(str, self.files)]
 
@@ -51,6 +57,8 @@ class Inspection:
             **self.clusters.describe(),
             "files": [str(path) for path in self.files],
             "remarks": self.remarks,
+            "spread": asdict(self.spread),
+            "diversity": [asdict(entry) for entry in self.diversity],
         }
 
 
@@ -95,7 +103,9 @@ def inspect(
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / CLUSTERS, grouped.describe())
     files = [out / CLUSTERS, *_draw(parts, grouped, out, ways=ways, examples=examples, tasks=tasks, seed=seed)]
-    return Inspection({part: table.sizes for part, table in parts.items()}, grouped, files, dataset.split.remarks)
+    spread, diversity = measure(base, grouped, ways=smallest, seed=seed)
+    sizes = {part: table.sizes for part, table in parts.items()}
+    return Inspection(sizes, grouped, files, dataset.split.remarks, spread, diversity)
 
 
 def _draw(

@@ -41,6 +41,12 @@ def embed_all(backbone: Backbone, classes: DeviceTable) -> DeviceTable:
     return DeviceTable(torch.cat(embedded), classes.counts.cumsum(0) - classes.counts, classes.counts)
 
 
+@torch.no_grad()
+def embed_examples(backbone: Backbone, examples: Tensor) -> Tensor:
+    """Return `(n, d)` embeddings of `(n, *shape)` examples as a task holds them, from running statistics."""
+    return to_float32(backbone(examples[None, None], running=True)[0, 0].flatten(1))
+
+
 def examples_at_once(classes: DeviceTable) -> int:
     """Return how many examples may pass a backbone together: on a GPU more, by the memory that this process may use."""
     values = buffer_bytes(classes.examples.device, on_cpu=BYTES_AT_ONCE) // BYTES_A_VALUE

@@ -186,6 +186,13 @@ def test_a_saved_view_shows_a_searchs_trials_best_first_and_nothing_else(tmp_pat
         section, name = column.split(".", 1)
         found = {"tags": "tags", "metrics": "metrics", "params": "params"}[section]
         assert name.strip("`") in getattr(client.get_run(runs["0"].info.run_id).data, found), column
+    sections = [section["uuid"] for section in state["compareRunSections"]]
+    assert sections[0] == "best" and sections[-1] == "novel", "novel classes, which choose nothing, stand last"
+    metrics = client.get_run(runs["0"].info.run_id).data.metrics
+    for chart in state["compareRunCharts"]:
+        drawn = chart.get("selectedMetrics") or [chart["metricKey"]]
+        assert chart["metricSectionId"] in sections and set(drawn) <= metrics.keys()
+        assert (chart["metricSectionId"] == "novel") == any(name.startswith("test/") for name in drawn)
     order = f"{state['orderByKey']} {'ASC' if state['orderByAsc'] else 'DESC'}"
     shown = client.search_runs([experiment.experiment_id], state["searchFilter"], order_by=[order])
     assert {run.data.tags["trial"] for run in shown} == {"0", "1", "2"}

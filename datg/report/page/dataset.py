@@ -15,12 +15,15 @@ from datg.data.catalog import Dataset, open_dataset
 from datg.data.class_table import ClassTable
 from datg.data.import_settings import PARTS
 from datg.errors import DatgError
-from datg.generation.clustering import read_clusters
+from datg.generation.clustering import Clusters, read_clusters
+from datg.inspection.diversity import Embed, describe_spread, measure
 from datg.inspection.generated_tasks import generate_tasks
 from datg.inspection.pictures import contact_sheets, projection, task_sheet
+from datg.learners.prediction import embed_examples
 from datg.report.page.page import Block, Picture, Table, Text
 from datg.search.settings import SearchSettings
-from datg.trial.folder import CLUSTERS
+from datg.trial.folder import BEST, CLUSTERS
+from datg.trial.model import load_best
 from datg.trial.records import TrialRecord
 
 EXAMPLES, TASKS, MOST_CLASSES = 8, 2, 40  # of a class; generated; on a contact sheet of a report
@@ -59,6 +62,26 @@ def picture_blocks(settings: SearchSettings, best: TrialRecord | None) -> list[B
     return [*_pictures(dataset, settings, best if _clusters(best) is not None else None)]
 
 
+def diversity_blocks(settings: SearchSettings, best: TrialRecord | None) -> list[Block]:
+    """Return what the clusters of the best trial do for tasks, at the input and in the embedding that it learned."""
+    dataset, _ = _opened(settings)
+    if dataset is None or best is None or _clusters(best) is None:
+        return []
+    base, ways = dataset.part("base"), settings.config.task.ways
+    clusters = _read_clusters(best, dataset, ways)
+    places: list[tuple[str, Embed]] = [("at the input", lambda examples: examples.flatten(1))]
+    if (best.folder / BEST).exists():
+        backbone = load_best(best.folder / BEST).learner.backbone
+        places.append(("in the embedding of the best trial", partial(embed_examples, backbone)))
+    blocks: list[Block] = []
+    for place, embed in places:
+        spread, found = measure(base, clusters, ways=ways, seed=0, embed=embed)
+        rows = [[row.kind, f"{row.distance:.3g}", f"{row.rank:.1f}", f"{row.mmd:.3g}"] for row in found]
+        blocks.append(Text([f"{place[0].upper()}{place[1:]}: {describe_spread(spread)}."]))
+        blocks.append(Table([f"tasks, {place}", "mean distance", "effective rank", "MMD to real tasks"], rows))
+    return blocks
+
+
 def _opened(settings: SearchSettings) -> tuple[Dataset | None, str]:
     """Return the data set, if it is there and still the one of the search; else why not."""
     try:
@@ -75,13 +98,18 @@ def _clusters(best: TrialRecord | None) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path is not None and path.exists() else None
 
 
+def _read_clusters(best: TrialRecord, dataset: Dataset, ways: int) -> Clusters:
+    path = best.folder / CLUSTERS
+    number = len(json.loads(path.read_text(encoding="utf-8"))["clusters"])
+    return read_clusters(path, dataset.part("base").names, clusters=number, ways=ways)
+
+
 def _pictures(dataset: Dataset, settings: SearchSettings, clustered: TrialRecord | None) -> list[Picture]:
     """Draw contact sheets, or a projection of cells; and tasks as the best trial's clusters generate them, mixed at the input."""
     parts = {part: dataset.part(part) for part in PARTS}
     generated, ways = [], settings.config.task.ways
     if clustered is not None:
-        number = len(json.loads((clustered.folder / CLUSTERS).read_text(encoding="utf-8"))["clusters"])
-        clusters = read_clusters(clustered.folder / CLUSTERS, parts["base"].names, clusters=number, ways=ways)
+        clusters = _read_clusters(clustered, dataset, ways)
         generated = generate_tasks(parts["base"], clusters, ways=ways, number=TASKS, seed=0)
     if len(parts["base"].shape) != 3:
         title = "Cells on the first two principal components of the base classes"

@@ -2,7 +2,7 @@
 
 from datg.report.page.answer import answer, trials_table
 from datg.report.page.course import course_blocks, made_blocks
-from datg.report.page.dataset import data_blocks, picture_blocks
+from datg.report.page.dataset import data_blocks, diversity_blocks, picture_blocks
 from datg.report.page.found import Search
 from datg.report.page.made_from import trainings_of
 from datg.report.page.page import Section, section
@@ -19,6 +19,7 @@ def search_sections(search: Search) -> list[Section]:
         section("How it went", lambda: course_blocks(search)),
         section("Data", lambda: data_blocks(search.settings, best)),
         section("Pictures of the data", lambda: picture_blocks(search.settings, best)),
+        section("Tasks of clusters", lambda: diversity_blocks(search.settings, best)),
         section("Made from it", lambda: trainings_of(search.folder)),
         section("How it was made", lambda: made_blocks(search)),
     ]
