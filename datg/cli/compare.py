@@ -130,7 +130,7 @@ def compare(
     if tune and not begun:
         begun, request = prepare_tuned(request).name, request.going_on()
     if begun:
-        request = tune_first(request, begun, options.tracking_uri)
+        request = tune_first(request, begun, options.tracking_uri, report=options.report)
     session = resume_search(request, begun, comparison=True) if begun else prepare(request)
 
     def rows(records: "list[TrialRecord]") -> list[dict[str, Any]]:

@@ -90,6 +90,6 @@ def _write_report(folder: SearchFolder, say: Callable[[str], None]) -> None:
     try:
         from datg.report.page.write import write_folder  # imports plotly
 
-        say(f"report: {write_folder(folder)}")
+        say(f"report: {write_folder(folder, running=False)}")
     except Exception as error:
         say(f"report.html was not written ({type(error).__name__}: {error}); try again with: datg report {folder.name}")

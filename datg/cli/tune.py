@@ -39,7 +39,7 @@ def check_tuning(request: "Request", comparison: str, *, trials: int | None, rep
             )
 
 
-def tune_first(request: "Request", comparison: str, uri: str | None) -> "Request":
+def tune_first(request: "Request", comparison: str, uri: str | None, *, report: bool) -> "Request":
     """Run what is missing of the searches that a comparison begins with, and have it compare what they found.
 
     Leaves the program where one of them was stopped or cannot go on.
@@ -48,6 +48,7 @@ def tune_first(request: "Request", comparison: str, uri: str | None) -> "Request
         request: to go on with a search: resources, places, and nothing that a search is made of.
         comparison: name or folder.
         uri: of the MLflow tracking store, if it was given.
+        report: whether each search gets a page that tells what it found.
 
     Returns:
         The request with what is left of its time budget.
@@ -66,7 +67,7 @@ def tune_first(request: "Request", comparison: str, uri: str | None) -> "Request
     with DriverLock(folder):
         for number, name in enumerate(names, 1):
             console().print(f"search {number} of the {len(names)} that {folder.name} begins with", soft_wrap=True)
-            code = _search(left(), folder.beside(name), uri)
+            code = _search(left(), folder.beside(name), uri, report=report)
             if code != ExitCode.DONE:
                 break
         else:
@@ -76,12 +77,12 @@ def tune_first(request: "Request", comparison: str, uri: str | None) -> "Request
     return left()
 
 
-def _search(request: "Request", folder: SearchFolder, uri: str | None) -> int:
+def _search(request: "Request", folder: SearchFolder, uri: str | None, *, report: bool) -> int:
     """Run what is missing of a search; return its exit code, 0 also where all of its trials ended without success."""
     if read_status(folder).done:
         return ExitCode.DONE
     session = resume_search(request.going_on(), str(folder.path))
-    code = run_with_display(session, uri, format_leaderboard, as_json=False, report=True)
+    code = run_with_display(session, uri, format_leaderboard, as_json=False, report=report)
     raise_on_signals()
     if code == ExitCode.NO_SUCCESS and len(session.driver.ended) >= session.settings.trials:
         return ExitCode.DONE

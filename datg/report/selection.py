@@ -101,10 +101,12 @@ def _edges(best: TrialRecord, settings: SearchSettings) -> list[str]:
     config = with_params(settings.config, best.searched)
     lines = []
     for entry in settings.ranges:
-        if entry.kind == "choice":
+        value = best.searched.get(entry.key)
+        if (
+            entry.kind == "choice" or value is None
+        ):  # None: its configuration cannot be read, or it had no such key then
             continue
         low, high = entry.resolved(bounds)
-        value = best.searched[entry.key]
         ends = zip(("low", "high"), (low, high), entry.values, entry.beyond(low, high), strict=True)
         for end, edge, bound, beyond in ends:
             if isinstance(bound, str) or low == high:  # what data and learner allow cannot be widened

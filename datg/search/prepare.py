@@ -1,7 +1,9 @@
 """A search from the request to the last evaluation, new or resumed."""
 
+import contextlib
 import math
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -154,8 +156,7 @@ def prepare_tuned(request: Request) -> SearchFolder:
     check_room(request.output, needed)
     reraise_signal()
     folder = _make_folder(request, settings)
-    made = [folder]
-    try:
+    with _being_made(folder) as made:
         names: dict[str, list[str]] = {}
         for pair, found in searches.items():
             for search in found:
@@ -165,10 +166,6 @@ def prepare_tuned(request: Request) -> SearchFolder:
                 names.setdefault(pair, []).append(name)
         tuning = Tuning(trials=every[1].trials, searches=names)
         settings.model_copy(update={"study": f"{folder.name}-{settings.id[:8]}", "tuning": tuning}).save(folder)
-    except BaseException:
-        for one in made:
-            shutil.rmtree(one.path, ignore_errors=True)
-        raise
     return folder
 
 
@@ -194,16 +191,32 @@ def prepare(request: Request) -> SearchSession:
     check_room(request.output, bytes_needed(settings, dataset.part("base"), allocation.most_concurrent))
     reraise_signal()
     folder = _make_folder(request, settings)
-    lock = DriverLock(folder)
-    try:
-        with lock:
-            settings = settings.model_copy(update={"study": f"{folder.name}-{settings.id[:8]}"})
-            settings.save(folder)
-            stored = open_search_study(request, folder, settings, create=True)
-            with stored.closed_on_error():
-                settings.remember(stored)
-                driver = SearchDriver(folder, settings, stored)
-    except BaseException:
-        shutil.rmtree(folder.path, ignore_errors=True)
-        raise
-    return open_session(request, folder, settings, dataset, driver, lock, allocation, [])
+    with _being_made(folder):
+        settings = settings.model_copy(update={"study": f"{folder.name}-{settings.id[:8]}"})
+        settings.save(folder)
+        stored = open_search_study(request, folder, settings, create=True)
+        with stored.closed_on_error():
+            settings.remember(stored)
+            driver = SearchDriver(folder, settings, stored)
+    return open_session(request, folder, settings, dataset, driver, DriverLock(folder), allocation, [])
+
+
+@contextlib.contextmanager
+def _being_made(folder: SearchFolder) -> Iterator[list[SearchFolder]]:
+    """Hold a new search's folder while its files are written; what does not become a search is removed with all that is added.
+
+    Raises:
+        ConfigError: another command has begun it meanwhile.
+    """
+    made = [folder]
+    with DriverLock(folder):
+        if folder.settings.exists():
+            raise ConfigError(
+                f"{folder.name} was begun by another command at this moment; call it again to go on with it."
+            )
+        try:
+            yield made
+        except BaseException:
+            for one in made:
+                shutil.rmtree(one.path, ignore_errors=True)
+            raise

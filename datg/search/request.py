@@ -48,7 +48,8 @@ class Request:
             return {}
         space = self.space_file and str(self.space_file.absolute())
         own = {key: value for key, value in self.flags.items() if value is not None}
-        return {"dataset": self.dataset, **comparison.asked(), "space": space, **own}
+        asked = {"dataset": self.dataset, **comparison.asked(), "space": space, **own}
+        return {key: value for key, value in asked.items() if value != {}}
 
     def going_on(self) -> "Request":
         """Return the request to go on with what this one has begun: places and resources, nothing that a search is made of."""

@@ -31,6 +31,7 @@ SELECTION_TAG = "selection"  # of a trial: best, or tie
 PARENT_TAG = "mlflow.parentRunId"
 DESCRIPTION_TAG = "mlflow.note.content"
 LONGEST_DESCRIPTION, LONGEST_LINE = 5000, 500  # characters; MLflow takes 5,000 as a tag of an experiment
+OWN_LINE = "](#/experiments/"  # in the lines of an experiment's description that are ours
 ENDED = {"FINISHED": "finished", "KILLED": "stopped, can be resumed", "FAILED": "ended with an error"}
 PARENT = "parent"  # stands for the run above among the keys of trials and references
 
@@ -125,8 +126,9 @@ class SearchRuns:
 
     def _list_in_experiment(self, told: str) -> None:
         """Give the search its line in the experiment's description."""
-        name, where = self._parent.name, page(self._experiment_id, self._parent.id).lstrip("/")
-        begin = f"- [{name}]({where}): " if self._parent.columns else f"- {name}: "
+        run = f"#/experiments/{self._experiment_id}/runs/{self._parent_id}"
+        where = page(self._experiment_id, self._parent.id).lstrip("/") if self._parent.columns else run
+        begin = f"- [{self._parent.name}]({where}): "
         before = self._client.get_experiment(self._experiment_id).tags.get(DESCRIPTION_TAG, "")
         after = with_line(before, begin, told)
         if after != before:
@@ -288,7 +290,7 @@ def with_line(description: str, begin: str, told: str) -> str:
     line = (begin + told)[:LONGEST_LINE]
     places = [index for index, text in enumerate(lines) if text.startswith(begin)]
     lines = [*lines, line] if not places else [line if index == places[0] else text for index, text in enumerate(lines)]
-    searches = [text for text in lines if text.startswith("- ") and text != line]
+    searches = [text for text in lines if OWN_LINE in text and text != line]
     while len("\n".join(lines)) > LONGEST_DESCRIPTION and searches:
         lines.remove(searches.pop(0))
     return "\n".join(lines)

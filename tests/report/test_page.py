@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+from dataclasses import replace
 
 import pytest
 from plotly.offline import get_plotlyjs
@@ -15,6 +17,7 @@ from datg.report.page.write import write_report
 from datg.search.state.folder import DriverLock
 from datg.storage.files import read_yaml, write_yaml
 from datg.trial.folder import PROGRESS
+from datg.trial.records import TrialOutcome, write_outcome
 from tests.report.scripted import write_search
 from tests.search.conftest import settings_for
 
@@ -31,6 +34,10 @@ def without_pictures(monkeypatch):
     """Pictures take most of the time of a report, and are the same in all stages of a search."""
     for module in ("search", "comparison"):
         monkeypatch.setattr(f"datg.report.page.{module}.picture_blocks", lambda settings, best=None: [])
+
+
+def records_of(folder):
+    return Search.read(folder).records
 
 
 def page_of(place, names):
@@ -77,7 +84,7 @@ def test_a_page_needs_no_network_and_has_plotly_once(tmp_path, settings):
         (["finished"], "Trial 0 is the best: "),
         (["pruned"], "No trial finished"),
         (["failed", "diverged"], "1 x diverged: its machine broke (trial 1)"),
-        (["finished", "pruned"], "only 1 trials finished: 10 are needed"),
+        (["finished", "pruned"], "1 trials finished: 10 are needed"),
     ],
 )
 def test_a_search_at_any_stage_has_a_report(outcomes, told, tmp_path, settings, without_pictures):
@@ -142,6 +149,67 @@ def test_damage_costs_a_part_and_not_the_report(tmp_path, settings, without_pict
     (folder.trial(5) / "evaluation.parquet").write_bytes(b"x")
     page = page_of(tmp_path, ["one"])
     assert "is the best of" in page and "part could not be made" not in page
+
+
+def test_a_best_whose_configuration_cannot_be_read_is_still_the_answer(tmp_path, settings, without_pictures):
+    folder = write_search(tmp_path / "one", settings, MANY)
+    best = Search.read(folder).selection.best
+    (best.folder / "config.yaml").write_text("{")
+    page = page_of(tmp_path, ["one"])
+    assert f"Trial {best.number} is the best of" in page and "part could not be made" not in page
+
+
+def test_choices_may_be_nothing_or_lists(tmp_path, settings, without_pictures):
+    space = {"strategy.clusters": {"int": [2, 8]}, "training.clip": {"choice": [None, [1, 2], "a"]}}
+    one = settings.model_copy(update={"space": space})
+    searched = [{"strategy.clusters": 2 + n % 7, "training.clip": [None, [1, 2], "a"][n % 3]} for n in range(12)]
+    folder = write_search(tmp_path / "one", settings, ["finished"] * 12)
+    records = [replace(record, searched=values) for record, values in zip(records_of(folder), searched, strict=True)]
+    study = as_study(one, records)
+    assert len(study.trials) == 12
+    assert {trial.params["training.clip"] for trial in study.trials} == {"None", "[1, 2]", "a"}
+    assert sum(entry.share for entry in importances(study)) == pytest.approx(1)
+
+
+def test_only_what_finished_is_measured_against_and_its_failure_is_told(tmp_path, settings, without_pictures):
+    named = settings.model_copy(update={"references": {"vanilla": {"strategy": {"name": "vanilla"}}, "own": {}}})
+    folder = write_search(tmp_path / "one", named, MANY)
+    for name, outcome in (("vanilla", "failed"), ("own", "finished")):
+        shutil.copytree(folder.trial(1), folder.reference(name))
+        write_outcome(
+            folder.reference(name), TrialOutcome(outcome, "out of memory" if outcome == "failed" else "", 1.0)
+        )
+    page = page_of(tmp_path, ["one"])
+    (failed,) = re.findall(r"<td>vanilla</td><td>failed</td><td>(.*?)</td><td>(.*?)</td><td>(.*?)</td>", page)
+    assert failed == ("", "", "out of memory")
+    assert re.search(r"<td>the setting that the search began from</td><td>finished</td><td>[+-]0.\d{4} ± ", page)
+
+
+def test_a_trial_that_nobody_computes_is_interrupted(tmp_path, settings, without_pictures):
+    folder = write_search(tmp_path / "one", settings, ["finished", "pruned"])
+    (folder.trial(1) / "outcome.json").unlink()
+    page = page_of(tmp_path, ["one"])
+    assert "<td></td><td>interrupted</td>" in page and "<td></td><td>running</td>" not in page
+    ends = [bar for figure in figures_in(page) for bar in figure["data"] if bar.get("name") == "interrupted"]
+    assert len(ends) == 1 and max(ends[0]["x"]) < 3_600_000, "it does not last until now"
+    with DriverLock(folder):
+        assert "<td></td><td>running</td>" in page_of(tmp_path, ["one"])
+
+
+def test_searches_on_other_tasks_are_not_paired(tmp_path, settings, without_pictures):
+    write_search(tmp_path / "one", settings, ["finished"])
+    other_task = settings.config.model_copy(update={"task": settings.config.task.model_copy(update={"shots": 5})})
+    write_search(tmp_path / "two", settings.model_copy(update={"config": other_task}), ["finished"])
+    write_search(tmp_path / "three", settings, ["finished"])
+    assert "not on the same tasks" in page_of(tmp_path, ["one", "two"])
+    assert "+0.0000 ± 0.0000" in page_of(tmp_path, ["one", "three"])
+    assert write_report(tmp_path, ["one", "two", "three"]).name == "one-and-2-others.html"
+
+
+def test_the_commands_of_a_search_of_a_comparison_are_the_comparisons(tmp_path, settings, without_pictures):
+    write_search(tmp_path / "grid--vanilla", settings.model_copy(update={"comparison": "grid"}), ["finished"])
+    page = page_of(tmp_path, ["grid--vanilla"])
+    assert "python launchers/compare.py --resume grid\n" in page and "search.py --resume" not in page
 
 
 def test_data_that_are_gone_are_said_to_be(tmp_path, settings):

@@ -2,10 +2,10 @@
 
 from datg.report.leaderboard import score_row
 from datg.report.page import figures
-from datg.report.page.found import Search
+from datg.report.page.found import Search, state_name
 from datg.report.page.page import Block, Table, Text, cell, score
 from datg.report.selection import suspicions
-from datg.trial.records import TrialRecord, ranked
+from datg.trial.records import DONE, TrialRecord, ranked
 from datg.trial.selection import gain
 
 
@@ -52,14 +52,18 @@ def _gains(search: Search, best: TrialRecord) -> list[Block]:
     rows = []
     for record in [*search.references, *own]:
         name = names.get(record.reference, record.reference) or "trial 0, the setting that the search began from"
-        gained = gain(best, record)
-        cells = [mean and f"{mean.value:+.4f} ± {mean.ci95:.4f}" for mean in (gained.validation, gained.novel)]
-        rows.append([name, record.outcome or "running", *(text or "" for text in cells)])
+        gained = gain(best, record) if record.state == DONE else None
+        means = (gained.validation, gained.novel) if gained else (None, None)
+        cells = [f"{mean.value:+.4f} ± {mean.ci95:.4f}" if mean else "" for mean in means]
+        rows.append([name, state_name(record, search.running), *cells, record.error])
+    told = ["No trial was better on validation than trial 0, the setting that the search began from."]
+    ahead = [Text(told)] if best.number == 0 and search.settings.own_setting is not None else []
     if not rows:
-        return []
+        return [*ahead]
     return [
+        *ahead,
         Text(["The best minus what it is measured against, paired by task:"]),
-        Table(["measured against", "outcome", "validation", "novel classes"], rows),
+        Table(["measured against", "outcome", "validation", "novel classes", "why not"], rows),
     ]
 
 
@@ -85,7 +89,7 @@ def trials_table(search: Search) -> Table:
             [
                 str(record.number),
                 search.selection.mark(record.number),
-                row["outcome"],
+                state_name(record, search.running),
                 score(row["validation"], row["validation ci95"]),
                 score(row["fresh validation"], row["fresh validation ci95"]),
                 score(row["test"], row["test ci95"]),

@@ -62,7 +62,8 @@ def _searches(folder: SearchFolder, settings: SearchSettings) -> list[Block]:
         ]
         for entry in found
     ]
-    head = ["search", "strategy", "learner", "trials", "best", "validation", "fresh validation", "novel classes"]
+    validation = "validation (the best of all: optimistic)"
+    head = ["search", "strategy", "learner", "trials", "best", validation, "fresh validation", "novel classes"]
     return [Table(head, rows), Text(describe_spreads(found))]
 
 

@@ -21,13 +21,17 @@ def course_blocks(search: Search) -> list[Block]:
         for record in [*search.records, *search.references]
         if record.reports
     ]
-    none = "no trial has ended with a score yet"
+    none, now = "no trial has ended with a score yet", time.time() if search.running else None
     curves = figures.learning_curves(search.records, names, f"trial {best.number}" if best else "")
     return [
         Figure("Best so far, over trials", figures.best_so_far(one), none, small=True),
         Figure("Best so far, over hours", figures.best_so_far(one, by_hours=True), none, small=True),
         Figure("Validation accuracy as it was, all trials", curves, "no trial has been validated yet"),
-        Figure("Who computed when (interruptions are not drawn)", figures.timeline(timed, time.time()), none),
+        Figure(
+            "Who computed when (interruptions are not drawn)",
+            figures.timeline(timed, now),
+            none,
+        ),
     ]
 
 
@@ -77,9 +81,10 @@ def made_blocks(search: Search) -> list[Block]:
 
 def _commands(search: Search) -> list[str]:
     name = search.folder.name
-    resume = search.status.resume or how_to_resume(name, comparison=False, external=search.settings.external_study)
+    comparison, external = search.settings.comparison, search.settings.external_study
+    resume = how_to_resume(comparison or name, comparison=bool(comparison), external=external)
     return [
-        f"{resume}    # with more --trials it goes on",
+        resume if comparison else f"{resume}    # with more --trials it goes on",
         f"python launchers/export.py {name} --top 3 --out configs",
         f"python launchers/train.py configs/{name}-top1.yaml --seeds 3",
         f"python launchers/replay.py {name} {search.selection.best.number if search.selection.best else 0}",

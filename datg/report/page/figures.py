@@ -116,19 +116,19 @@ def learning_curves(records: list[TrialRecord], names: list[str], best: str = ""
     return styled(figure, xaxis_title="iteration", yaxis_title=VALIDATION) if figure.data else None
 
 
-def timeline(rows: list[tuple[str, str, TrialRecord]], now: float) -> go.Figure | None:
+def timeline(rows: list[tuple[str, str, TrialRecord]], now: float | None) -> go.Figure | None:
     """Draw from when to when each trial ran, by worker; patterns tell outcomes.
 
     Args:
         rows: worker, name and record of each trial that has been validated.
-        now: seconds since 1970, the end of what still runs.
+        now: seconds since 1970, the end of what still runs; None where nothing does, and a trial ends with its last validation.
     """
     patterns = {"finished": "", "collapsed": "\\", "pruned": "/", "": "."}
     figure = go.Figure()
     for outcome in dict.fromkeys(record.outcome for _, _, record in rows):
         chosen = [row for row in rows if row[2].outcome == outcome]
         starts = [record.began or 0.0 for _, _, record in chosen]
-        ends = [record.ended or now for _, _, record in chosen]
+        ends = [record.ended or now or record.reports[-1].time for _, _, record in chosen]
         figure.add_bar(
             y=[worker for worker, _, _ in chosen],
             base=[_when(start) for start in starts],
@@ -144,7 +144,7 @@ def timeline(rows: list[tuple[str, str, TrialRecord]], now: float) -> go.Figure 
                 "color": "#9db8d9",
                 "line": {"color": "#fff", "width": 1},
             },
-            name=outcome or "running",
+            name=outcome or ("interrupted" if now is None else "running"),
         )
     if not figure.data:
         return None
@@ -190,7 +190,7 @@ def slice_of(
         best: is marked.
         own: the value that the configuration has without a search, a dashed line.
     """
-    shown = [record for record in records if record.objective is not None and record.searched.get(key) is not None]
+    shown = [record for record in records if record.objective is not None]
     choices = isinstance(distribution, CategoricalDistribution)
     values = [str(record.searched[key]) if choices else record.searched[key] for record in shown]
     figure = go.Figure(
@@ -207,7 +207,7 @@ def slice_of(
             hovertemplate="%{text}<extra></extra>",
         )
     )
-    if own is not None:
+    if own is not None or choices:
         figure.add_vline(x=str(own) if choices else own, line_dash="dash", line_color=GREY)
     styled(figure, height=260, xaxis_title=short(key), yaxis_title=VALIDATION, showlegend=False)
     if isinstance(distribution, IntDistribution | FloatDistribution):

@@ -6,7 +6,7 @@ from functools import cached_property
 import optuna
 
 from datg.report.page.importances import Importance, importances
-from datg.report.page.study import as_study
+from datg.report.page.study import as_study, has_value
 from datg.report.status import Status, read_status
 from datg.search.settings import SearchSettings
 from datg.search.state.folder import SearchFolder
@@ -24,17 +24,18 @@ class Search:
     records: list[TrialRecord]
     references: list[TrialRecord]
     status: Status
+    running: bool = False
 
     @classmethod
-    def read(cls, folder: SearchFolder) -> "Search":
-        """Read it, running or ended.
+    def read(cls, folder: SearchFolder, *, running: bool = False) -> "Search":
+        """Read it, ``running`` or ended.
 
         Raises:
             StateError: it is damaged beyond reading, or of another version.
         """
         settings = SearchSettings.load(folder)
         reader = RecordReader(folder, settings)
-        return cls(folder, settings, reader.records(), reader.references(), read_status(folder))
+        return cls(folder, settings, reader.records(), reader.references(), read_status(folder), running)
 
     @cached_property
     def selection(self) -> Selection:
@@ -55,7 +56,9 @@ class Search:
     def scored(self) -> list[TrialRecord]:
         """Return trials with a score and all of their settings."""
         keys = self.settings.space
-        return [r for r in self.records if r.objective is not None and all(r.searched.get(k) is not None for k in keys)]
+        return [
+            r for r in self.records if r.objective is not None and all(has_value(r, k, self.settings) for k in keys)
+        ]
 
     def describe(self) -> str:
         """Return what was searched, in a line."""
@@ -64,3 +67,8 @@ class Search:
             f"{config.strategy_name} with {config.learner_name} on {config.dataset}, {task.ways}-way {task.shots}-shot, "
             f"{config.training.iterations} iterations; sampler {self.settings.sampler}, pruner {self.settings.pruner}."
         )
+
+
+def state_name(record: TrialRecord, running: bool) -> str:
+    """Return how a trial ended; without an end it runs, or is interrupted where nobody drives its search."""
+    return record.outcome or ("running" if running else "interrupted")

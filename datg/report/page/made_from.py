@@ -7,7 +7,7 @@ from datg.errors import DatgError
 from datg.final_training.run import TRAINING
 from datg.report.page.page import Block, Table, Text, score
 from datg.search.settings import SearchSettings
-from datg.search.state.folder import SearchFolder, folders_in
+from datg.search.state.folder import BEST_YAML, SearchFolder, folders_in
 from datg.storage.files import read_yaml
 from datg.trial.accuracies import Summary, load_evaluation, summarise
 from datg.trial.folder import EVALUATION
@@ -51,7 +51,12 @@ def _comparisons(folder: SearchFolder) -> list[str]:
         except DatgError:  # of another version, or damaged: nothing that this page is about
             continue
         searched = settings.tuning.in_order if settings.tuning else []
-        exported = [Path(path).stem.rpartition("-top")[0] for path in flatten(settings.asked).get("tuned", [])]
+        exported = [_search_of(Path(path)) for path in flatten(settings.asked).get("tuned", [])]
         if folder.name in [*searched, *exported]:
             found.append(name)
     return found
+
+
+def _search_of(export: Path) -> str:
+    """Return the search that an exported configuration is of, as it is called when it was exported by a command."""
+    return export.parent.name if export.name == BEST_YAML else export.stem.rpartition("-top")[0]

@@ -95,8 +95,10 @@ def section(title: str, make: Callable[[], Sequence[Block]]) -> Section:
         return Section(title, [Text([f"this part could not be made: {type(error).__name__}: {error}"], "warning")])
 
 
-def write_page(path: Path, title: str, subtitle: str, sections: Sequence[Section], *, running: bool) -> None:
-    """Write one HTML file that needs no network.
+def write_page(
+    path: Path, title: str, subtitle: str, sections: Sequence[Section], *, running: bool, claim: str = ""
+) -> None:
+    """Write one HTML file that needs no network; ``claim`` says what its choices were made by.
 
     Raises:
         OSError: it cannot be written.
@@ -110,6 +112,7 @@ def write_page(path: Path, title: str, subtitle: str, sections: Sequence[Section
         subtitle=subtitle,
         sections=[part for part in sections if part.blocks],
         running=running,
+        claim=claim,
         plotly=get_plotlyjs(),
         written=time.strftime("%Y-%m-%d %H:%M:%S %z"),
     )

@@ -2,6 +2,7 @@
 
 import optuna
 
+from datg.config import flatten
 from datg.report.page import figures
 from datg.report.page.found import Search
 from datg.report.page.importances import LEAST_TRIALS
@@ -17,10 +18,12 @@ def settings_blocks(search: Search) -> list[Block]:
     if not scored:
         return [Text(["No trial has a score yet."])]
     found = search.importances
-    few = f"only {finished} trials finished: {LEAST_TRIALS} are needed, with different scores, to say anything"
+    few = f"{finished} trials finished: {LEAST_TRIALS} are needed, with different scores and settings, to say anything"
     order = [entry.key for entry in found] or keys
     distributions = widest(search.settings, [record.searched for record in scored])
+    values = flatten(search.settings.config.to_dict())
     own = default_params(search.settings.ranges, search.settings.config)
+    own |= {entry.key: values.get(entry.key) for entry in search.settings.ranges if entry.kind == "choice"}
     blocks: list[Block] = []
     if len(keys) > 1:
         title = f"Importance (PED-ANOVA, {finished} finished trials; a long interval says that it may be luck)"

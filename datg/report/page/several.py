@@ -1,13 +1,13 @@
 """Several searches side by side."""
 
 from functools import partial
+from typing import Any
 
 from datg.report.page import figures
 from datg.report.page.answer import answer, trials_table
 from datg.report.page.found import Search
 from datg.report.page.page import Block, Figure, Section, Table, Text, cell, score, section
 from datg.trial.folder import BEST_VALIDATION
-from datg.trial.records import TrialRecord
 from datg.trial.selection import difference
 
 
@@ -30,10 +30,9 @@ def _trials(search: Search) -> list[Block]:
 
 
 def _side_by_side(searches: list[Search]) -> Table:
-    first = searches[0].selection.best
     columns = [_column(search) for search in searches]
     for search, column in list(zip(searches, columns, strict=True))[1:]:
-        column["validation, minus the first, paired"] = _paired(first, search.selection.best)
+        column["validation, minus the first, paired"] = _paired(searches[0], search)
     rows = list(dict.fromkeys(key for column in columns for key in column))
     cells = [[row, *(column.get(row, "") for column in columns)] for row in rows]
     return Table(["", *(search.folder.name for search in searches)], cells)
@@ -57,9 +56,20 @@ def _column(search: Search) -> dict[str, str]:
     return column | {key: cell(value) for key, value in best.searched.items()}
 
 
-def _paired(first: TrialRecord | None, other: TrialRecord | None) -> str:
-    mean = difference(other, first, BEST_VALIDATION) if first and other else None
-    return "not on the same tasks" if mean is None else f"{mean.value:+.4f} ± {mean.ci95:.4f}"
+def _paired(first: Search, other: Search) -> str:
+    """Return how far the best of one search is ahead of another's, on the tasks that both validate on, if those are the same."""
+    best, others_best = first.selection.best, other.selection.best
+    if _validated_on(first) != _validated_on(other):
+        return "not on the same tasks"
+    mean = difference(others_best, best, BEST_VALIDATION) if best and others_best else None
+    return "" if mean is None else f"{mean.value:+.4f} ± {mean.ci95:.4f}"
+
+
+def _validated_on(search: Search) -> tuple[Any, ...]:
+    """Return what decides the validation tasks of a search."""
+    config, provenance = search.settings.config, search.settings.provenance
+    data = (config.dataset, provenance["fingerprint"], tuple(provenance["split"]["validation"]))
+    return (*data, config.task, config.evaluation.seed, config.evaluation.validation_tasks)
 
 
 def _together(searches: list[Search]) -> list[Block]:

@@ -27,7 +27,7 @@ def as_study(settings: SearchSettings, records: Iterable[TrialRecord]) -> optuna
 
     A range whose bounds depend on other values (``mix_high`` on ``mix_low``) is taken at its widest.
     """
-    shown = [record for record in records if record.state in STATES and _is_whole(record, settings.space)]
+    shown = [record for record in records if record.state in STATES and _is_whole(record, settings)]
     distributions = widest(settings, [record.searched for record in shown])
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return study_of([_frozen(record, distributions) for record in shown])
@@ -48,7 +48,7 @@ def widest(settings: SearchSettings, seen: list[Mapping[str, Any]]) -> dict[str,
     for entry in settings.ranges:
         values = [params[entry.key] for params in seen]
         if entry.kind == "choice":
-            found[entry.key] = CategoricalDistribution(list(dict.fromkeys([*entry.values, *values])))
+            found[entry.key] = CategoricalDistribution(list(dict.fromkeys(map(str, [*entry.values, *values]))))
             continue
         low, high = (bounds.get(value, value) for bounds, value in zip((lows, highs), entry.values, strict=True))
         lows[entry.key], highs[entry.key] = min([low, *values]), max([high, *values])
@@ -62,16 +62,28 @@ def _distribution(entry: Range, low: float, high: float) -> BaseDistribution:
     return FloatDistribution(float(low), float(high), log=entry.kind == "log")
 
 
-def _is_whole(record: TrialRecord, space: Mapping[str, Any]) -> bool:
+def has_value(record: TrialRecord, key: str, settings: SearchSettings) -> bool:
+    """Return whether a trial has a value of a setting; nothing is one where it may be chosen."""
+    (entry,) = (entry for entry in settings.ranges if entry.key == key)
+    value = record.searched.get(key)
+    return value is not None or (key in record.searched and None in entry.values)
+
+
+def _is_whole(record: TrialRecord, settings: SearchSettings) -> bool:
     """Return whether a trial has a score and a value of each setting; one whose configuration is damaged has not."""
-    return record.objective is not None and all(record.searched.get(key) is not None for key in space)
+    return record.objective is not None and all(has_value(record, key, settings) for key in settings.space)
+
+
+def _as(value: Any, distribution: BaseDistribution) -> Any:
+    """Return a value as the study holds it: choices by their text, because a study takes no list for one."""
+    return str(value) if isinstance(distribution, CategoricalDistribution) else value
 
 
 def _frozen(record: TrialRecord, distributions: dict[str, BaseDistribution]) -> FrozenTrial:
     return create_trial(
         state=STATES[record.state],
         value=record.objective if record.state == DONE else None,
-        params={key: record.searched[key] for key in distributions},
+        params={key: _as(record.searched[key], distribution) for key, distribution in distributions.items()},
         distributions=distributions,
         intermediate_values={entry.iteration: entry.accuracy for entry in record.reports},
         user_attrs={"trial": record.number},

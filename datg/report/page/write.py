@@ -11,7 +11,9 @@ from datg.report.page.search import search_sections
 from datg.report.page.several import several_sections
 from datg.report.page.training import training_sections
 from datg.search.settings import SearchSettings
-from datg.search.state.folder import REPORT, SearchFolder, find_folder
+from datg.search.state.folder import REPORT, SearchFolder, active_driver, find_folder
+
+CLAIM = "What is best here was chosen by validation alone: no choice of a search sees novel classes."
 
 
 def write_report(output: Path, names: list[str], out: Path | None = None) -> Path:
@@ -20,7 +22,7 @@ def write_report(output: Path, names: list[str], out: Path | None = None) -> Pat
     Args:
         output: folder that holds them.
         names: of searches, of one comparison or of one final training; or their folders.
-        out: the file; by default ``report.html`` in the folder of the only one, or ``<first>-and-<others>.html`` beside them.
+        out: the file; by default ``report.html`` in the folder of the only one, or ``<first>-and-<other>.html`` beside them.
 
     Raises:
         ConfigError: there is none of that name, or several are asked for of which one is no search.
@@ -33,29 +35,31 @@ def write_report(output: Path, names: list[str], out: Path | None = None) -> Pat
         return file
     folders = [find_folder(output, name) for name in names]
     if len(folders) == 1:
-        return write_folder(folders[0], out)
+        return write_folder(folders[0], out, running=bool(active_driver(folders[0])))
     searches = []
     for folder in folders:
         if SearchSettings.load(folder).grid:
             raise ConfigError(f"{folder.name} is a comparison; side by side stand searches alone: give it by itself.")
-        searches.append(Search.read(folder))
-    file = out or folders[0].path.with_name(f"{'-and-'.join(folder.name for folder in folders)}.html")
-    title = " and ".join(folder.name for folder in folders)
-    running = any(search.status.driver for search in searches)
-    write_page(file, title, f"{len(searches)} searches side by side.", several_sections(searches), running=running)
+        searches.append(Search.read(folder, running=bool(active_driver(folder))))
+    first, *others = (folder.name for folder in folders)
+    told = others[0] if len(others) == 1 else f"{len(others)}-others"
+    file = out or folders[0].path.with_name(f"{first}-and-{told}.html")
+    title, line = " and ".join([first, *others]), f"{len(searches)} searches side by side."
+    running = any(search.running for search in searches)
+    write_page(file, title, line, several_sections(searches), running=running, claim=CLAIM)
     return file
 
 
-def write_folder(folder: SearchFolder, out: Path | None = None) -> Path:
-    """Write the report of a search or a comparison; see :func:`write_report`."""
+def write_folder(folder: SearchFolder, out: Path | None = None, *, running: bool) -> Path:
+    """Write the report of a search or a comparison, which may be ``running``; see :func:`write_report`."""
     file, settings = out or folder.report, SearchSettings.load(folder)
     if settings.grid:
         config, task = settings.config, settings.config.task
         line = f"A comparison on {config.dataset}, {task.ways}-way {task.shots}-shot, {config.training.iterations} iterations."
-        write_page(file, folder.name, line, comparison_sections(folder, settings), running=False)
+        write_page(file, folder.name, line, comparison_sections(folder, settings), running=running)
         return file
-    search = Search.read(folder)
-    write_page(file, folder.name, search.describe(), search_sections(search), running=bool(search.status.driver))
+    search = Search.read(folder, running=running)
+    write_page(file, folder.name, search.describe(), search_sections(search), running=running, claim=CLAIM)
     return file
 
 

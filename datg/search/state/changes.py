@@ -17,6 +17,7 @@ from datg.search.versions import versions
 from datg.trial.config import PRESETS
 from datg.trial.data import provenance_of
 
+_NOT_GIVEN = "not given"
 _Found = tuple[SearchSettings, Dataset]
 
 
@@ -61,9 +62,12 @@ def check_asked(request: Request, saved: SearchSettings) -> None:
         ConfigError: naming each difference.
     """
     began, now = flatten(saved.asked), flatten(request.asked())
-    differing = [key for key in {**began, **now} if began.get(key) != now.get(key)]
+    differing = [key for key in {**began, **now} if began.get(key, _NOT_GIVEN) != now.get(key, _NOT_GIVEN)]
     if differing:
-        lines = (f"  {key}: {shortened(began.get(key))} -> {shortened(now.get(key))}" for key in differing)
+        lines = (
+            f"  {key}: {' -> '.join(shortened(asked.get(key, _NOT_GIVEN)) for asked in (began, now))}"
+            for key in differing
+        )
         raise ConfigError(
             "\n".join(
                 [

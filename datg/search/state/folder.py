@@ -23,7 +23,7 @@ from datg.trial.folder import NETWORK
 SEARCH_YAML = "search.yaml"
 STUDY = "study.db"
 NAME, OF_COMPARISON = "[A-Za-z0-9][A-Za-z0-9._-]{0,99}", "--"
-REPORT = "report.html"
+REPORT, BEST_YAML = "report.html", "best.yaml"
 SILENT_SECONDS = 60.0  # without a sign of life a driver on another machine counts as dead
 COMPARISON_FORMS = ("md", "tex", "csv", "seeds.csv", "searches.csv")
 
@@ -56,7 +56,7 @@ class SearchFolder:
     @property
     def best(self) -> Path:
         """Return the exported best configuration."""
-        return self.path / "best.yaml"
+        return self.path / BEST_YAML
 
     @property
     def report(self) -> Path:
@@ -180,7 +180,7 @@ def make_or_take_folder(path: Path, *left: str) -> SearchFolder:
         ConfigError: something else is there.
         OSError: it cannot be made.
     """
-    begun = (".", "driver.", *left)
+    begun = ("driver.", f".{SEARCH_YAML}.", ".driver.", *left)
     if path.is_dir() and all(inside.name.startswith(begun) for inside in path.iterdir()):
         return SearchFolder(path)
     try:

@@ -135,7 +135,7 @@ def test_a_named_comparison_that_died_while_its_folders_were_made_begins_again(b
         ({"tune": 4}, "tune: 3 -> 4"),
         ({"repeats": 2}, "repeat-search: 1 -> 2"),
         ({"strategies": "vanilla"}, "strategies: \\['vanilla', 'datg'\\] -> \\['vanilla'\\]"),
-        ({"strategy__clusters": 4}, "set.strategy.clusters: nothing -> 4"),
+        ({"strategy__clusters": 4}, "set.strategy.clusters: not given -> 4"),
     ],
 )
 def test_the_same_command_goes_on_by_its_name_and_another_one_is_refused(other, difference, begin, tmp_path, data_root):
@@ -150,6 +150,26 @@ def test_the_same_command_goes_on_by_its_name_and_another_one_is_refused(other, 
     assert (same.dataset, same.flags, same.comparison, same.name) == (None, {}, None, None)
     with pytest.raises(ConfigError, match=f"`--name` nightly has begun as another comparison(.|\\n)*{difference}"):
         again(asked(**other))
+
+
+def test_a_value_that_is_nothing_is_not_one_that_was_not_given(begin, tmp_path, data_root):
+    begin(asked(training__lr=0.1, strategy__clusters=4), name="nightly")
+    flags = {"training.iterations": 40, "training.eval_every": 10, "backbone.filters": 6}
+    other = asked(training__lr=0.1, strategy__clusters=4, strategy__mix_high=None)
+    request = request_for(tmp_path, data_root, dataset="glyphs", flags=flags, comparison=other, name="nightly")
+    with pytest.raises(ConfigError, match="set.strategy.mix_high: not given -> nothing"):
+        as_begun(request, "nightly")
+
+
+def test_of_two_commands_at_once_one_is_turned_away_and_harms_nothing(begin, tmp_path):
+    folder = begin(asked(), name="nightly")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("search.yaml")}
+    with pytest.raises(ConfigError, match="holds something else; choose another name"):
+        begin(asked(), name="nightly")  # it has seen no search there, a moment earlier
+    folder.settings.unlink()
+    with DriverLock(folder), pytest.raises(ConfigError, match="is already driven by process"):
+        begin(asked(), name="nightly")
+    assert folder.path.exists() and {path for path in before if path.exists()} == before.keys() - {folder.settings}
 
 
 def search(folder, name, *, fresh, novel=0.3, **values):

@@ -32,6 +32,9 @@ def test_what_is_no_search_is_left_alone(tmp_path):
     (tmp_path / "thesis" / "chapter.tex").touch()
     with pytest.raises(ConfigError, match="holds something else; choose another name"):
         named_folder(tmp_path, "thesis")
+    (tmp_path / "repository" / ".git").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="holds something else; choose another name"):
+        named_folder(tmp_path, "repository")
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="holds something else; choose another name"):
         named_folder(tmp_path, "file")
