@@ -223,7 +223,9 @@ class SearchRuns:
             tags = {ID_TAG: self._parent.id, **record.tags, PARENT_TAG: self._parent_id}
             name = f"{self._parent.name_of(record)}, {self._parent.name}"
             start = None if record.began is None else int(record.began * 1000)
-            run_id = self._client.create_run(self._experiment_id, start, tags, run_name=name).info.run_id
+            run_id = self._client.create_run(
+                self._experiment_id, start_time=start, tags=tags, run_name=name
+            ).info.run_id
         prepare_run(self._client, run_id, record.searched, self._dataset)
         return ChildRun(run_id)
 

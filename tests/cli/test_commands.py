@@ -416,7 +416,7 @@ def test_compare_after_a_search_for_each_and_go_on(tmp_path, data_root):
     assert "`--tune` 3: this comparison began with --tune 2" in other.stderr
     another = run("compare", *options, "--set", "training.lr=0.5", cwd=tmp_path, data_root=data_root, code=2)
     assert "`--name` grid has begun as another comparison" in another.stderr
-    assert "set.training.lr: nothing -> 0.5" in another.stderr
+    assert "set.training.lr: not given -> 0.5" in another.stderr
     wrong = run("search", "--dataset", "glyphs", "--name", name, cwd=tmp_path, data_root=data_root, code=2)
     assert "grid is a comparison; go on with: python launchers/compare.py --resume grid" in wrong.stderr
     ended = run("compare", *options, "--json", cwd=tmp_path, data_root=data_root)

@@ -43,7 +43,8 @@ def ray_head(place):
         head = subprocess.Popen(start, env=environment, stdout=log, stderr=log)
     try:
         ray.address = f"http://127.0.0.1:{jobs}"
-        until(lambda: ray("job", "list", "--address", ray.address, timeout=60).returncode == 0, timeout=120)
+        # The server answers before it can take jobs: it is ready when it has run one.
+        until(lambda: ray("job", "submit", "--address", ray.address, "--", "true", timeout=120).returncode == 0)
         yield ray
     finally:
         head.terminate()
@@ -58,8 +59,9 @@ def test_a_search_is_submitted_stopped_and_submitted_again(ray_head, place):
     def submit(name, *flags):
         return ray_head("job", "submit", "--address", ray_head.address, "--submission-id", name, *flags, "--", *search)
 
-    submit("first", "--no-wait")
-    until(lambda: list(place.path.glob("runs/*/trials/*/progress.jsonl")), timeout=120)
+    begun = submit("first", "--no-wait")
+    assert begun.returncode == 0, begun.stdout + begun.stderr
+    until(lambda: list(place.path.glob("runs/*/trials/*/progress.jsonl")))
     stopped = ray_head("job", "stop", "first", "--address", ray_head.address)
     assert "Job 'first' was stopped" in stopped.stdout
     logs = ray_head("job", "logs", "first", "--address", ray_head.address).stdout
