@@ -12,7 +12,7 @@ import pytest
 
 from tests.faults.searches import SMALL, check_whole, steps, until
 
-pytestmark = [pytest.mark.slow, pytest.mark.fault]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.fault]
 RAY, DATG = (str(Path(sys.executable).with_name(name)) for name in ("ray", "datg"))
 
 
@@ -36,9 +36,12 @@ def ray_head(place):
             [RAY, *map(str, arguments)], cwd=place.path, env=environment, capture_output=True, text=True, **options
         )
 
-    port, jobs = free_port(), free_port()
+    port, jobs, agent = free_port(), free_port(), free_port()
     start = [RAY, "start", "--head", "--block", "--num-cpus=2", "--node-ip-address=127.0.0.1", "--disable-usage-stats"]
     start += [f"--temp-dir={folder}/r", f"--port={port}", f"--dashboard-port={jobs}"]
+    start += [
+        f"--dashboard-agent-listen-port={agent}"
+    ]  # jobs pass it, and another Ray on this machine may have the usual one
     with (folder / "log").open("w") as log:
         head = subprocess.Popen(start, env=environment, stdout=log, stderr=log)
     try:

@@ -69,8 +69,8 @@ def test_nodes_are_removed_and_added_and_nothing_is_lost(place_with):
     with cluster(CLUSTER, place, REMOVALS, SECONDS):
         address = until(lambda: (place.path / "address").read_text())
         options = ["--address", address, "--max-failures", 6, "--pruner", "none"]
-        trials = 8
-        process = place.start("search", *SMALL, *steps(240, 20), "--trials", trials, *options)
+        trials = 6
+        process = place.start("search", *SMALL, *steps(160, 20), "--trials", trials, *options)
         until(lambda: list(place.path.glob("runs/*/trials/*/worker.json")))
         (place.path / "go").touch()
         place.wait(process, 0, timeout=500)
@@ -78,7 +78,7 @@ def test_nodes_are_removed_and_added_and_nothing_is_lost(place_with):
             trials += 4
             place.run("search", "--resume", place.folder.name, "--trials", trials, *options[:4])
     assert removed == REMOVALS
-    outcomes = check_whole(place.folder, trials, steps=list(range(20, 241, 20)))
+    outcomes = check_whole(place.folder, trials, steps=list(range(20, 161, 20)))
     assert outcomes["finished"] + outcomes["collapsed"] == trials
     check_mlflow(place.tracking, place.folder)
 
