@@ -41,21 +41,21 @@ def run_with_display(
     for line in session.remarks:
         out.print(line, soft_wrap=True)
 
-    def show_link(where: str) -> None:
-        if not session.stop.requested and code == ExitCode.BUG:  # at the end the summary tells it
-            out.print(f"watch in MLflow: {where}", soft_wrap=True)
+    def show_link() -> None:
+        where = how_to_compare(session.folder, session.settings, tracking_uri(uri))
+        out.print(f"watch in MLflow: {where}", soft_wrap=True)
 
-    code = ExitCode.BUG
     view = MlflowView(
         tracking_uri(uri),
         search_run(session.folder, session.settings),
         session.dataset,
         lambda: session.records() + session.references(),
         warn=lambda text: out.print(text),
-        opened=lambda: show_link(how_to_compare(session.folder, session.settings, tracking_uri(uri))),
+        opened=show_link,
     )
     out.print(f"search {session.folder.name} in {session.folder.path}", soft_wrap=True)
     out.print(f"trials: {session.allocation.describe()}", soft_wrap=True)
+    code = ExitCode.BUG
     with session.lock:
         view.start()
         try:

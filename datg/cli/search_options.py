@@ -257,6 +257,5 @@ class SearchOptions:
 def _command() -> str:
     """Return how this program was called; passwords are refused on the command line, so there is none in it."""
     program = Path(sys.argv[0]).name
-    return shlex.join(["python", f"launchers/{program}"] if program.endswith(".py") else [program]) + (
-        f" {shlex.join(sys.argv[1:])}" if sys.argv[1:] else ""
-    )
+    called = ["python", f"launchers/{program}"] if program.endswith(".py") else [program]
+    return shlex.join([*called, *sys.argv[1:]])

@@ -46,7 +46,7 @@ class MlflowView:
             parent: the run above.
             dataset: logged as three inputs of every run.
             records: what there is to show, called from the background thread.
-            opened: called once, when there is a page to look at.
+            opened: called once, when there is a page to look at, unless all is over by then.
             warn: told once when MLflow cannot be reached, once when it can again, and what is put in order in a local store.
         """
         self._uri, self._parent, self._dataset = uri, parent, dataset
@@ -119,7 +119,7 @@ class MlflowView:
         """
         if self._runs is None:
             self._runs = SearchRuns(self._uri, self._parent, self._dataset, self._warn)
-            if not self._is_open:
+            if not self._is_open and not self._finished.is_set():
                 self._is_open = True
                 self._opened()
         for record in self._records():

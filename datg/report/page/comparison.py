@@ -3,6 +3,7 @@
 from datg.config import flatten
 from datg.report.page import figures
 from datg.report.page.dataset import data_blocks, picture_blocks
+from datg.report.page.found import score_cells
 from datg.report.page.page import Block, Figure, Section, Table, Text, cell, score, section
 from datg.report.status import read_status
 from datg.search.comparison.forms import describe_spreads, explain_intervals, format_row
@@ -73,9 +74,8 @@ def _trainings(records: list[TrialRecord]) -> list[Block]:
         [
             str(record.number),
             *(cell(record.searched.get(key)) for key in ("strategy", "learner", "seed")),
-            record.outcome or "running",
-            "" if record.last is None else score(record.last.objective, record.last.objective_ci95),
-            "" if record.test is None else score(record.test.accuracy, record.test.ci95),
+            record.outcome or "not ended",
+            *score_cells(record),
         ]
         for record in records
     ]

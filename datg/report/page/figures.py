@@ -211,17 +211,12 @@ def slice_of(
         figure.add_vline(x=str(own) if choices else own, line_dash="dash", line_color=GREY)
     styled(figure, height=260, xaxis_title=short(key), yaxis_title=VALIDATION, showlegend=False)
     if isinstance(distribution, IntDistribution | FloatDistribution):
-        ends = [_on_axis(end, distribution) for end in (distribution.low, distribution.high)]
+        ends: list[float] = [distribution.low, distribution.high]
+        if distribution.log:  # of such an axis Plotly wants the logarithms
+            ends = [math.log10(end) for end in ends]
         margin = EDGE * (ends[1] - ends[0]) or 1.0
         figure.update_xaxes(range=[ends[0] - margin, ends[1] + margin], type="log" if distribution.log else "linear")
     return figure
-
-
-def _on_axis(value: Any, distribution: "BaseDistribution") -> Any:
-    """Return where a value stands: Plotly wants the logarithm on a log axis."""
-    if isinstance(distribution, CategoricalDistribution):
-        return str(value)
-    return math.log10(value) if isinstance(distribution, FloatDistribution) and distribution.log else value
 
 
 def contour(study: optuna.Study, keys: list[str]) -> go.Figure | None:
@@ -253,7 +248,7 @@ def _hover(record: TrialRecord) -> str:
         f"<br>{short(key)} {value:.4g}" if isinstance(value, float) else f"<br>{short(key)} {value}"
         for key, value in record.searched.items()
     )
-    return f"{name}: {record.outcome or 'running'}{scored}{values}"
+    return f"{name}: {record.outcome or 'not ended'}{scored}{values}"
 
 
 def _when(seconds: float) -> str:

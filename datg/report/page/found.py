@@ -6,7 +6,8 @@ from functools import cached_property
 import optuna
 
 from datg.report.page.importances import Importance, importances
-from datg.report.page.study import as_study, has_value
+from datg.report.page.page import score
+from datg.report.page.study import as_study, whole
 from datg.report.status import Status, read_status
 from datg.search.settings import SearchSettings
 from datg.search.state.folder import SearchFolder
@@ -55,10 +56,7 @@ class Search:
     @property
     def scored(self) -> list[TrialRecord]:
         """Return trials with a score and all of their settings."""
-        keys = self.settings.space
-        return [
-            r for r in self.records if r.objective is not None and all(has_value(r, k, self.settings) for k in keys)
-        ]
+        return whole(self.settings, self.records)
 
     def describe(self) -> str:
         """Return what was searched, in a line."""
@@ -72,3 +70,12 @@ class Search:
 def state_name(record: TrialRecord, running: bool) -> str:
     """Return how a trial ended; without an end it runs, or is interrupted where nobody drives its search."""
     return record.outcome or ("running" if running else "interrupted")
+
+
+def score_cells(record: TrialRecord) -> list[str]:
+    """Return validation and novel classes of a training as cells; empty where there is none yet."""
+    last, test = record.last, record.test
+    return [
+        "" if last is None else score(last.objective, last.objective_ci95),
+        "" if test is None else score(test.accuracy, test.ci95),
+    ]

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from datg.config import flatten
 from datg.errors import DatgError
 from datg.final_training.run import TRAINING
 from datg.report.page.page import Block, Table, Text, score
@@ -51,7 +50,7 @@ def _comparisons(folder: SearchFolder) -> list[str]:
         except DatgError:  # of another version, or damaged: nothing that this page is about
             continue
         searched = settings.tuning.in_order if settings.tuning else []
-        exported = [_search_of(Path(path)) for path in flatten(settings.asked).get("tuned", [])]
+        exported = [_search_of(Path(path)) for path in settings.asked.get("tuned", [])]
         if folder.name in [*searched, *exported]:
             found.append(name)
     return found

@@ -1,7 +1,5 @@
 """Writes the report: gathers what a folder tells, and fills the template."""
 
-import html
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -131,8 +129,3 @@ def score(value: float | None, ci95: float | None = None) -> str:
     if value is None:
         return ""
     return f"{value:.4f}" if ci95 is None else f"{value:.4f} ± {ci95:.4f}"
-
-
-def plain(values: Any) -> str:
-    """Return nested values as JSON lines for a reader."""
-    return html.unescape(json.dumps(values, indent=1, ensure_ascii=False, default=str))

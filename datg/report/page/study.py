@@ -27,7 +27,7 @@ def as_study(settings: SearchSettings, records: Iterable[TrialRecord]) -> optuna
 
     A range whose bounds depend on other values (``mix_high`` on ``mix_low``) is taken at its widest.
     """
-    shown = [record for record in records if record.state in STATES and _is_whole(record, settings)]
+    shown = [record for record in whole(settings, records) if record.state in STATES]
     distributions = widest(settings, [record.searched for record in shown])
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return study_of([_frozen(record, distributions) for record in shown])
@@ -62,16 +62,15 @@ def _distribution(entry: Range, low: float, high: float) -> BaseDistribution:
     return FloatDistribution(float(low), float(high), log=entry.kind == "log")
 
 
-def has_value(record: TrialRecord, key: str, settings: SearchSettings) -> bool:
+def whole(settings: SearchSettings, records: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """Return the trials with a score and a value of each setting; one whose configuration is damaged has none."""
+    ranges = settings.ranges
+    return [r for r in records if r.objective is not None and all(_has_value(r, entry) for entry in ranges)]
+
+
+def _has_value(record: TrialRecord, entry: Range) -> bool:
     """Return whether a trial has a value of a setting; nothing is one where it may be chosen."""
-    (entry,) = (entry for entry in settings.ranges if entry.key == key)
-    value = record.searched.get(key)
-    return value is not None or (key in record.searched and None in entry.values)
-
-
-def _is_whole(record: TrialRecord, settings: SearchSettings) -> bool:
-    """Return whether a trial has a score and a value of each setting; one whose configuration is damaged has not."""
-    return record.objective is not None and all(has_value(record, key, settings) for key in settings.space)
+    return record.searched.get(entry.key) is not None or (entry.key in record.searched and None in entry.values)
 
 
 def _as(value: Any, distribution: BaseDistribution) -> Any:
@@ -86,5 +85,4 @@ def _frozen(record: TrialRecord, distributions: dict[str, BaseDistribution]) -> 
         params={key: _as(record.searched[key], distribution) for key, distribution in distributions.items()},
         distributions=distributions,
         intermediate_values={entry.iteration: entry.accuracy for entry in record.reports},
-        user_attrs={"trial": record.number},
     )

@@ -6,8 +6,9 @@ from datg.config import flatten
 from datg.final_training.run import TRAINING
 from datg.final_training.seeds import read_seeds
 from datg.report.page import figures
+from datg.report.page.found import score_cells
 from datg.report.page.made_from import summary_cells, trained
-from datg.report.page.page import Block, Figure, Section, Table, Text, cell, score, section
+from datg.report.page.page import Block, Figure, Section, Table, Text, cell, section
 from datg.storage.files import read_yaml
 from datg.trial.records import TrialRecord
 
@@ -28,9 +29,8 @@ def _answer(folder: Path, records: list[TrialRecord]) -> list[Block]:
     rows = [
         [
             str(record.number),
-            record.outcome or "running",
-            "" if record.last is None else score(record.last.objective, record.last.objective_ci95),
-            "" if record.test is None else score(record.test.accuracy, record.test.ci95),
+            record.outcome or "not ended",
+            *score_cells(record),
         ]
         for record in records
     ]
