@@ -9,11 +9,13 @@ import torch
 from datg.data.catalog import Dataset
 from datg.data.catalog import data_root as find_root
 from datg.data.catalog import open_dataset as _open_dataset
+from datg.inference.load import load_model as _load_model
+from datg.inference.model import FewShotModel
 from datg.search.ray.resources import Resources
 from datg.trial.accuracies import Evaluation
 from datg.trial.config import TrialConfig
 from datg.trial.data import TrialData
-from datg.trial.final_evaluation import evaluate_best
+from datg.trial.final_evaluation import choose_device, evaluate_best
 from datg.trial.find_checkpoint import find_checkpoint, novel_classes
 from datg.trial.folder import ValidationReport
 from datg.trial.prepare import check_trial
@@ -21,7 +23,16 @@ from datg.trial.records import TrialRecord, ranked
 from datg.trial.run import StopTrial, TrialResult
 from datg.trial.run import run_trial as _run_trial
 
-__all__ = ["StopTrial", "TrialConfig", "evaluate", "open_dataset", "run_search", "run_trial"]
+__all__ = [
+    "FewShotModel",
+    "StopTrial",
+    "TrialConfig",
+    "evaluate",
+    "load_model",
+    "open_dataset",
+    "run_search",
+    "run_trial",
+]
 
 
 def open_dataset(name: str, data_root: Path | str | None = None) -> Dataset:
@@ -111,6 +122,29 @@ def run_search(
     with session.lock:
         run_session(session, notify=notify)
     return ranked(session.records())
+
+
+def load_model(
+    source: Path | str,
+    *,
+    data_root: Path | str | None = None,
+    device: str | None = None,
+    tracking_uri: str | None = None,
+) -> FewShotModel:
+    """Load a trained model that classifies queries by a few examples of each class: ``model.classify(support, queries)``.
+
+    Args:
+        source: a search (its best trial by validation), a trial, a final training (all its seeds), a checkpoint, a saved model,
+            or ``models:/NAME@ALIAS``.
+        data_root: where its data set lies, on whose validation classes probabilities are calibrated.
+        device: where; a GPU if there is one by default.
+        tracking_uri: of the MLflow store of ``models:/``.
+
+    Raises:
+        ConfigError: there is no model, or it is of another version.
+    """
+    root = None if data_root is None else Path(data_root)
+    return _load_model(source, data_root=root, device=choose_device(device), tracking_uri=tracking_uri)
 
 
 def evaluate(

@@ -34,6 +34,7 @@ COMMANDS = (
     "export",
     "train",
     "evaluate",
+    "apply",
     "replay",
     "sync_mlflow",
 )

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from datg.cli.options import WHAT, DataRoot, Device, Json, Output, Settings, TestDataset, TrackingUri, Verbose
+from datg.cli.options import OUTPUT, WHAT, DataRoot, Device, Json, Output, Settings, TestDataset, TrackingUri, Verbose
 from datg.runtime.exit_codes import ExitCode
 from datg.runtime.signals import Terminated, leave
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from datg.final_training.run import PreparedTraining
     from datg.trial.accuracies import Summary
 
 
@@ -38,10 +41,18 @@ def train(
     data_root: DataRoot = None,
     output: Output = Path("runs"),
     tracking_uri: TrackingUri = None,
+    register: Annotated[
+        bool,
+        typer.Option(
+            "--register",
+            help="Register the model in MLflow as datg-DATASET, with the alias best.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Train CONFIG with several seeds, evaluate each on novel classes, log all to MLflow.
+    """Train CONFIG with several seeds, evaluate each on novel classes, log all and the model to MLflow.
 
     The same command goes on with a training that was stopped.
 
@@ -89,18 +100,48 @@ def train(
     finally:
         status = "KILLED" if stopped else "FINISHED" if code == ExitCode.DONE else "FAILED"
         unsent = view.close(status=status, hurry=lambda: stopped)
+    model_uri = ""
+    if code == ExitCode.DONE and unsent is None:
+        model_uri = _log_model(prepared, store(tracking_uri), register=register, root=data_root, out=out)
     rows = [{"seed": record.number, **score_row(record)} for record in prepared.records()]
     shown = ("seed", "outcome", "validation", "validation ci95", "test", "test ci95", "best at", "iterations")
     summary = prepared.summary()
     if as_json:
-        print(json.dumps({"training": prepared.folder.name, "seeds": rows, "summary": summary and vars(summary)}))
+        told = {"training": prepared.folder.name, "seeds": rows, "summary": summary and vars(summary)}
+        print(json.dumps({**told, "model": model_uri}))
     else:
         print_rows([{key: row[key] for key in shown} for row in rows], out)
         if summary is not None:
             print(describe_summary(summary))
     if unsent is not None:
-        out.print(f"MLflow lacks {unsent}; the same command sends the rest.")
+        out.print(f"MLflow lacks {unsent}; the same command sends the rest, and the model.")
+    out.print(f"apply it: datg apply {prepared.folder} SUPPORT QUERIES", soft_wrap=True)
     leave(code)
+
+
+def _log_model(prepared: "PreparedTraining", uri: str, *, register: bool, root: Path | None, out: "Console") -> str:
+    """Fit temperatures and log the model of all seeds to MLflow; a failure is a line, and "" is returned."""
+    from datg.cli.console import progress_bar
+    from datg.errors import without_password
+    from datg.inference.load import load_model
+    from datg.inference.mlflow_model import log_training
+    from datg.inference.package import with_calibration
+    from datg.tracking.sent import read_sent
+
+    with progress_bar(out) as show:
+        model = load_model(prepared.folder, data_root=root, device=prepared.device)
+        model = with_calibration(
+            model, prepared.folder, root, lambda done, total: show("fitting temperatures of task shapes", done, total)
+        )
+    try:
+        run_id = read_sent(prepared.folder / "mlflow.json").parent
+        model_uri = log_training(model, prepared, run_id, uri, register=register)
+    except Exception as error:  # whatever MLflow or the network throw: what was trained stands in the folder
+        reason = without_password(str(error).strip() or type(error).__name__).splitlines()[0]
+        out.print(f"MLflow did not take the model ({reason}); the same command logs it.", soft_wrap=True)
+        return ""
+    out.print(f"model in MLflow: {model_uri}", soft_wrap=True)
+    return model_uri
 
 
 def describe_summary(summary: "Summary") -> str:

@@ -53,6 +53,11 @@ class ClassTable:
         return tuple(self.examples.shape[1:])
 
     @property
+    def preparation(self) -> dict[str, Any]:
+        """Return what new examples need, to be prepared like these; see :class:`~datg.data.preparation.Preparation`."""
+        return dict(self.description.get("preparation", {}))
+
+    @property
     def sizes(self) -> dict[str, int]:
         """Return how many examples each class has."""
         return dict(zip(self.names, self.counts.tolist(), strict=True))

@@ -23,6 +23,11 @@ PHILOX_WORDS = 4  # numpy's Philox makes four 64-bit words for each step of its 
 KEYS_AT_ONCE = 1 << 24  # bounds the memory of drawing many tasks: 128 MiB of keys
 
 
+def as_network_inputs(examples: Tensor) -> Tensor:
+    """Return float32 of the same shape; uint8 is scaled to [0, 1]."""
+    return examples.float().div_(255) if examples.dtype == torch.uint8 else examples
+
+
 @dataclass(frozen=True)
 class DeviceTable:
     """Some classes of a class table as tensors on one device.
@@ -71,8 +76,7 @@ class DeviceTable:
 
     def gather(self, rows: Tensor) -> Tensor:
         """Return the examples at ``rows`` `(...)`, as float32 `(..., *shape)`; uint8 is scaled to [0, 1]."""
-        examples = self.examples[rows]
-        return examples.float().div_(255) if examples.dtype == torch.uint8 else examples
+        return as_network_inputs(self.examples[rows])
 
     def gather_tasks(self, rows: Tensor) -> Tensor:
         """Gather `(B, N, M)` rows as :meth:`gather` does, with the memory in the order of `flatten_tasks`."""

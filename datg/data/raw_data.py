@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy.typing as npt
 
 from datg.data.import_settings import ImportSettings
+from datg.data.preparation import Preparation
 from datg.runtime.progress import ProgressCallback
 
 
@@ -50,6 +51,7 @@ class RawData:
         parts: base, validation or novel by class, where the raw form says so.
         in_file_order: whether classes have no names of their own but are numbered by their place in a file.
         remarks: what the user should know.
+        preparation: what later examples need, to be prepared in the same way.
     """
 
     classes: dict[str, list[Any]]
@@ -58,6 +60,7 @@ class RawData:
     parts: dict[str, str] = field(default_factory=dict)
     in_file_order: bool = False
     remarks: tuple[str, ...] = ()
+    preparation: Preparation = field(default_factory=Preparation)
 
 
 @dataclass(frozen=True)

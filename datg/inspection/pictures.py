@@ -31,7 +31,9 @@ def contact_sheets(table: ClassTable, folder: Path, name: str, *, examples: int,
     paths, shown = [], len(table) if most is None else min(most, len(table))
     pages = [range(start, min(start + ROWS_OF_A_SHEET, shown)) for start in range(0, shown, ROWS_OF_A_SHEET)]
     for number, page in enumerate(pages, 1):
-        rows = [[_picture(table.examples[index]) for index in table.rows_of_class(class_, examples)] for class_ in page]
+        rows = [
+            [shown_picture(table.examples[index]) for index in table.rows_of_class(class_, examples)] for class_ in page
+        ]
         labels = [f"{table.names[class_]} ({table.counts[class_]})" for class_ in page]
         path = folder / (f"{name}.png" if len(pages) == 1 else f"{name}-{number}.png")
         _draw_grid(rows, labels, path)
@@ -43,7 +45,9 @@ def task_sheet(tasks: Sequence[GeneratedTask], path: Path) -> None:
     """Draw for every task three rows: T_i, T_j in the order of the pairing, and their mixture at the input."""
     rows, labels = [], []
     for number, task in enumerate(tasks, 1):
-        rows += [[_picture(example) for example in examples] for examples in (task.first, task.second, task.mixture)]
+        rows += [
+            [shown_picture(example) for example in examples] for examples in (task.first, task.second, task.mixture)
+        ]
         labels += [
             f"task {number}: T_i of cluster {task.clusters[0]}",
             f"T_j of cluster {task.clusters[1]}",
@@ -59,7 +63,7 @@ def projection(parts: dict[str, ClassTable], tasks: Sequence[GeneratedTask], pat
     """
     shown = {part: _sample(table) for part, table in parts.items()}
     axes_of = PCA(2, random_state=0).fit(shown["base"][0])
-    figure = _figure(15, 5.5)
+    figure = make_figure(15, 5.5)
     for axes, (part, table) in zip(
         figure.subplots(1, len(parts), sharex=True, sharey=True), parts.items(), strict=True
     ):
@@ -74,7 +78,7 @@ def projection(parts: dict[str, ClassTable], tasks: Sequence[GeneratedTask], pat
         axes.set(title=f"{part}: {len(table)} classes", xlabel="first component", ylabel="second component")
         if len(table) <= 20:
             axes.legend(fontsize=6)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _sample(table: ClassTable) -> tuple[Array, Array]:
@@ -83,7 +87,7 @@ def _sample(table: ClassTable) -> tuple[Array, Array]:
     return table.examples[np.concatenate(rows)], classes
 
 
-def _picture(example: Array) -> Array:
+def shown_picture(example: Array) -> Array:
     """Turn `(3, height, width)` uint8, or floats in [0, 1], into `(height, width, 3)` uint8; enlarge small ones."""
     values = example if example.dtype == np.uint8 else (example.clip(0, 1) * 255).round().astype(np.uint8)
     factor = -(-SMALLEST_SIDE // min(values.shape[1:]))
@@ -96,17 +100,18 @@ def _draw_grid(rows: list[list[Array]], labels: list[str], path: Path) -> None:
     for y, row in enumerate(rows):
         for x, picture in enumerate(row):
             canvas[y * height : (y + 1) * height - GAP, x * width : (x + 1) * width - GAP] = picture
-    figure = _figure(canvas.shape[1] / DPI + 3.5, canvas.shape[0] / DPI + 0.4)
+    figure = make_figure(canvas.shape[1] / DPI + 3.5, canvas.shape[0] / DPI + 0.4)
     axes = figure.subplots()
     axes.imshow(canvas)
     axes.set_xticks([])
     axes.set_yticks([(y + 0.5) * height for y in range(len(rows))], labels, fontsize=8)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
-def _figure(width: float, height: float) -> "Figure":
+def make_figure(width: float, height: float) -> "Figure":
+    """Return an empty figure of a size in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -115,6 +120,7 @@ def _figure(width: float, height: float) -> "Figure":
     return figure
 
 
-def _save(figure: "Figure", path: Path) -> None:
+def save_figure(figure: "Figure", path: Path) -> None:
+    """Write a figure as PNG."""
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=DPI)

@@ -42,6 +42,11 @@ class Extension(Learner, ABC):
         """See :meth:`Learner.classify`."""
         return self.learner.classify(examples, shots)
 
-    def predict(self, examples: Tensor, shots: int) -> Tensor:
+    @property
+    def ways(self) -> int | None:
+        """See :attr:`Learner.ways`."""
+        return self.learner.ways
+
+    def predict(self, examples: Tensor, shots: int, labels: Tensor | None = None) -> Tensor:
         """See :meth:`Learner.predict`."""
-        return self.learner.predict(examples, shots)
+        return self.learner.predict(examples, shots, labels)

@@ -24,7 +24,7 @@ from datg.backbones.backbone import Backbone, PreNormActivations, initialise, wi
 from datg.backbones.batch_norm import WHOLE, NormMode, by_runs
 from datg.data.episodes import DeviceTable
 from datg.learners.learner import LearnerOptions, MakeBackbone, NamedLearner
-from datg.learners.prediction import Predictor, examples_at_once, own_rows, row_places
+from datg.learners.prediction import Predictor, examples_at_once, own_rows, row_places, shares
 from datg.runtime.gpu import buffer_bytes, wants_few_kernels
 from datg.runtime.precision import to_float32
 
@@ -79,21 +79,26 @@ class InnerLoop(NamedLearner, ABC):
         """Normalise support and query each by itself."""
         return shots, queries
 
+    @property
+    def ways(self) -> int:
+        """Return the number of outputs of the classifier."""
+        return self.head.out_features
+
     def classify(self, examples: Tensor, shots: int) -> Tensor:
         """Return query logits `(B, N * Q, N)` of learners adapted to each support set."""
         return self._query_logits(examples, shots, self.inner.inner_steps)
 
-    def predict(self, examples: Tensor, shots: int) -> Tensor:
-        """Return query logits `(B, N * Q, N)` as in a test, from `(B, N, K + Q, *shape)` examples."""
-        return self.predict_encoded(self.encode(examples, shots, 0, self.last_shared), shots)
+    def predict(self, examples: Tensor, shots: int, labels: Tensor | None = None) -> Tensor:
+        """See :meth:`Learner.predict`."""
+        return self.predict_encoded(self.encode(examples, shots, 0, self.last_shared), shots, labels)
 
     def predictor(self, classes: DeviceTable, shots: int) -> Predictor:
         """See :meth:`Learner.predictor`."""
         return _predictor_by_adapting(self, classes, shots) or super().predictor(classes, shots)
 
-    def predict_encoded(self, examples: Tensor, shots: int) -> Tensor:
+    def predict_encoded(self, examples: Tensor, shots: int, labels: Tensor | None = None) -> Tensor:
         """Return query logits `(B, N * Q, N)` as :meth:`predict` does, from examples at layer L_S."""
-        return self._query_logits(examples, shots, self.inner.inner_steps_test)
+        return self._query_logits(examples, shots, self.inner.inner_steps_test, labels)
 
     def unadapted_logits(self, examples: Tensor) -> Tensor:
         """Return logits `(B, n, N)` of `(B, n, *shape)` examples at layer L_S under the meta-parameters, each n one batch."""
@@ -141,13 +146,16 @@ class InnerLoop(NamedLearner, ABC):
             batched = 0
         return parameters
 
-    def adapt_to(self, support: Tensor, steps: int) -> Parameters:
-        """Adapt to `(B, N, K, *shape)` support sets at layer L_S by their cross-entropy."""
-        labels = torch.arange(support.shape[1], device=support.device).repeat_interleave(support.shape[2])
+    def adapt_to(self, support: Tensor, steps: int, labels: Tensor | None = None) -> Parameters:
+        """Adapt to `(B, N, K, *shape)` support sets at layer L_S by their cross-entropy, the mean over classes of their means.
+
+        With `(S,)` ``labels`` the support sets are `(B, 1, S, *shape)`.
+        """
+        support_loss = support_cross_entropy(support, labels)
         examples = support.flatten(1, 2)
 
         def loss(parameters: Parameters, examples: Tensor) -> Tensor:
-            return cross_entropy(self.logits(parameters, examples), labels)
+            return support_loss(self.logits(parameters, examples))
 
         return self.adapt(loss, lambda: (examples,), steps)
 
@@ -155,9 +163,23 @@ class InnerLoop(NamedLearner, ABC):
         """Return logits `(B, N * Q, N)` of `(B, N, Q, *shape)` queries at layer L_S, each task with its own parameters."""
         return logits_of_each(self.logits, parameters, query)
 
-    def _query_logits(self, examples: Tensor, shots: int, steps: int) -> Tensor:
+    def _query_logits(self, examples: Tensor, shots: int, steps: int, labels: Tensor | None = None) -> Tensor:
         support, query = self.sets(to_float32(examples), shots)
-        return self.logits_of_queries(self.adapt_to(support, steps), query)
+        return self.logits_of_queries(self.adapt_to(support, steps, labels), query)
+
+
+def support_cross_entropy(support: Tensor, labels: Tensor | None) -> Callable[[Tensor], Tensor]:
+    """Return the loss of `(N * K, N)` logits of a support set, every class with the same weight.
+
+    Args:
+        support: `(B, N, K, ...)`, or `(B, 1, S, ...)` with labels.
+        labels: `(S,)`, where classes have unequal numbers of examples.
+    """
+    if labels is None:
+        own = torch.arange(support.shape[1], device=support.device).repeat_interleave(support.shape[2])
+        return lambda logits: cross_entropy(logits, own)
+    weights = shares(labels).sum(0) / (labels.max() + 1)
+    return lambda logits: (weights * cross_entropy(logits, labels, reduction="none")).sum()
 
 
 def _predictor_by_adapting(learner: InnerLoop, classes: DeviceTable, shots: int) -> Predictor | None:
@@ -165,7 +187,7 @@ def _predictor_by_adapting(learner: InnerLoop, classes: DeviceTable, shots: int)
     precomputed = _precompute_all(learner, classes)
     if precomputed is None:
         return None
-    places, at_once = row_places(classes), examples_at_once(classes)
+    places, at_once = row_places(classes), examples_at_once(classes.examples)
 
     def logits(rows: Tensor) -> Tensor:
         sets = learner.set_sizes(shots, rows.shape[2] - shots)
@@ -181,7 +203,7 @@ def _precompute_all(learner: InnerLoop, classes: DeviceTable) -> PreNormActivati
     """Return what the first block makes of every example by itself; None where no layer is shared, or memory would not do."""
     if learner.last_shared == 0:
         return None
-    rows, at_once = own_rows(classes), examples_at_once(classes)
+    rows, at_once = own_rows(classes), examples_at_once(classes.examples)
     most = buffer_bytes(classes.examples.device, on_cpu=MOST_PRECOMPUTED_BYTES)
     parts = []
     for part in rows.split(at_once):

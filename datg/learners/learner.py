@@ -76,16 +76,29 @@ class Learner(nn.Module, ABC):
     def classify(self, examples: Tensor, shots: int) -> Tensor:
         """Return query logits `(B, N * Q, N)` from examples at layer L_S; queries stand class by class."""
 
+    @property
+    def ways(self) -> int | None:
+        """Return how many classes every task must have; None for any number."""
+        return None
+
     @abstractmethod
-    def predict(self, examples: Tensor, shots: int) -> Tensor:
+    def predict(self, examples: Tensor, shots: int, labels: Tensor | None = None) -> Tensor:
         """Return query logits `(B, N * Q, N)` as in a test, from `(B, N, K + Q, *shape)` examples.
 
         Where :attr:`embeds_once`, the examples are embeddings `(B, N, K + Q, d)` already.
+
+        Args:
+            examples: of B tasks.
+            shots: K.
+            labels: `(S,)`, of tasks whose classes have unequal numbers of support examples: all S of them, then the M queries,
+                stand on one axis, `(B, 1, S + M, *shape)`; ``shots`` is S, and the logits are `(B, M, N)`.
         """
 
     def predictor(self, classes: DeviceTable, shots: int) -> Predictor:
         """Classify queries of many tasks of ``classes`` as :meth:`predict` does; the learner must not change meanwhile."""
-        return Predictor(lambda rows: self.predict(classes.gather_tasks(rows), shots), examples_at_once(classes))
+        return Predictor(
+            lambda rows: self.predict(classes.gather_tasks(rows), shots), examples_at_once(classes.examples)
+        )
 
     def set_purpose(self, purpose: str) -> None:
         """Say what is evaluated next, ``validation`` or ``test``: averages over draws may take fewer in the first."""

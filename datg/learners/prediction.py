@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from datg.backbones.backbone import Backbone
 from datg.data.episodes import DeviceTable
@@ -36,7 +37,7 @@ def embed_all(backbone: Backbone, classes: DeviceTable) -> DeviceTable:
     """Return the classes with each of their examples replaced by its embedding, from running statistics."""
     rows = own_rows(classes)
     embedded = []
-    for part in rows.split(examples_at_once(classes)):
+    for part in rows.split(examples_at_once(classes.examples)):
         embedded.append(to_float32(backbone(classes.gather(part)[None, None], running=True)[0, 0].flatten(1)))
     return DeviceTable(torch.cat(embedded), classes.counts.cumsum(0) - classes.counts, classes.counts)
 
@@ -47,10 +48,16 @@ def embed_examples(backbone: Backbone, examples: Tensor) -> Tensor:
     return to_float32(backbone(examples[None, None], running=True)[0, 0].flatten(1))
 
 
-def examples_at_once(classes: DeviceTable) -> int:
-    """Return how many examples may pass a backbone together: on a GPU more, by the memory that this process may use."""
-    values = buffer_bytes(classes.examples.device, on_cpu=BYTES_AT_ONCE) // BYTES_A_VALUE
-    return max(1, values // classes.examples[0].numel())
+def shares(labels: Tensor) -> Tensor:
+    """Return `(N, S)`: the share of each of S examples in the mean of its class, from `(S,)` labels 0 to N - 1."""
+    own = one_hot(labels).T.float()
+    return own / own.sum(1, keepdim=True)
+
+
+def examples_at_once(examples: Tensor) -> int:
+    """Return how many of `(n, *shape)` may pass a backbone together: on a GPU more, by the memory that this process may use."""
+    values = buffer_bytes(examples.device, on_cpu=BYTES_AT_ONCE) // BYTES_A_VALUE
+    return max(1, values // examples[0].numel())
 
 
 def own_rows(classes: DeviceTable) -> Tensor:

@@ -15,7 +15,7 @@ from datg.backbones.backbone import Backbone
 from datg.data.episodes import DeviceTable
 from datg.learners.distances import squared_distances
 from datg.learners.learner import LearnerOptions, MakeBackbone, NamedLearner
-from datg.learners.prediction import Predictor, embed_all, row_places
+from datg.learners.prediction import Predictor, embed_all, row_places, shares
 from datg.runtime.gpu import buffer_bytes
 from datg.runtime.precision import to_float32
 
@@ -73,16 +73,18 @@ class ProtoNet(NamedLearner):
         """Normalise support and query together."""
         return (shots + queries,)
 
-    def classify(self, examples: Tensor, shots: int) -> Tensor:
+    def classify(self, examples: Tensor, shots: int, labels: Tensor | None = None) -> Tensor:
         """Return `(B, N * Q, N)` minus squared Euclidean distances of queries to prototypes, scaled (paper Eq. 2)."""
         embeddings = to_float32(examples.flatten(3))
-        prototypes = embeddings[:, :, :shots].mean(2)
+        support = embeddings[:, :, :shots]
+        prototypes = support.mean(2) if labels is None else shares(labels) @ support[:, 0]
         queries = embeddings[:, :, shots:].flatten(1, 2)
         return -squared_distances(queries, prototypes) / self._distance_scale
 
-    def predict(self, examples: Tensor, shots: int) -> Tensor:
-        """Return query logits `(B, N * Q, N)` as in a test, from embeddings or (batch statistics) from raw examples."""
-        return self.classify(examples if self.embeds_once else self.encode(examples, shots, 0, self.last_shared), shots)
+    def predict(self, examples: Tensor, shots: int, labels: Tensor | None = None) -> Tensor:
+        """Return query logits as in a test, from embeddings or (batch statistics) from raw examples; see the base class."""
+        embedded = examples if self.embeds_once else self.encode(examples, shots, 0, self.last_shared)
+        return self.classify(embedded, shots, labels)
 
     def predictor(self, classes: DeviceTable, shots: int) -> Predictor:
         """See :meth:`Learner.predictor`."""

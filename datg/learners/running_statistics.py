@@ -43,7 +43,7 @@ def accumulate_running_statistics(
         return
     was_training = learner.training
     learner.eval()  # without dropout, as in an evaluation
-    at_once = max(1, examples_at_once(sampler.classes) // (sampler.ways * (sampler.shots + sampler.queries)))
+    at_once = max(1, examples_at_once(sampler.classes.examples) // (sampler.ways * (sampler.shots + sampler.queries)))
     try:
         with torch.no_grad(), _accumulated(learner.backbone):
             for first in range(0, tasks, at_once):

@@ -19,12 +19,12 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
-from torch.nn.functional import cross_entropy, softplus
+from torch.nn.functional import softplus
 
 from datg.backbones.backbone import Affine, pass_blocks
 from datg.backbones.batch_norm import WHOLE, NormMode
 from datg.learners.extension import Extension
-from datg.learners.inner_loop import InnerLoop, Parameters, logits_of_each
+from datg.learners.inner_loop import InnerLoop, Parameters, logits_of_each, support_cross_entropy
 from datg.learners.learner import Learner
 from datg.runtime.precision import to_float32
 from datg.runtime.random_streams import Noise
@@ -147,15 +147,17 @@ class NoisySupport(Extension):
         """Return query logits `(B, N * Q, N)` after adaptation to noisy support sets, from the input; queries get no noise."""
         return self._query_logits(examples, shots, self.learner.inner.inner_steps, self._samples)
 
-    def predict(self, examples: Tensor, shots: int) -> Tensor:
+    def predict(self, examples: Tensor, shots: int, labels: Tensor | None = None) -> Tensor:
         """Return query logits `(B, N * Q, N)` with the steps and the draws of a test."""
         samples = self._samples_evaluated[self._purpose]
-        return self._query_logits(examples, shots, self.learner.inner.inner_steps_test, samples)
+        return self._query_logits(examples, shots, self.learner.inner.inner_steps_test, samples, labels)
 
-    def _query_logits(self, examples: Tensor, shots: int, steps: int, samples: int) -> Tensor:
+    def _query_logits(
+        self, examples: Tensor, shots: int, steps: int, samples: int, labels: Tensor | None = None
+    ) -> Tensor:
         support, query = self.sets(examples, shots)
-        tasks, ways = support.shape[:2]
-        labels = torch.arange(ways, device=support.device).repeat_interleave(shots)
+        tasks = len(support)
+        support_loss = support_cross_entropy(support, labels)
         repeated = support.repeat_interleave(samples, dim=0)
 
         def draw() -> tuple[Tensor]:
@@ -164,7 +166,7 @@ class NoisySupport(Extension):
 
         def loss(parameters: Parameters, sets: Tensor) -> Tensor:
             def of_one(examples: Tensor) -> Tensor:
-                return cross_entropy(self._logits(parameters, examples, WHOLE, noisy=True), labels)
+                return support_loss(self._logits(parameters, examples, WHOLE, noisy=True))
 
             return vmap(of_one, randomness="different")(sets).mean()
 

@@ -128,12 +128,12 @@ class WeightPosterior(Extension):
         stop = self.last_shared
         return torch.cat([functional_call(self.backbone, self.draw(), (part, 0, stop)) for part in parts], dim=2)
 
-    def predict(self, examples: Tensor, shots: int) -> Tensor:
+    def predict(self, examples: Tensor, shots: int, labels: Tensor | None = None) -> Tensor:
         """Return query logits `(B, N * Q, N)` with the means of the weights, or with draws."""
         if not self._sample_at_test:
-            return super().predict(examples, shots)
+            return super().predict(examples, shots, labels)
         assert isinstance(self.learner, InnerLoop)
-        return self.learner.predict_encoded(self.encode_drawn(examples, shots), shots)
+        return self.learner.predict_encoded(self.encode_drawn(examples, shots), shots, labels)
 
     def predictor(self, classes: DeviceTable, shots: int) -> Predictor:
         """Predict as the learner inside: with the means of the weights, nothing differs from the learner inside."""
@@ -158,12 +158,12 @@ class Bottleneck(Extension):
         mean, deviation = self.mean(flat), softplus(self.deviation(flat))
         return mean.unflatten(0, examples.shape[:3]), deviation.unflatten(0, examples.shape[:3])
 
-    def predict(self, examples: Tensor, shots: int) -> Tensor:
+    def predict(self, examples: Tensor, shots: int, labels: Tensor | None = None) -> Tensor:
         """Return query logits `(B, N * Q, N)` with the mean of z, or with draws."""
         mean, deviation = self.parts(self.encode(examples, shots, 0, self.last_shared))
         drawn = mean + deviation * self.noise.normal(mean) if self._sample_at_test else mean
         assert isinstance(self.learner, InnerLoop)
-        return self.learner.predict_encoded(drawn, shots)
+        return self.learner.predict_encoded(drawn, shots, labels)
 
 
 def _pointwise(last: Affine, generator: torch.Generator) -> nn.Module:

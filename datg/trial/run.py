@@ -232,10 +232,8 @@ class _Run:
         if improved is not None:
             improved.save(folder / BEST_VALIDATION, {"iteration": progress.iteration})
             best = {"iteration": progress.iteration, "accuracy": progress.accuracy, "ci95": progress.ci95}
-            shape = list(self.data.base.shape)
-            save_checkpoint(
-                folder / BEST, self.training.learner.state_dict(), {**self._origin(), **best, "shape": shape}
-            )
+            examples = {"shape": list(self.data.base.shape), "preparation": self.data.base.preparation}
+            save_checkpoint(folder / BEST, self.training.learner.state_dict(), {**self._origin(), **best, **examples})
         # Last, because it is what a continued trial trusts: the best weights are never older than it says.
         self._save_last(folder)
         self._write_progress(folder)

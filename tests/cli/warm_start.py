@@ -14,6 +14,7 @@ IMPORTED = [
     "datg.search.comparison.table",
     "datg.cli.run_with_display",
     "datg.final_training.run",
+    "datg.inference.apply",
 ]
 
 

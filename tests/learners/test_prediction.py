@@ -1,9 +1,11 @@
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 
 from datg.data.episodes import DeviceTable, TaskSampler
 from datg.learners import LEARNERS
-from datg.learners.prediction import BYTES_A_VALUE, embed_all
+from datg.learners.inner_loop import support_cross_entropy
+from datg.learners.prediction import BYTES_A_VALUE, embed_all, shares
 from datg.learners.running_statistics import accumulate_running_statistics
 from tests.conftest import learner_of, table_of
 
@@ -85,3 +87,22 @@ def test_embeddings_stand_class_by_class_in_the_order_of_the_selection():
             )
             expected = learner.backbone(sampler.classes.gather(all_)[None, None], running=True).flatten(3)[0, 0]
             torch.testing.assert_close(embedded.examples[own], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_every_class_of_an_unequal_support_set_has_the_same_weight():
+    labels = torch.tensor([2, 0, 0, 1, 0])
+    expected = [[0, 1 / 3, 1 / 3, 0, 1 / 3], [0, 0, 0, 1, 0], [1, 0, 0, 0, 0]]
+    torch.testing.assert_close(shares(labels), torch.tensor(expected))
+    logits = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+    losses = cross_entropy(logits, labels, reduction="none")
+    mean_of_means = (losses[[1, 2, 4]].mean() + losses[3] + losses[0]) / 3
+    torch.testing.assert_close(support_cross_entropy(logits[None, None], labels)(logits), mean_of_means)
+
+
+def test_protonet_takes_the_mean_of_each_class_whatever_their_numbers():
+    learner = learner_of("protonet").eval()
+    embeddings = torch.randn(9, 6, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([2, 0, 0, 1, 0])
+    found = learner.predict(embeddings[None, None], 5, labels)[0]
+    prototypes = torch.stack([embeddings[[1, 2, 4]].mean(0), embeddings[3], embeddings[0]])
+    torch.testing.assert_close(found, -torch.cdist(embeddings[5:], prototypes).square())

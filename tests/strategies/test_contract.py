@@ -113,6 +113,32 @@ def test_a_few_steps_lower_the_loss(strategy, learner):
     assert sum(values[-10:]) < sum(values[:10])
 
 
+@pytest.mark.matrix
+@pytest.mark.parametrize(("strategy", "learner", "kind"), TRIPLES)
+def test_a_support_set_with_labels_is_classified_as_one_with_a_class_axis(strategy, learner, kind):
+    made, net = built(strategy, learner, kind)
+    net.eval()
+    examples = batch_for(made, kind).draw()  # (3 tasks, 3 ways, 1 + 4, *shape)
+    if net.embeds_once:
+        examples = examples.flatten(3)
+    shots, ways = 2, examples.shape[1]
+    on_one_axis = torch.cat([examples[:, :, :shots].flatten(1, 2), examples[:, :, shots:].flatten(1, 2)], 1)[:, None]
+    labels = torch.arange(ways).repeat_interleave(shots)
+    with torch.inference_mode():
+        net.draw_from(generator(0, "noise"))
+        expected = net.predict(examples, shots)
+        net.draw_from(generator(0, "noise"))
+        found = net.predict(on_one_axis, ways * shots, labels)
+        assert net.ways in (None, ways)
+        # Noise is drawn for examples in their order in memory, which is another one.
+        tolerance = {"rtol": 1e-3, "atol": 1e-3} if strategy != "meta_dropout" else {"rtol": 0.1, "atol": 0.1}
+        torch.testing.assert_close(found, expected, **tolerance)
+        order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+        support = on_one_axis[:, :, order]
+        again = net.predict(torch.cat([support, on_one_axis[:, :, len(labels) :]], 2), len(labels), labels[order])
+        torch.testing.assert_close(again, found, **tolerance)
+
+
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_hyperparameters_are_the_fields_of_a_frozen_dataclass(strategy):
     kind = STRATEGIES[strategy]

@@ -49,12 +49,14 @@ class VectorRow:
         matrix: `(n, d)`.
         source: where it comes from.
         group: what rows of one group share.
+        refusal: why it cannot be used; "" if it can.
     """
 
     matrix: Array
     row: int
     source: str
     group: str = ""
+    refusal: str = ""
 
     def digest(self) -> bytes:
         """Return the SHA-256 of the row's numbers."""
@@ -62,6 +64,8 @@ class VectorRow:
 
     def read(self) -> Array:
         """Return the row as `(d,)` float32."""
+        if self.refusal:
+            raise RefusedExample(self.refusal)
         values = np.asarray(self.matrix[self.row], dtype=np.float32)
         if not np.isfinite(values).all():
             raise RefusedExample("not a number, or too large for float32")

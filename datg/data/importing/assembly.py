@@ -94,7 +94,8 @@ def assemble(
         if flat:
             remark = f"{len(flat)} pictures have (nearly) one colour, for instance {flat[0]}."
             split = split.model_copy(update={"remarks": [*split.remarks, remark]})
-        return writer.finish({**description, "report": report, "split": split.model_dump()})
+        told = {"report": report, "split": split.model_dump(), "preparation": data.preparation.to_dict()}
+        return writer.finish({**description, **told})
 
 
 def _check_tasks(split: Split, counts: Mapping[str, int], task: TaskSize | None) -> None:

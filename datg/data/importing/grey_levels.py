@@ -24,8 +24,11 @@ BITS_PER_SAMPLE, MAX_SAMPLE_VALUE = 258, 281  # tags of TIFF
 PNG_HEADER = 8 + 25  # bytes: signature and IHDR
 
 
-def with_white(data: RawData, progress: Callable[[str, int, int], None]) -> RawData:
-    """Return ``data`` whose deep grey pictures know which value is white, and a remark on it."""
+def with_white(data: RawData, progress: Callable[[str, int, int], None], *, known: int | None = None) -> RawData:
+    """Return ``data`` whose deep grey pictures know which value is white, and a remark on it.
+
+    With ``known`` that is what other pictures of their data set decided on, for those that do not say it themselves.
+    """
     pictures = [
         example
         for examples in data.classes.values()
@@ -50,12 +53,13 @@ def with_white(data: RawData, progress: Callable[[str, int, int], None]) -> RawD
         [f"{len(whites)} grey pictures of more than 8 bits say themselves which value is white."] if whites else []
     )
     if largest:
-        common = white_for(largest.values())
+        common = known or white_for(largest.values())
         whites |= dict.fromkeys(largest, common)
         remarks.append(
             f"{len(largest)} grey pictures of more than 8 bits do not say which value is white; {common} was taken for all, "
-            f"because their largest is {max(largest.values())}."
+            + ("as at the import." if known else f"because their largest is {max(largest.values())}.")
         )
+        data = replace(data, preparation=data.preparation.model_copy(update={"white": common}))
     if not whites:
         return data
     classes = {name: [_told(example, whites) for example in examples] for name, examples in data.classes.items()}

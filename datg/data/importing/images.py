@@ -1,6 +1,7 @@
 """Turns any picture that Pillow reads into a small RGB array, or says why not."""
 
 import hashlib
+import io
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from datg.data.raw_data import RefusedExample
 
+PictureSource = Path | io.BytesIO
 PIXEL_LIMIT = 100_000_000  # a decoded picture of that size takes 300 MB
 
 # What may decode a file: Pillow would try everything it knows, PostScript by a program of the machine among it.
@@ -51,23 +53,23 @@ class PictureFile:
         return decode_image(self.path, size=self.size, white=self.white)
 
 
-def open_picture(path: Path) -> Image.Image:
+def open_picture(file: PictureSource) -> Image.Image:
     """Open a picture with the decoders of :data:`DECODERS` alone.
 
     Raises:
         Exception: whatever a decoder raises.
     """
-    return Image.open(path, formats=DECODERS)
+    return Image.open(file, formats=DECODERS)
 
 
-def decode_image(path: Path, *, size: int, white: int | None = None) -> npt.NDArray[Any]:
+def decode_image(file: PictureSource, *, size: int, white: int | None = None) -> npt.NDArray[Any]:
     """Return the whole picture as `(3, size, size)` uint8.
 
     EXIF rotation is applied, transparency is laid on white, grey of more than 8 bits is scaled to 8, of an animation the first
     frame is taken, and the picture is resized (Lanczos) without keeping its aspect ratio or cropping.
 
     Args:
-        path: of the file.
+        file: its path, or its bytes.
         size: side in pixels.
         white: the value that is white, of grey with more than 8 bits.
 
@@ -77,14 +79,15 @@ def decode_image(path: Path, *, size: int, white: int | None = None) -> npt.NDAr
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with open_picture(path) as image:
+            with open_picture(file) as image:
                 if image.width * image.height > PIXEL_LIMIT:
                     raise RefusedExample(f"{image.width} x {image.height} pixels are over the limit of {PIXEL_LIMIT:,}")
                 rgb = _to_rgb(ImageOps.exif_transpose(image), white)
     except Image.DecompressionBombError:
         raise RefusedExample(f"over the limit of {PIXEL_LIMIT:,} pixels") from None
     except UnidentifiedImageError:
-        raise RefusedExample("empty file" if path.stat().st_size == 0 else "not a picture") from None
+        length = len(file.getvalue()) if isinstance(file, io.BytesIO) else file.stat().st_size
+        raise RefusedExample("not a picture" if length else "empty file") from None
     except RefusedExample:
         raise
     except Exception as error:  # a broken file may raise anything in a decoder; one file must not end an import

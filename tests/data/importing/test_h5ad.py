@@ -1,10 +1,15 @@
 """Cells: the preparation against its written rules, tissues, and what can be wrong."""
 
+import warnings
+
 import numpy as np
 import pytest
 from scipy import sparse
 
 from datg.data.importing import formats as importers
+from datg.data.importing.formats.h5ad import read_like
+from datg.data.preparation import Preparation
+from datg.data.raw_data import RefusedExample, Workplace
 from datg.errors import ConfigError, DataError
 
 GENES, CELLS = 1200, 120
@@ -276,3 +281,80 @@ def test_real_cells_that_are_no_counts_say_so(tmp_path, bring_in):
         bring_in(path, label_column="bulk_labels", protocol="random")
     dataset = bring_in(path, label_column="bulk_labels", protocol="random", preparation="none")
     assert len(dataset.table) >= 6 and dataset.table.shape == (765,) and "CD34+" in dataset.table.names
+
+
+def work_in(folder):
+    return Workplace(folder, lambda text: None, lambda what, done, total: None)
+
+
+def with_genes(path, counts, order):
+    """The counts with their genes in another order, by their names."""
+    import anndata
+    import pandas
+
+    names = pandas.DataFrame(index=[str(index) for index in order])
+    anndata.AnnData(
+        counts[:, order], obs=pandas.DataFrame(index=[f"new {i}" for i in range(len(counts))]), var=names
+    ).write_h5ad(path)
+    return path
+
+
+@pytest.mark.parametrize("scale_on", ["all", "base"])
+def test_new_counts_are_prepared_as_at_import_whatever_the_order_of_their_genes(scale_on, tmp_path, bring_in):
+    path, counts, labels, tissues = standard(tmp_path / "raw" / "cells.h5ad")
+    table = bring_in(path.parent, **COLUMNS, protocol="groups", groups=TISSUES, scale_on=scale_on).table
+    known = Preparation.model_validate(table.preparation)
+    assert Preparation.model_validate(known.to_dict()) == known and known.label_column == "label"
+    named = np.flatnonzero(labels != "nan")
+    reference = np.isin(tissues[named], TISSUES["base"]) if scale_on == "base" else np.ones(len(named), dtype=bool)
+    cells, genes, expected = prepared(counts[named], reference)
+    assert len(known.chosen) == len(genes)
+    order = np.random.default_rng(1).permutation(GENES)
+    for file, column in ((path, "label"), (with_genes(tmp_path / "new.h5ad", counts, order), None)):
+        rows, found = read_like(file, known, column, work_in(tmp_path))
+        assert (found is None) == (column is None) and (found is None or (found[3] == "" and found[0] == labels[0]))
+        for place, cell in enumerate(named[cells]):
+            np.testing.assert_allclose(rows[cell].read(), expected[place], atol=2e-3)
+        for poor in (5, 6):
+            with pytest.raises(RefusedExample, match="fewer than 5000 counts or 500 genes"):
+                rows[poor].read()
+
+
+def test_genes_that_are_missing_or_have_other_names_are_told(tmp_path, bring_in):
+    path, counts, *_ = standard(tmp_path / "raw" / "cells.h5ad")
+    known = Preparation.model_validate(
+        bring_in(path.parent, **COLUMNS, protocol="groups", groups=TISSUES).table.preparation
+    )
+    without = [gene for gene in range(GENES) if str(gene) not in known.genes[:3]]
+    for order, renamed, said in (
+        (
+            without,
+            "{}",
+            f"lacks 3 of the {len(known.genes)} genes of the model: {', '.join(known.genes[:3])}; add them",
+        ),
+        (
+            range(GENES),
+            "ENSG{:05}",
+            f"none of the {len(known.genes)} genes .* calls them {known.genes[0]}, .* the file ENSG00000",
+        ),
+        ([*range(GENES), 30], "{}", "genes must have names of their own, but these stand twice: 30"),
+    ):
+        import anndata
+        import pandas
+
+        names = pandas.DataFrame(index=[renamed.format(index) for index in order])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that a name stands twice
+            anndata.AnnData(counts[:, list(order)], var=names).write_h5ad(tmp_path / "new.h5ad")
+        with pytest.raises(DataError, match=said):
+            read_like(tmp_path / "new.h5ad", known, None, work_in(tmp_path))
+
+
+def test_values_taken_as_they_are_need_the_same_genes(tmp_path, bring_in):
+    path, counts, _, _ = standard(tmp_path / "raw" / "cells.h5ad")
+    table = bring_in(path.parent, **COLUMNS, protocol="groups", groups=TISSUES, preparation="none").table
+    known = Preparation.model_validate(table.preparation)
+    assert known.chosen is None and len(known.genes) == GENES
+    order = np.random.default_rng(1).permutation(GENES)
+    rows, _ = read_like(with_genes(tmp_path / "new.h5ad", counts, order), known, None, work_in(tmp_path))
+    np.testing.assert_array_equal(rows[7].read(), counts[7])

@@ -5,6 +5,7 @@ Needs the packages of ``datg[cells]``.
 
 import contextlib
 import warnings
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,9 @@ from scipy import sparse
 
 from datg.data.import_settings import ImportSettings
 from datg.data.importing.arrays import VectorRow
-from datg.data.importing.cell_preparation import prepare_counts
+from datg.data.importing.cell_preparation import COUNTS_OF_A_CELL, GENES_OF_A_CELL, prepare_counts, prepare_like
 from datg.data.importing.h5ad_matrix import read_rows
+from datg.data.preparation import Preparation
 from datg.data.raw_data import RawData, Workplace, listed
 from datg.errors import ConfigError, DataError
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 FORM = "AnnData .h5ad"
 ABSENT_LABELS = ("nan", "NA", "")
+FEW = f"fewer than {COUNTS_OF_A_CELL} counts or {GENES_OF_A_CELL} genes, as were left out of the data set"
 SPARSE_BYTES = (
     24  # of a value at the peak (measured): the matrix, a copy of it without some genes, and what compares it
 )
@@ -41,9 +44,7 @@ def read(raw: Path, settings: ImportSettings, work: Workplace) -> RawData:
         ConfigError: the packages are missing, or settings do not fit each other.
         DataError: it is no such file, lacks columns, or its values are not what the preparation needs.
     """
-    path = _path(raw)
-    if path is None or not path.is_file():
-        raise DataError(f"{raw} must be an .h5ad file, or a folder with one.")
+    path = _checked_path(raw)
     cells = _open(path)
     label, group = _columns(cells, path, settings)
     absent = cells.obs[label].isna().to_numpy()
@@ -55,6 +56,8 @@ def read(raw: Path, settings: ImportSettings, work: Workplace) -> RawData:
     remarks = [] if named.all() else [f"{(~named).sum()} cells without a label in column {label} are left out."]
     base = _base_cells(groups, settings)
     names, labels, groups = cells.obs_names[named].astype(str).to_numpy(), labels[named], groups[named]
+    gene_names = _gene_names(cells, settings.counts)
+    preparation = Preparation(genes=gene_names.tolist(), counts=settings.counts, label_column=label)
     if settings.preparation == "counts":
         prepared = prepare_counts(
             _read_matrix(cells, path, named, settings.counts, counts=True, work=work),
@@ -65,6 +68,13 @@ def read(raw: Path, settings: ImportSettings, work: Workplace) -> RawData:
         dense, rows = prepared.scores, prepared.rows
         names, labels, groups = names[rows], labels[rows], groups[rows]
         remarks += prepared.remarks
+        found = {
+            "genes": gene_names[prepared.counted].tolist(),
+            "chosen": np.searchsorted(prepared.counted, prepared.chosen).tolist(),
+            "mean": prepared.mean.tolist(),
+            "deviation": prepared.deviation.tolist(),
+        }
+        preparation = preparation.model_copy(update=found)
     else:
         matrix = _read_matrix(cells, path, named, settings.counts, counts=False, work=work)
         work.notify(f"dense, the values need {2 * 4 * matrix.shape[0] * matrix.shape[1] / 1e9:.1f} GB for a while.")
@@ -72,7 +82,76 @@ def read(raw: Path, settings: ImportSettings, work: Workplace) -> RawData:
     classes: dict[str, list[VectorRow]] = {str(name): [] for name in np.unique(labels)}
     for row, (name, class_, group_name) in enumerate(zip(names, labels, groups, strict=True)):
         classes[class_].append(VectorRow(dense, row, str(name), str(group_name)))
-    return RawData(classes, shape=(dense.shape[1],), dtype="float32", remarks=tuple(remarks))
+    return RawData(classes, shape=(dense.shape[1],), dtype="float32", remarks=tuple(remarks), preparation=preparation)
+
+
+def read_like(
+    raw: Path, preparation: Preparation, label_column: str | None, work: Workplace
+) -> tuple[list[VectorRow], list[str] | None]:
+    """Read new cells, prepared like those of a data set, and their labels if a column is named; "" stands for none.
+
+    Raises:
+        ConfigError: the packages are missing.
+        DataError: it is no such file, lacks genes or the column, or its values are not what the preparation needs.
+    """
+    path = _checked_path(raw)
+    cells = _open(path)
+    _check_cell_names(cells, path)
+    labels = None
+    if label_column is not None:
+        _check_columns(cells, path, [label_column])
+        column = cells.obs[label_column].astype(str).to_numpy()
+        absent = cells.obs[label_column].isna().to_numpy() | np.isin(column, ABSENT_LABELS)
+        labels = np.where(absent, "", column).tolist()
+    places = _places_of_genes(_gene_names(cells, preparation.counts), preparation.genes, path)
+    every = np.ones(cells.n_obs, dtype=np.bool_)
+    is_counts = preparation.chosen is not None
+    matrix = _read_matrix(cells, path, every, preparation.counts, counts=is_counts, work=work)[:, places]
+    if preparation.chosen is None:
+        dense, enough = matrix.toarray(), every
+    else:
+        moments = (np.array(values, dtype=np.float32) for values in (preparation.mean, preparation.deviation))
+        dense, enough = prepare_like(matrix, np.array(preparation.chosen), *moments)
+    names = cells.obs_names.astype(str).tolist()
+    return [VectorRow(dense, row, name, refusal="" if enough[row] else FEW) for row, name in enumerate(names)], labels
+
+
+def _gene_names(cells: "AnnData", where: str) -> npt.NDArray[Any]:
+    """Return `(genes,)` names of the columns of a matrix."""
+    names = cells.raw.var_names if where == "raw" and cells.raw is not None else cells.var_names
+    return np.array(names.astype(str))
+
+
+def _places_of_genes(there: npt.NDArray[Any], wanted: list[str], path: Path) -> npt.NDArray[np.int64]:
+    """Return which column of a file holds each gene of a data set.
+
+    Raises:
+        DataError: genes are missing, or of the same name.
+    """
+    column = {name: index for index, name in enumerate(there.tolist())}
+    twice = sorted({*(name for name, count in Counter(there.tolist()).items() if count > 1)} & {*wanted})
+    twice = twice or sorted(name for name, count in Counter(wanted).items() if count > 1)
+    if twice:
+        raise DataError(f"genes must have names of their own, but these stand twice: {listed(twice)}; rename them.")
+    missing = [name for name in wanted if name not in column]
+    if len(missing) == len(wanted):
+        raise DataError(
+            f"{path} has none of the {len(wanted)} genes of the model, which calls them {listed(wanted[:3])}, the file "
+            f"{listed(there.tolist()[:3])}; name them alike."
+        )
+    if missing:
+        raise DataError(
+            f"{path} lacks {len(missing)} of the {len(wanted)} genes of the model: {listed(missing)}; add them, with values of 0 "
+            "if they were not seen."
+        )
+    return np.array([column[name] for name in wanted], dtype=np.int64)
+
+
+def _checked_path(raw: Path) -> Path:
+    path = _path(raw)
+    if path is None or not path.is_file():
+        raise DataError(f"{raw} must be an .h5ad file, or a folder with one.")
+    return path
 
 
 def _path(raw: Path) -> Path | None:
@@ -100,19 +179,30 @@ def _open(path: Path) -> "AnnData":
 
 
 def _columns(cells: "AnnData", path: Path, settings: ImportSettings) -> tuple[str, str | None]:
-    have = listed([str(column) for column in cells.obs.columns], 40) or "none"
     if settings.label_column is None:
         raise ConfigError(
-            f"form h5ad needs --label-column, the column that names the class of a cell; {path} has: {have}."
+            "form h5ad needs --label-column, the column that names the class of a cell; "
+            f"{path} has: {_column_names(cells)}."
         )
-    wanted = [name for name in (settings.label_column, settings.group_column) if name is not None]
+    _check_columns(cells, path, [name for name in (settings.label_column, settings.group_column) if name is not None])
+    _check_cell_names(cells, path)
+    return settings.label_column, settings.group_column
+
+
+def _column_names(cells: "AnnData") -> str:
+    return listed([str(column) for column in cells.obs.columns], 40) or "none"
+
+
+def _check_columns(cells: "AnnData", path: Path, wanted: list[str]) -> None:
     missing = [name for name in wanted if name not in cells.obs.columns]
     if missing:
-        raise DataError(f"{path} lacks the columns {', '.join(missing)}; it has: {have}.")
+        raise DataError(f"{path} lacks the columns {', '.join(missing)}; it has: {_column_names(cells)}.")
+
+
+def _check_cell_names(cells: "AnnData", path: Path) -> None:
     doubled = cells.obs_names[cells.obs_names.duplicated()].astype(str).tolist()
     if doubled:
         raise DataError(f"{path} must name each cell once, but these names stand twice: {listed(doubled)}.")
-    return settings.label_column, settings.group_column
 
 
 def _base_cells(groups: npt.NDArray[Any], settings: ImportSettings) -> npt.NDArray[np.bool_] | None:

@@ -3,6 +3,7 @@
 Pictures are `(n, height, width, 3)` uint8, cells `(n, d)` numbers. Nothing is unpickled.
 """
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +28,40 @@ def read(raw: Path, settings: ImportSettings, work: Workplace) -> RawData:
     Raises:
         DataError: it is no such file, holds objects, arrays do not fit each other, or numbers are not finite.
     """
+    arrays = _arrays(raw, work)
+    if "examples" in arrays or "labels" in arrays:
+        return _labelled(raw, arrays, settings)
+    shapes = {name: array.shape[1:] for name, array in arrays.items()}
+    wrong = [f"{name}: {problem}" for name, array in arrays.items() if (problem := _problem(array))]
+    if not wrong and len(set(shapes.values())) > 1 and any(len(shape) == 1 for shape in shapes.values()):
+        wrong = [f"cells of all classes must have as many numbers, got {sorted(set(shapes.values()))}"]
+    if wrong:
+        raise DataError(f"{raw} cannot be used: {listed(wrong)}.")
+    classes = {name: [_row(array, row, name, settings) for row in range(len(array))] for name, array in arrays.items()}
+    return _data(classes, next(iter(arrays.values())), settings)
+
+
+def read_unlabelled(raw: Path, settings: ImportSettings, work: Workplace) -> list[PictureRow | VectorRow] | None:
+    """Return the rows of the array ``examples`` if it is the only one; None of another file.
+
+    Raises:
+        DataError: it is no such file, holds objects, or examples are neither pictures nor numbers.
+    """
+    arrays = _arrays(raw, work)
+    if set(arrays) != {"examples"}:
+        return None
+    examples = arrays["examples"]
+    if problem := _problem(examples):
+        raise DataError(f"{raw} cannot be used: {problem}.")
+    return [_row(examples, row, "examples", settings) for row in range(len(examples))]
+
+
+def _arrays(raw: Path, work: Workplace) -> dict[str, Array]:
+    """Map all arrays of the file, by name."""
     if not raw.is_file():
         raise DataError(f"{raw} must be an .npz file.")
-    folder = work.folder / "npz"
+    folder = work.folder / f"npz-{raw.stem}"
+    shutil.rmtree(folder, ignore_errors=True)
     unpack(raw, folder)
     arrays, problems = {}, []
     for path in sorted(folder.rglob("*")):
@@ -47,16 +79,7 @@ def read(raw: Path, settings: ImportSettings, work: Workplace) -> RawData:
         problems.append("it is empty")
     if problems:
         raise DataError(f"{raw} cannot be used: " + "; ".join(problems) + ".")
-    if "examples" in arrays or "labels" in arrays:
-        return _labelled(raw, arrays, settings)
-    shapes = {name: array.shape[1:] for name, array in arrays.items()}
-    wrong = [f"{name}: {problem}" for name, array in arrays.items() if (problem := _problem(array))]
-    if not wrong and len(set(shapes.values())) > 1 and any(len(shape) == 1 for shape in shapes.values()):
-        wrong = [f"cells of all classes must have as many numbers, got {sorted(set(shapes.values()))}"]
-    if wrong:
-        raise DataError(f"{raw} cannot be used: {listed(wrong)}.")
-    classes = {name: [_row(array, row, name, settings) for row in range(len(array))] for name, array in arrays.items()}
-    return _data(classes, next(iter(arrays.values())), settings)
+    return arrays
 
 
 def _labelled(raw: Path, arrays: dict[str, Array], settings: ImportSettings) -> RawData:

@@ -1,0 +1,228 @@
+"""`datg apply` on files as users have them, and on what is wrong with them."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import datg
+from datg.data.importing.images import decode_image
+from datg.inference.apply import Share
+from tests.cli.test_commands import command, environment
+from tests.cli.warm_start import run_command
+
+COUNTS = {"theta": 3, "zhe": 1, "omega": 2}
+
+
+@pytest.fixture
+def place(tmp_path, glyphs):
+    """A folder with class folders `support` and `queries`, of novel classes, in several forms of pictures."""
+    novel = glyphs.part("novel")
+    for index, (name, count) in enumerate(COUNTS.items()):
+        rows = novel.rows_of_class(index)
+        for part, chosen in (("support", rows[:count]), ("queries", rows[count : count + 4])):
+            folder = tmp_path / part / name
+            folder.mkdir(parents=True)
+            for number, row in enumerate(chosen):
+                save(novel.examples[row], folder / f"{name}-{number}.png")
+    return tmp_path
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.asarray(picture)
+
+
+def save(picture: np.ndarray, path: Path) -> None:
+    Image.fromarray(picture.transpose(1, 2, 0)).save(path)
+
+
+@pytest.fixture
+def apply(place, trained, data_root):
+    def act(*arguments, model=None, code=0):
+        called = command("apply", model or trained("protonet"), *arguments)
+        found = run_command(called, cwd=place, env=environment(data_root))
+        assert found.returncode == code, found.stdout + found.stderr
+        return found
+
+    return act
+
+
+def answers(place, name="predictions.csv"):
+    with (place / name).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_class_folders_are_scored_and_files_are_answered_alike(apply, place):
+    told = json.loads(apply("support", "queries", "--json", "--review", "sheet.png").stdout)
+    assert told["classes"] == sorted(COUNTS) and told["queries"] == told["accuracy"]["of"] == 12
+    assert np.array(told["confusion"]).sum(1).tolist() == [4, 4, 4]
+    rows = answers(place)
+    right = sum(row["label"] == row["predicted"] for row in rows)
+    assert told["accuracy"]["value"] == pytest.approx(right / 12) == np.trace(told["confusion"]) / 12
+    assert told["support by the others"]["of"] == 5, "of theta three, of omega two; zhe has one alone"
+    for row in rows:
+        every = {name: float(row[f"probability of {name}"]) for name in told["classes"]}
+        assert sum(every.values()) == pytest.approx(1, abs=1e-5)
+        assert row["predicted"] == max(every, key=every.get) and float(row["probability"]) == max(every.values())
+    with Image.open(place / "sheet.png") as sheet:
+        assert sheet.width > 500
+    files = sorted((place / "queries").glob("*/*.png"))
+    text = apply("support", *files, "--out", "files.csv").stdout
+    assert "accuracy" not in text and "temperature" in text
+    alike = {Path(row["query"]).name: row["probability"] for row in answers(place, "files.csv")}
+    assert alike == {Path(row["query"]).name: row["probability"] for row in rows}
+
+
+def test_a_csv_and_an_npz_say_the_same_as_folders(apply, place):
+    apply("support", "queries")
+    expected = {row["query"]: row["probability"] for row in answers(place)}
+    for part in ("support", "queries"):
+        lines = [f"{path},{path.parent.name}" for path in sorted((place / part).glob("*/*"))]
+        (place / f"{part}.csv").write_text("\n".join(["path,label", *lines]) + "\n", encoding="utf-8")
+        arrays = {
+            folder.name: np.stack([pixels(path) for path in sorted(folder.iterdir())])
+            for folder in sorted((place / part).iterdir())
+        }
+        np.savez(place / f"{part}.npz", **arrays)
+    np.savez(place / "unlabelled.npz", examples=np.concatenate(list(arrays.values())))
+    assert "accuracy" in apply("support.csv", "queries.csv", "--out", "csv.csv").stdout
+    assert "accuracy" in apply("support.npz", "queries.npz", "--out", "npz.csv").stdout
+    assert "accuracy" not in apply("support.npz", "unlabelled.npz", "--out", "unlabelled.csv").stdout
+    for name in ("csv.csv", "npz.csv", "unlabelled.csv"):
+        assert [row["probability"] for row in answers(place, name)] == list(expected.values())
+
+
+def test_what_cannot_be_read_is_listed_and_the_rest_is_answered(apply, place):
+    (place / "queries" / "zhe" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    (place / "queries" / "zhe" / "notes.txt").write_text("no picture")
+    shutil.copy(place / "support" / "theta" / "theta-0.png", place / "queries" / "theta" / "again.png")
+    found = apply("support", "queries", code=2)
+    assert "zhe/broken.png is left out" in found.stderr and "zhe/notes.txt is left out: not a picture" in found.stderr
+    assert "theta/again.png is left out: it is in SUPPORT, too" in found.stderr
+    assert len(answers(place)) == 12
+
+
+def test_folders_that_are_no_classes_are_answered_but_not_scored(apply, place):
+    (place / "queries" / "theta").rename(place / "queries" / "patient 7")
+    text = apply("support", "queries").stdout
+    assert "labels that are no class of SUPPORT are not counted: patient 7" in text and "of 8)" in text
+
+
+MISTAKES = {
+    "one class": (lambda place: keep(place, "theta"), [], "SUPPORT must have at least two classes, got theta"),
+    "an empty class": (lambda place: (place / "support" / "none").mkdir(), [], "has none of none"),
+    "unlabelled support": (lambda place: flatten(place), [], "must name the class of every example"),
+    "missing": (lambda place: shutil.rmtree(place / "queries"), [], "queries does not exist"),
+    "no queries": (lambda place: clear(place / "queries"), [], "holds no examples"),
+    "overwriting": (lambda place: None, ["--out", "queries/theta/theta-0.png"], "is read, and would be overwritten"),
+    "a model without weights": (lambda place: (place / "empty").mkdir(), ["empty"], "holds no best.safetensors"),
+    "a file that is no model": (lambda place: (place / "f").write_text("x"), ["f"], "is no checkpoint of this package"),
+    "an array of one channel": (
+        lambda place: np.savez(
+            place / "s.npz", a=np.zeros((2, 20, 20, 1), np.uint8), b=np.zeros((2, 20, 20, 1), np.uint8)
+        ),
+        ["s.npz"],
+        "must have the shape (pictures, height, width, 3)",
+    ),
+}
+
+
+def keep(place, name):
+    for folder in (place / "support").iterdir():
+        if folder.name != name:
+            shutil.rmtree(folder)
+
+
+def flatten(place):
+    for path in list((place / "support").glob("*/*")):
+        path.rename(place / "support" / path.name)
+    for folder in [path for path in (place / "support").iterdir() if path.is_dir()]:
+        folder.rmdir()
+
+
+def clear(folder):
+    shutil.rmtree(folder)
+    folder.mkdir()
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_one_sentence(name, apply, place):
+    make, more, said = MISTAKES[name]
+    make(place)
+    queries = ["queries/theta/theta-0.png", "queries/zhe/zhe-0.png"] if name == "overwriting" else ["queries"]
+    support = "s.npz" if more == ["s.npz"] else "support"
+    options = more if name == "overwriting" else []
+    model = more[0] if more and more[0] in ("empty", "f") else None
+    found = apply(support, *queries, *options, model=model, code=2)
+    assert said in found.stderr and "Traceback" not in found.stderr
+    assert not (place / "predictions.csv").exists()
+
+
+def test_a_maml_takes_its_number_of_classes_alone(apply, trained):
+    found = apply("support", "queries", model=trained("maml"), code=2)
+    assert "SUPPORT must have 5 classes, as the classifier of maml has outputs, got 3" in found.stderr
+
+
+def test_a_share_has_wilsons_interval():
+    assert Share(8, 10).interval == pytest.approx((0.4902, 0.9433), abs=1e-3)  # Newcombe 1998, by hand
+    assert Share(0, 12).interval[0] == 0.0 and 0 < Share(0, 12).interval[1] < 0.3
+    assert Share(12, 12).interval[1] == pytest.approx(1.0)
+
+
+def test_pictures_are_prepared_as_at_import(place, trained):
+    path = next((place / "queries").glob("*/*.png"))
+    deep = place / "deep.png"
+    Image.fromarray((np.arange(400, dtype=np.uint16) * 100).reshape(20, 20)).save(deep)
+    assert decode_image(path, size=20).shape == (3, 20, 20)
+    bright, dark = (decode_image(deep, size=20, white=white).mean() for white in (40_000, 65_535))
+    assert bright > dark
+
+
+@pytest.mark.slow
+def test_cells_are_prepared_and_classified_from_new_files(tmp_path, apply, place):
+    import anndata
+
+    from datg.data.import_settings import ImportSettings
+    from datg.data.importing.run import ImportRequest, import_raw
+    from tests.data.importing.test_h5ad import COLUMNS, TISSUES, standard
+
+    path, counts, *_ = standard(tmp_path / "raw" / "cells.h5ad")
+    settings = {**COLUMNS, "protocol": "groups", "groups": TISSUES, "min_examples": 2}
+    request = ImportRequest(name="cells", raw=path, settings=ImportSettings.from_dict(settings, source="test"))
+    dataset = import_raw(request, tmp_path / "data", notify=lambda text: None, progress=lambda *_: None)
+    config = {
+        "dataset": "cells",
+        "task": {"ways": 2, "shots": 1, "queries": 2},
+        "backbone": {"name": "fc2", "width": 8},
+        "strategy": {"name": "vanilla"},
+        "training": {"iterations": 2, "eval_every": 1},
+        "evaluation": {"validation_tasks": 10},
+    }
+    datg.run_trial(datg.TrialConfig.from_dict(config), dataset, folder=tmp_path / "trial")
+    cells = anndata.read_h5ad(path)
+    cells[8:40].copy().write_h5ad(place / "support.h5ad")
+    cells[40:60].copy().write_h5ad(place / "queries.h5ad")
+    cells[5:7].copy().write_h5ad(place / "poor.h5ad")
+    np.savez(place / "cells.npz", a=counts[:2], b=counts[2:4])
+    given = ["--data-root", tmp_path / "data"]
+    told = json.loads(apply("support.h5ad", "queries.h5ad", "--json", *given, model=tmp_path / "trial").stdout)
+    assert told["accuracy"] is None and told["queries"] == 20 and told["classes"] == ["B cell", "T cell", "hepatocyte"]
+    found = apply("support.h5ad", "queries.h5ad", "--label-column", "label", *given, model=tmp_path / "trial")
+    assert "accuracy" in found.stdout
+    assert (
+        "none of the queries can be used"
+        in apply("support.h5ad", "poor.h5ad", *given, model=tmp_path / "trial", code=2).stderr
+    )
+    assert (
+        "shows pictures, but the model is of cells"
+        in apply("support.h5ad", "queries.h5ad", "--review", "x.png", *given, model=tmp_path / "trial", code=2).stderr
+    )
+    assert (
+        "the model was trained on counts of named genes: give an .h5ad"
+        in apply("cells.npz", "queries.h5ad", *given, model=tmp_path / "trial", code=2).stderr
+    )
