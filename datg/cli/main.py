@@ -29,6 +29,8 @@ COMMANDS = (
     "check_cluster",
     "search",
     "status",
+    "enqueue",
+    "stop_trial",
     "report",
     "compare",
     "export",

@@ -69,6 +69,22 @@ def search(
             rich_help_panel=WHAT,
         ),
     ] = None,
+    enqueue: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE|KEY=VALUE,...",
+            help="A trial to run first: values of searched keys, the others are suggested; or a YAML file. May be repeated.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    warm_start: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SEARCH",
+            help="A search over the same keys, whose finished trials the sampler knows from the beginning.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
     resume: Annotated[
         str | None,
         typer.Option(metavar="SEARCH", help="Name of a search to go on with.", rich_help_panel=STOPPING),
@@ -82,6 +98,8 @@ def search(
     Example: datg search --dataset dermnet --address auto --gpus-per-trial 0.25
 
     Example: datg search --resume dermnet-20261122-1
+
+    Example: datg search --dataset dermnet --warm-start dermnet-20261122-1 --enqueue strategy.alpha=0.5,strategy.beta=0.5
     """
     resume = to_go_on_with(options.output, resume, name)
     from datg.cli.console import console
@@ -101,7 +119,8 @@ def search(
         "search.pruner": pruner,
         "search.seed": seed,
     }
-    request = replace(options.request(dataset, flags, references=references), name=name)
+    request = options.request(dataset, flags, references=references)
+    request = replace(request, name=name, enqueue=tuple(enqueue or ()), warm_start=warm_start)
     if options.dry_run:
         show_settings(request, resume)
         return

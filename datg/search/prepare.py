@@ -15,6 +15,8 @@ from datg.errors import ConfigError
 from datg.runtime.progress import format_duration
 from datg.runtime.signals import reraise_signal
 from datg.search.disk_space import bytes_needed, check_room
+from datg.search.enqueued import check_places, read_enqueued
+from datg.search.knowledge import Knowledge, gather, save
 from datg.search.length import Length, measure_length
 from datg.search.ray.resources import Allocation, Resources, allocate_here, usable_cpus
 from datg.search.request import Request
@@ -30,6 +32,7 @@ from datg.search.state.folder import (
     named_folder,
     new_folder,
 )
+from datg.search.state.inbox import ENQUEUE, Inbox
 from datg.search.study.driver import SearchDriver
 from datg.trial.config import PRESETS
 
@@ -105,6 +108,10 @@ def show_settings(request: Request, resume: str | None) -> None:
             print(_line(key, value, "search.yaml"))
         return
     settings, layers, dataset = _settings(request)
+    for number, params in enumerate(read_enqueued(request.enqueue, settings), 1):
+        print(_line(f"enqueued {number}", params, "--enqueue"))
+    if (knowledge := _knowledge(request, settings)) is not None:
+        print(_line("warm start", knowledge.remark, "--warm-start"))
     tuned = request.comparison is not None and request.comparison.tune
     searches = _searches(request) if tuned else {}
     for row in [
@@ -186,19 +193,40 @@ def _make_folder(request: Request, settings: SearchSettings) -> SearchFolder:
 def prepare(request: Request) -> SearchSession:
     """Check everything, then make the folder and the study of a new search."""
     settings, _, dataset = _settings(request)
+    enqueued = read_enqueued(request.enqueue, settings)
+    check_places(enqueued, settings, begun=0)
+    knowledge = _knowledge(request, settings)
     # Ray before the folder: a request that no node can meet leaves nothing behind.
     allocation = start_ray_for(request)
     check_room(request.output, bytes_needed(settings, dataset.part("base"), allocation.most_concurrent))
     reraise_signal()
     folder = _make_folder(request, settings)
     with _being_made(folder):
-        settings = settings.model_copy(update={"study": f"{folder.name}-{settings.id[:8]}"})
+        learned = {} if knowledge is None else {"warm_start": knowledge.search}
+        settings = settings.model_copy(update={"study": f"{folder.name}-{settings.id[:8]}", **learned})
         settings.save(folder)
+        if knowledge is not None:
+            save(folder, knowledge)
+        Inbox(folder).put_once(ENQUEUE, enqueued)
         stored = open_search_study(request, folder, settings, create=True)
         with stored.closed_on_error():
             settings.remember(stored)
             driver = SearchDriver(folder, settings, stored)
-    return open_session(request, folder, settings, dataset, driver, DriverLock(folder), allocation, [])
+    remarks = [] if knowledge is None else [knowledge.remark]
+    return open_session(request, folder, settings, dataset, driver, DriverLock(folder), allocation, remarks)
+
+
+def _knowledge(request: Request, settings: SearchSettings) -> Knowledge | None:
+    """Return the trials that the sampler is to begin with, if a search is named whose they are.
+
+    Raises:
+        ConfigError: it is no such search, or the new one itself.
+    """
+    if request.warm_start is None:
+        return None
+    if request.warm_start == request.name:
+        raise ConfigError(f"`--warm-start` {request.warm_start} is the new search itself; name another one.")
+    return gather(find_folder(request.output, request.warm_start), settings)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 """What a user asks of a search or a comparison, and what it may use."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ class Request:
         allow_change: whether a resumed search may differ from what it began as.
         comparison: what is compared, if it is not a search in a space.
         name: of a new search; None for one by data set and date.
+        enqueue: trials that are to come next, as they were typed.
+        warm_start: a search whose trials the sampler is to know from the beginning.
         command: as it was called.
         notify: told what is waited for before the search begins.
         references: whether a search is measured against trainings beside its trials; None: a new one is, another one as it began.
@@ -38,6 +40,8 @@ class Request:
     comparison: Comparison | None = None
     references: bool | None = None
     name: str | None = None
+    enqueue: Sequence[str] = ()
+    warm_start: str | None = None
     command: str = ""
     notify: Callable[[str], None] = lambda text: None
 

@@ -73,6 +73,7 @@ class SearchSettings(BaseModel):
         asked: what a comparison was asked for, by which the same command is known again.
         command: by which the search was begun.
         origins: where the values of ``config`` come from, of those that are no defaults.
+        warm_start: the search whose trials the sampler knows from the beginning, copied into the folder; empty for none.
         changes: what ``--allow-change`` let through: when, after how many trials, and the differences.
     """
 
@@ -98,6 +99,7 @@ class SearchSettings(BaseModel):
     asked: dict[str, Any] = {}
     command: str = ""
     origins: dict[str, str] = {}
+    warm_start: str = ""
     changes: list[dict[str, Any]] = []
 
     @field_validator("sampler", "pruner")

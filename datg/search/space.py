@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import optuna
+from optuna.trial import BaseTrial, FrozenTrial
 
 from datg.config import flatten
 from datg.errors import ConfigError, unknown_name
@@ -193,7 +194,7 @@ def contains(space: Space, setting: Mapping[str, Any], bounds: Bounds) -> bool:
     return True
 
 
-def suggest(trial: optuna.Trial, space: Space, bounds: Bounds) -> None:
+def suggest(trial: BaseTrial, space: Space, bounds: Bounds) -> None:
     """Ask ``trial`` for a value of every key, in order, because a bound may be an earlier value."""
     values_by_name: dict[str, Any] = dict(bounds)
     for entry in space:
@@ -204,6 +205,13 @@ def suggest(trial: optuna.Trial, space: Space, bounds: Bounds) -> None:
             values_by_name[entry.key] = trial.suggest_int(entry.key, *values)
         else:
             values_by_name[entry.key] = trial.suggest_float(entry.key, *values, log=entry.kind == "log")
+
+
+def as_trial(params: Mapping[str, Any], value: float, space: Space, bounds: Bounds) -> FrozenTrial:
+    """Return a finished trial with values inside the space, in the distributions from which a search would suggest them."""
+    fixed = optuna.trial.FixedTrial(dict(params))
+    suggest(fixed, space, bounds)
+    return optuna.trial.create_trial(params=fixed.params, distributions=fixed.distributions, value=value)
 
 
 def with_params(config: TrialConfig, setting: Mapping[str, Any]) -> TrialConfig:

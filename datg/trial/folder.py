@@ -11,6 +11,7 @@ from typing import Any, TypeGuard
 CONFIG = "config.yaml"
 NOW = "now.json"  # where a running trial is, told every few seconds; nothing depends on it
 PROGRESS = "progress.jsonl"  # one validation a line
+STOP = "stop"  # the trial is to save and end, because a user asked for it
 LAST, BEST = "last.safetensors", "best.safetensors"  # where training stands; the weights that are evaluated
 CLUSTERS = "clusters.json"
 BEST_VALIDATION = "best_validation.parquet"  # accuracy of the best weights on every validation task

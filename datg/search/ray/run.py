@@ -67,7 +67,9 @@ def run_trials(
     watchdog = Watchdog(allocation.asked.trial_timeout, watched)
     capacity = Capacity(allocation, notify, lambda: driver.progress.missing)
     capacity.nodes.notify = notify
-    supervisor = SearchSupervisor(driver, stop, notice, watchdog, [lambda: tasks.advance(0), capacity.look])
+    supervisor = SearchSupervisor(
+        driver, stop, notice, watchdog, [driver.take_requests, lambda: tasks.advance(0), capacity.look]
+    )
     tasks = SpareTasks(driver, data, capacity, stop, notice.place)
     try:
         with leaving_without_ray(stop):

@@ -95,7 +95,7 @@ class StudySearcher(Unsaved, Searcher):
         with self._supervisor.stop_on_storage_error():
             if wait is not None and not self._driver.report(number):
                 self._driver.release(number, again_after=wait)
-            elif outcome in ("blocked", "interrupted"):
+            elif outcome in ("blocked", "interrupted") and not self._driver.report(number):
                 self._driver.release(number, again_after=None if self._supervisor.stop.requested else 0.0)
             else:
                 self._driver.finish(number, outcome, cause, iteration=result.get("iteration", 0))

@@ -67,9 +67,12 @@ class _Bell:
         self._rung.set()
 
 
-def heard_at(place: str) -> Callable[[], bool]:
-    """Return what says whether a notice was given at ``place``; it looks about once a second however often it is called."""
-    is_there = (
+def heard_at(place: str, own: Path | None = None) -> Callable[[], bool]:
+    """Return what says whether a notice was given at ``place``, or the file ``own`` is there.
+
+    It looks about once a second however often it is called.
+    """
+    given = (
         _heard_through_ray(place.removeprefix(_THROUGH_RAY)) if place.startswith(_THROUGH_RAY) else Path(place).exists
     )
     looked, heard = 0.0, False
@@ -77,7 +80,7 @@ def heard_at(place: str) -> Callable[[], bool]:
     def stop() -> bool:
         nonlocal looked, heard
         if time.monotonic() - looked >= SECONDS_BETWEEN_LOOKS:
-            looked, heard = time.monotonic(), heard or is_there()
+            looked, heard = time.monotonic(), heard or given() or (own is not None and own.exists())
         return heard
 
     return stop

@@ -20,7 +20,7 @@ from datg.storage.lease import EVALUATION_LEASE, Lease
 from datg.trial.config import TrialConfig
 from datg.trial.data import TrialData
 from datg.trial.final_evaluation import EvaluationKind, evaluate_best
-from datg.trial.folder import BEST, CONFIG, LAST, ValidationReport
+from datg.trial.folder import BEST, CONFIG, LAST, STOP, ValidationReport
 from datg.trial.run import run_trial
 
 CAUSE, REFUSED_CHECKPOINT = "error.txt", "refused.safetensors"
@@ -57,7 +57,7 @@ def train(tune_config: dict[str, Any], data: Any) -> None:
     try:
         dataset: Dataset = ray.get(data) if isinstance(data, ray.ObjectRef) else data
         config = TrialConfig.from_dict(read_yaml(folder / CONFIG))
-        stop = heard_at(tune_config["stop"])
+        stop = heard_at(tune_config["stop"], folder / STOP)
         result = run_trial(
             config,
             TrialData.from_dataset(dataset),

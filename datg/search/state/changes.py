@@ -50,7 +50,8 @@ def requested_settings(request: Request, saved: SearchSettings) -> _Found:
         kept = {key: entry for key, entry in saved.space.items() if layers.sources.get(key) not in USER_SOURCES}
         wanted = wanted.model_copy(update={"space": kept})
     unchanged = {
-        key: getattr(saved, key) for key in ("id", "study", "comparison", "changes", "trials", "command", "origins")
+        key: getattr(saved, key)
+        for key in ("id", "study", "comparison", "changes", "trials", "command", "origins", "warm_start")
     }
     return _as_many(request, wanted.model_copy(update=unchanged), saved), dataset
 

@@ -92,6 +92,16 @@ class SearchFolder:
         return self.path / "stop"
 
     @property
+    def inbox(self) -> Path:
+        """Return the folder of users' requests."""
+        return self.path / "inbox"
+
+    @property
+    def warm_start(self) -> Path:
+        """Return what the sampler was given to begin with, if it was."""
+        return self.path / "warm_start.json"
+
+    @property
     def network(self) -> Path:
         """Return the folder of the network that is trained before any trial, if the strategy needs one."""
         return self.path / NETWORK

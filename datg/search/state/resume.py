@@ -3,11 +3,13 @@
 import shutil
 
 from datg.errors import ConfigError, StateError, without_password
+from datg.search.enqueued import Params, check_places, read_enqueued
 from datg.search.request import Request
 from datg.search.session import SearchSession, open_search_study, open_session, start_ray_for
 from datg.search.settings import SearchSettings
 from datg.search.state.changes import check_asked, reconcile_settings, requested_settings
 from datg.search.state.folder import DriverLock, SearchFolder, find_folder
+from datg.search.state.inbox import ENQUEUE, Inbox
 from datg.search.state.repair import repair
 from datg.search.study.driver import SearchDriver
 from datg.search.study.stored import StoredStudy, is_empty, is_storage_failure
@@ -31,11 +33,18 @@ def resume_search(request: Request, search: str, *, comparison: bool = False) ->
         raise ConfigError(
             f"the study of {folder.name} is in a database; name it again with --study-storage or in DATG_STUDY_STORAGE."
         )
+    if request.warm_start not in (None, saved.warm_start):
+        raise ConfigError(
+            f"`--warm-start` is for a search that begins; {folder.name} began "
+            + (f"with what {saved.warm_start} had found." if saved.warm_start else "without.")
+        )
     wanted, dataset = requested_settings(request, saved)
+    enqueued = read_enqueued(request.enqueue, wanted)
     try:
         with lock:
             stored, settings, remarks = _reopen_study(request, folder, saved, wanted)
             with stored.closed_on_error():
+                _enqueue(folder, settings, enqueued, len(stored.trials()))
                 allocation = start_ray_for(request)  # which may wait for nodes: nobody else may drive meanwhile
                 driver = SearchDriver(folder, settings, stored)
     except OSError as error:
@@ -53,6 +62,18 @@ def resume_search(request: Request, search: str, *, comparison: bool = False) ->
     if driver.all_done:
         remarks.append(f"{folder.name} is done: nothing is left to do, more --trials prolong it.")
     return open_session(request, folder, settings, dataset, driver, lock, allocation, remarks)
+
+
+def _enqueue(folder: SearchFolder, settings: SearchSettings, enqueued: list[Params], begun: int) -> None:
+    """Put trials into the inbox, but those that the same command has put there before.
+
+    Raises:
+        ConfigError: the search has no room for them.
+    """
+    inbox = Inbox(folder)
+    new = inbox.not_put_yet(enqueued)
+    check_places(new, settings, begun=begun + len(inbox.pending()), search=folder.name)
+    inbox.put_once(ENQUEUE, enqueued)
 
 
 def as_begun(request: Request, comparison: str) -> Request:

@@ -9,24 +9,29 @@ folders hold the checkpoints from which they go on.
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from datg.errors import ConfigError
+from datg.search.enqueued import check_enqueued
+from datg.search.knowledge import load
 from datg.search.settings import SearchSettings
-from datg.search.space import nested_with, suggest, with_params
+from datg.search.space import as_trial, nested_with, suggest, with_params
 from datg.search.state.folder import SearchFolder
+from datg.search.state.inbox import Inbox
 from datg.search.study import PRUNERS
 from datg.search.study.memory import MemoryStudy
 from datg.search.study.outcomes import ERROR_ATTRIBUTE, outcome_of
 from datg.search.study.progress import SearchProgress
 from datg.search.study.pruners import LAST_PRUNING
 from datg.search.study.references import VISIBLE_SECONDS, References
+from datg.search.study.requests import Requests
 from datg.search.study.samplers import sampler_for
 from datg.search.study.stored import PruningState, StoredStudy, pruning_state
 from datg.search.study.writer import OrderedWriter
-from datg.storage.files import write_yaml
+from datg.storage.files import write_text, write_yaml
 from datg.storage.lease import TRIAL_LEASE, revoke
 from datg.trial.config import TrialConfig
 from datg.trial.folder import (
@@ -35,6 +40,7 @@ from datg.trial.folder import (
     EVALUATION,
     FRESH_VALIDATION,
     LAST,
+    STOP,
     ValidationReport,
     await_report,
     read_now,
@@ -44,6 +50,8 @@ from datg.trial.preparation import network_to_train, with_network
 from datg.trial.records import FAILURES, OUTCOME, SUCCESSES, TrialOutcome, lacks_evaluation, read_trial, write_outcome
 from datg.trial.selection import Selection, select
 
+REQUEST = "request"  # attribute of a trial: the user's request that it was enqueued by
+ON_REQUEST = "stopped because a user asked for it"
 MOST_IN_A_ROW, LEAST_IN_A_ROW = 10, 3  # failures after which a search gives up: half of its trials, within these bounds
 
 
@@ -63,8 +71,20 @@ class SearchDriver:
         self.references = References(folder, settings, stored, self._writer)
         self.out_of_reach = False  # whether the study failed to be written or read
         trials = stored.trials()
-        self._memory = MemoryStudy(stored.name, PRUNERS[settings.pruner](settings.steps), trials)
+        pruner = PRUNERS[settings.pruner](settings.steps)
+        self._memory = MemoryStudy(stored.name, pruner, trials, self._knowledge())
+        known = {trial.user_attrs[REQUEST]: trial.number for trial in trials if REQUEST in trial.user_attrs}
+        self._requests = Requests(Inbox(folder), settings, known)
         self._take_up(trials)
+        self.take_requests()
+
+    def _knowledge(self) -> list[FrozenTrial]:
+        """Return the trials of another search that the sampler begins with."""
+        if not self.settings.warm_start:
+            return []
+        known = load(self.folder)
+        pairs = zip(known.params, known.values, strict=True)
+        return [as_trial(params, value, self._ranges, self._bounds) for params, value in pairs]
 
     def _take_up(self, trials: list[FrozenTrial]) -> None:
         if not trials and self._own_setting is not None:
@@ -100,6 +120,7 @@ class SearchDriver:
         self.progress.outcomes[outcome] += 1
         trial_dir = self.folder.trial(number)
         write_outcome(trial_dir, TrialOutcome(outcome, error, ended))
+        (trial_dir / STOP).unlink(missing_ok=True)
         if outcome not in SUCCESSES:
             (trial_dir / LAST).unlink(missing_ok=True)
 
@@ -163,9 +184,36 @@ class SearchDriver:
                 return number
         return None
 
+    def take_requests(self) -> None:
+        """Read what users ask for: trials to come next, which wait for a number, and trials to end."""
+        for request in self._requests.look():
+            self._requests.answer(request, self._stop_trial(request.values.get("trial")))
+        if len(self._memory) >= self.settings.trials:
+            self._requests.refuse_enqueued(
+                f"all {self.settings.trials} trials have begun; prolong it with more --trials"
+            )
+
+    def _stop_trial(self, number: Any) -> str:
+        """Have a trial that runs, or waits to be tried again, save and end as pruned; return what has become of it."""
+        if number in self._ended:
+            return f"trial {number} has ended: {self._ended[number]}"
+        if number not in self._running and number not in self._to_resume:
+            return f"trial {number} does not run"
+        self._states[number] = replace(self._states[number], prune=True)
+        self._write_and_wait(self._stored.record_decision, number, self._states[number])
+        write_text(self.folder.trial(number) / STOP, "")
+        if number in self._to_resume:  # nobody works on it
+            del self._to_resume[number]
+            self._running.add(number)
+            self.finish(number, "pruned")
+        return f"trial {number} is stopped"
+
     def _suggest(self) -> int:
-        """Add a trial to both copies of the study."""
+        """Add a trial to both copies of the study: an enqueued one if there is any."""
         number, settings = len(self._memory), self.settings
+        request = None if number == 0 and self._own_setting is not None else self._requests.next_enqueued()
+        if request is not None:
+            self._memory.enqueue(check_enqueued(request.values, settings))
         sampler = sampler_for(
             settings.sampler,
             seed=settings.seed,
@@ -173,9 +221,17 @@ class SearchDriver:
             trials=settings.trials,
             keys=[entry.key for entry in self._ranges],
         )
-        trial = self._memory.suggest(sampler, lambda handle: suggest(handle, self._ranges, self._bounds))
+
+        def ask(handle: Trial) -> None:
+            if request is not None:
+                handle.set_user_attr(REQUEST, request.name)
+            suggest(handle, self._ranges, self._bounds)
+
+        trial = self._memory.suggest(sampler, ask)
         self._states[number] = PruningState()
         self._write_and_wait(self._stored.add, trial)
+        if request is not None:
+            self._requests.begun(request, number)
         return number
 
     def _start(self, number: int) -> bool:
@@ -236,13 +292,15 @@ class SearchDriver:
         step = math.ceil(entry.iteration / training.eval_every)
         done = entry.iteration / training.iterations
         before = self._states[number]
-        if step <= before.step or before.prune:
+        stopped = before.prune and (self.folder.trial(number) / STOP).exists()  # by a user: it may validate once more
+        if step <= before.step or (before.prune and not stopped):
             return
         # The latest accuracy and not the best so far: pruners decide as well by it (benchmarks/pruning.py), and the stored
         # values are a curve to look at.
-        prune, notes = self._memory.report(number, entry.accuracy, step, ask_pruner=done <= LAST_PRUNING)
+        asked = done <= LAST_PRUNING and not stopped
+        prune, notes = self._memory.report(number, entry.accuracy, step, ask_pruner=asked)
         # What the method's own setting is worth must be known, so that what the search gained is.
-        prune = prune and not (number == 0 and self._own_setting is not None)
+        prune = stopped or (prune and not (number == 0 and self._own_setting is not None))
         state = PruningState(step, entry.objective, entry.objective_ci95, prune, notes)
         self._states[number] = state
         self._note_best(number, state)
@@ -269,7 +327,7 @@ class SearchDriver:
         self._running.remove(number)
         state = self._states[number]
         if prune:
-            outcome, error = "pruned", ""
+            outcome, error = "pruned", ON_REQUEST if (self.folder.trial(number) / STOP).exists() else ""
         elif outcome in SUCCESSES and state.step < self.settings.steps:
             outcome, error = "failed", f"its last validation is not in {self.folder.trial(number)}"
         if outcome == "failed":

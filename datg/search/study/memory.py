@@ -34,13 +34,16 @@ class _Running:
 class MemoryStudy:
     """Suggests values, takes validations, prunes."""
 
-    def __init__(self, name: str, pruner: BasePruner, stored: Iterable[FrozenTrial]) -> None:
+    def __init__(
+        self, name: str, pruner: BasePruner, stored: Iterable[FrozenTrial], knowledge: Iterable[FrozenTrial] = ()
+    ) -> None:
         """Build the study from what the database remembers.
 
         Args:
             name: of the stored study, because Hyperband derives a trial's bracket from it.
             pruner: is asked after a validation.
             stored: its trials, by number.
+            knowledge: finished trials of another search, for the sampler; they have no number.
         """
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._storage = InMemoryStorage()
@@ -50,9 +53,11 @@ class MemoryStudy:
         self._id = self._storage.get_study_id_from_name(name)
         self._places: list[int] = []  # of the trials, by number
         self._running: dict[int, _Running] = {}
+        self._study.add_trials(list(knowledge))
+        before = len(self._study.trials)
         for trial in stored:
             self._study.add_trial(_rebuilt(trial))
-            self._places.append(len(self._places))
+            self._places.append(before + trial.number)
             if trial.state == TrialState.RUNNING:
                 handle = optuna.Trial(self._study, self._id_of(trial.number))
                 self._running[trial.number] = _Running(handle, frozenset(trial.system_attrs))

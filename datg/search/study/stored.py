@@ -105,6 +105,10 @@ class StoredStudy:
         self._storage.set_trial_intermediate_value(trial_id, state.step, float(accuracy))
         self._storage.set_trial_user_attr(trial_id, PRUNING, asdict(state))
 
+    def record_decision(self, number: int, state: PruningState) -> None:
+        """Write what was decided on a running trial without a validation."""
+        self._storage.set_trial_user_attr(self._trial_id(number), PRUNING, asdict(state))
+
     def end(self, number: int, outcome: str, error: str, objective: float | None) -> None:
         """Write how a running trial ended; see :func:`~datg.search.study.outcomes.tell`."""
         self.note(number, outcome, error)

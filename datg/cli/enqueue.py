@@ -1,0 +1,49 @@
+"""`datg enqueue`: have a search run trials that a user has picked by hand."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from datg.cli.options import Json, Output, Verbose
+
+
+def enqueue(
+    search: Annotated[str, typer.Argument(help="Name or folder of the search; it may run.")],
+    trials: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="TRIAL...",
+            help="FILE or KEY=VALUE,KEY=VALUE: values of searched keys, the others are suggested by the sampler.",
+        ),
+    ],
+    output: Output = Path("runs"),
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Have SEARCH run hand-picked trials next; they count among its trials.
+
+    Example: datg enqueue dermnet-20261122-1 strategy.alpha=0.5,strategy.beta=0.5
+
+    Example: datg enqueue dermnet-20261122-1 configs/ham10000-20261120-1-top1.yaml
+    """
+    from datg.search.enqueued import check_places, read_enqueued
+    from datg.search.settings import SearchSettings
+    from datg.search.state.folder import active_driver, find_folder
+    from datg.search.state.inbox import ENQUEUE, Inbox
+
+    folder = find_folder(output, search)
+    settings, inbox = SearchSettings.load(folder), Inbox(folder)
+    wanted = read_enqueued(trials, settings)
+    waiting = sum(request.kind == ENQUEUE for request in inbox.pending())
+    check_places(wanted, settings, begun=len(folder.trial_numbers()) + waiting, search=folder.name)
+    names = [inbox.put(ENQUEUE, params) for params in wanted]
+    driver = active_driver(folder)
+    if as_json:
+        print(json.dumps({"search": folder.name, "requests": names, "trials": wanted, "driven by": driver}))
+        return
+    taken = "as soon as a trial ends" if driver else f"when it goes on: datg search --resume {folder.name}"
+    print(f"{len(names)} trial{'s' if len(names) > 1 else ''} enqueued into {folder.name}; they begin {taken}")
+    for params in wanted:
+        print("  " + ", ".join(f"{key}={value}" for key, value in params.items()))
