@@ -129,7 +129,7 @@ def _version_of(client: "MlflowClient", name: str, model_uri: str, run_id: str) 
             raise
     model_id = model_uri.removeprefix("models:/")
     for known in client.search_model_versions(f"name='{name}'"):
-        if model_id in (known.model_id, str(known.source).rpartition("/")[2]):
+        if model_id in Path(str(known.source)).parts:
             return str(known.version)
     source = client.get_logged_model(model_id).artifact_location
     return str(client.create_model_version(name, source, run_id=run_id, model_id=model_id).version)

@@ -60,7 +60,7 @@ def answer(model: FewShotModel, request: "pd.DataFrame") -> list[dict[str, Any]]
 
 
 def _is_absent(value: Any) -> bool:
-    return value is None or value == "" or (isinstance(value, float) and np.isnan(value))
+    return value is None or (isinstance(value, str) and not value) or (isinstance(value, float) and np.isnan(value))
 
 
 def _example(model: FewShotModel, row: dict[str, Any], number: int) -> npt.NDArray[Any]:

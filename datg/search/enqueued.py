@@ -85,20 +85,22 @@ def check_enqueued(params: Mapping[str, Any], settings: SearchSettings) -> Param
             raise ConfigError(f"`--enqueue`: {unknown_name('searched key', key, ranges)}")
     for key, entry in ranges.items():
         if key in params:
-            checked[key] = _in_range(entry, params[key], {**settings.bounds, **checked}, [*ranges])
+            missing = [
+                bound for bound in entry.values if bound in ranges and bound not in checked and entry.kind != "choice"
+            ]
+            if missing:
+                raise ConfigError(f"`--enqueue`: {key} depends on {missing[0]}; give both.")
+            checked[key] = _in_range(entry, params[key], {**settings.bounds, **checked})
     with_params(settings.config, checked)
     return checked
 
 
-def _in_range(entry: Range, value: Any, bounds: Mapping[str, Any], searched: list[str]) -> Any:
+def _in_range(entry: Range, value: Any, bounds: Mapping[str, Any]) -> Any:
     """Return a value in the type of its range.
 
     Raises:
-        ConfigError: it lies outside, or depends on a searched key that is not given.
+        ConfigError: it lies outside.
     """
-    for bound in entry.values if entry.kind != "choice" else ():
-        if isinstance(bound, str) and bound in searched and bound not in bounds:
-            raise ConfigError(f"`--enqueue`: {entry.key} depends on {bound}; give both.")
     values = entry.resolved(bounds)
     if entry.kind == "choice":
         if value not in values:

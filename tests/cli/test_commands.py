@@ -125,6 +125,18 @@ MISTAKES = [
     ("import_data", ["skin", ".", "--ratio", "2"], "import: `ratio` must"),
     ("import_data", ["skin", ".", "--duplicates", "both"], "import: `duplicates` must"),
     ("search", ["--dataset", "glyphs", "--test-dataset", "glyph"], "data set `glyph` is not in"),
+    ("search", ["--dataset", "glyphs", "--enqueue", "strategy.alhpa=1"], "did you mean `strategy.alpha`?"),
+    ("search", ["--dataset", "glyphs", "--enqueue", "strategy.alpha=99"], "from 0.1 to 10, got 99"),
+    (
+        "search",
+        ["--dataset", "glyphs", "--trials", "1", *["--enqueue", "strategy.alpha=1"] * 2],
+        "make room: --trials 2",
+    ),
+    ("search", ["--dataset", "glyphs", "--warm-start", "nothing"], "is no search in"),
+    ("search", ["--dataset", "glyphs", "--name", "me", "--warm-start", "me"], "is the new search itself"),
+    ("enqueue", ["nothing", "strategy.alpha=1"], "is no search in"),
+    ("stop_trial", ["nothing", "1"], "is no search in"),
+    ("apply", ["nothing", "support", "queries"], "there is no model nothing"),
 ]
 
 
