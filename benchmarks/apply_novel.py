@@ -6,13 +6,15 @@
     python -m benchmarks.apply_novel runs/dermnet-...-final RAW
 
 For each pick some novel classes are drawn at random, of each some pictures as SUPPORT and others as QUERIES; both are read from
-the raw files by lists, as the command reads them. Beside the accuracy over picks stands that of the final evaluation on tasks of the
-same shape, and the calibration error of all answers with the temperature and without.
+the raw files by lists, as the command reads them. Beside the accuracy over picks stands that of the final evaluation on tasks
+of the same shape; the calibration error of all answers tells whether the temperature holds on novel classes.
 """
 
 import csv
+import hashlib
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -22,10 +24,11 @@ import typer
 
 from datg.cli.console import console, progress_bar
 from datg.cli.main import run_command
-from datg.data.raw_data import listed
+from datg.data.class_table import ClassTable
 from datg.inference.apply import apply
-from datg.inference.calibration import calibration_error
+from datg.inference.calibration import Temperature, calibration_error
 from datg.inference.load import load_model
+from datg.inference.model import Calibration, FewShotModel
 from datg.inference.temperatures import validation_of
 from datg.trial.accuracies import load_evaluation, over_tasks
 from datg.trial.folder import EVALUATION
@@ -43,56 +46,80 @@ def apply_novel(
     loaded = load_model(model, data_root=data_root)
     dataset = validation_of(loaded, data_root)
     assert not isinstance(dataset, str), dataset
-    novel = dataset.part("novel").sizes
-    rng = np.random.default_rng(0)
-    ways = loaded.config.task.ways
-    accuracies, sure, unsure, told = [], [], [], ""
+    files = _kept(raw, dataset.part("novel"))
+    loaded = replace(loaded, calibration=_once(loaded))
+    models = {f"seed {network.config.seed}": replace(loaded, networks=[network]) for network in loaded.networks}
+    models |= {"all seeds": loaded}
+    rng, ways = np.random.default_rng(0), loaded.config.task.ways
+    accuracies: dict[str, list[float]] = {name: [] for name in models}
+    answered: list[tuple[torch.Tensor, torch.Tensor]] = []
     with tempfile.TemporaryDirectory() as folder, progress_bar(console()) as show:
         for pick in range(picks):
-            names = rng.choice(sorted(novel), ways, replace=False).tolist()
             lists = [Path(folder) / name for name in ("support.csv", "queries.csv")]
-            _write(lists, raw, names, shots, queries, rng)
-            answers = apply(loaded, lists[0], [lists[1]])
-            assert answers.accuracy is not None, listed(names)
-            accuracies.append(answers.accuracy.value)
-            probabilities, temperature = answers.predictions.probabilities, answers.predictions.temperature
-            told = temperature.sentence()
-            labels = answers.queries.labels or []
-            truth = torch.tensor([answers.predictions.classes.index(label) for label in labels])
-            sure.append((torch.from_numpy(probabilities), truth))
-            # Of one network: the softmax of the logits themselves is that of log p * T.
-            sharp = (torch.from_numpy(probabilities).double().log() * temperature.value).softmax(-1)
-            unsure.append((sharp, truth))
+            _write(
+                lists,
+                {name: files[name] for name in rng.choice(sorted(files), ways, replace=False)},
+                shots,
+                queries,
+                rng,
+            )
+            for name, one in models.items():
+                answers = apply(one, lists[0], [lists[1]])
+                assert answers.accuracy is not None and not answers.refused
+                accuracies[name].append(answers.accuracy.value)
+            classes = answers.predictions.classes
+            truth = torch.tensor([classes.index(label) for label in answers.queries.labels or []])
+            answered.append((torch.from_numpy(answers.predictions.probabilities).double(), truth))
             show("picks", pick + 1, picks)
-    final = [load_evaluation(path).mean for path in sorted(model.glob(f"seed-*/{EVALUATION}"))]
-    found = over_tasks(np.array(accuracies))
-    print(f"{picks} picks of {ways} of {len(novel)} novel classes, {shots} shots, {queries} queries, seed 0")
-    print(
-        f"apply: accuracy {found.value:.4f} ± {found.ci95:.4f} (95 % over picks; probabilities of {len(final)} seeds averaged)"
-    )
-    print(f"final evaluation of each seed: {', '.join(f'{value:.4f}' for value in final)}")
-    print(told)
-    print(f"calibration error on novel classes {_error(unsure):.3f} -> {_error(sure):.3f}")
+    print(f"{picks} picks of {ways} of {len(files)} novel classes, {shots} shots, {queries} queries, seed 0")
+    for name, values in accuracies.items():
+        found, path = over_tasks(np.array(values)), model / name.replace(" ", "-") / EVALUATION
+        final = f"; final evaluation {load_evaluation(path).mean:.4f}" if path.exists() else ""
+        print(f"apply, {name}: accuracy {found.value:.4f} ± {found.ci95:.4f} (95 % over picks){final}")
+    temperature = answers.predictions.temperature
+    print(temperature.sentence())
+    probabilities, truth = (torch.cat(parts) for parts in zip(*answered, strict=True))
+    print(f"calibration error of all seeds on novel classes with it: {calibration_error(probabilities, truth):.3f}")
+
+
+def _once(model: FewShotModel) -> Calibration:
+    """Return a calibration that fits the temperature of each shape once, for all seeds together."""
+    known: dict[tuple[int, ...], Temperature] = {}
+
+    def find(asked: FewShotModel, counts: list[int]) -> Temperature:
+        if tuple(counts) not in known:
+            known[tuple(counts)] = model.calibration(model, counts)
+        return known[tuple(counts)]
+
+    return find
+
+
+def _kept(raw: Path, novel: ClassTable) -> dict[str, list[Path]]:
+    """Return the pictures of each novel class that the import has kept, one of those that are alike."""
+    kept = {}
+    for index, name in enumerate(novel.names):
+        wanted = novel.digests_of_class(index)
+        files: dict[bytes, Path] = {}
+        for path in sorted((raw / name).iterdir()):
+            digest = hashlib.sha256(path.read_bytes()).digest()
+            if digest in wanted:
+                files.setdefault(digest, path.absolute())
+        kept[name] = list(files.values())
+    return kept
 
 
 def _write(
-    lists: Sequence[Path], raw: Path, names: list[str], shots: int, queries: int, rng: np.random.Generator
+    lists: Sequence[Path], files: dict[str, list[Path]], shots: int, queries: int, rng: np.random.Generator
 ) -> None:
+    """Write a list of support pictures and one of queries, drawn at random from ``files`` of each class."""
     rows: list[list[tuple[str, str]]] = [[], []]
-    for name in names:
-        files = sorted(str(path.absolute()) for path in (raw / name).iterdir())
-        chosen = rng.permutation(files)[: shots + queries]
+    for name, paths in files.items():
+        chosen = rng.permutation([str(path) for path in paths])[: shots + queries].tolist()
         rows[0] += [(path, name) for path in chosen[:shots]]
         rows[1] += [(path, name) for path in chosen[shots:]]
     for path, lines in zip(lists, rows, strict=True):
         with path.open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows([("path", "label"), *lines])
-
-
-def _error(answers: list[tuple[torch.Tensor, torch.Tensor]]) -> float:
-    """Return the calibration error of all answers together."""
-    probabilities = torch.cat([part.double() for part, _ in answers])
-    return calibration_error(probabilities, torch.cat([truth for _, truth in answers]))
 
 
 if __name__ == "__main__":

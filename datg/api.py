@@ -1,16 +1,19 @@
 """What `import datg` offers: data sets, trials, searches and evaluations from Python."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from datg.data.catalog import Dataset
 from datg.data.catalog import data_root as find_root
 from datg.data.catalog import open_dataset as _open_dataset
+from datg.errors import ConfigError
 from datg.inference.load import load_model as _load_model
 from datg.inference.model import FewShotModel
+from datg.report.leaderboard import leaderboard
 from datg.search.ray.resources import Resources
 from datg.trial.accuracies import Evaluation
 from datg.trial.config import TrialConfig
@@ -19,17 +22,23 @@ from datg.trial.final_evaluation import choose_device, evaluate_best
 from datg.trial.find_checkpoint import find_checkpoint, novel_classes
 from datg.trial.folder import ValidationReport
 from datg.trial.prepare import check_trial
-from datg.trial.records import TrialRecord, ranked
+from datg.trial.records import TrialRecord, read_config
 from datg.trial.run import StopTrial, TrialResult
 from datg.trial.run import run_trial as _run_trial
+from datg.trial.selection import select
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "FewShotModel",
+    "SearchResult",
     "StopTrial",
     "TrialConfig",
     "evaluate",
     "load_model",
     "open_dataset",
+    "open_search",
     "run_search",
     "run_trial",
 ]
@@ -75,6 +84,63 @@ def run_trial(
     return _run_trial(config, TrialData.from_dataset(dataset), report=report, folder=trial_folder, device=device)
 
 
+@dataclass(frozen=True)
+class SearchResult:
+    """Hold what a search has found.
+
+    Attributes:
+        folder: of the search.
+        records: its trials by number.
+        references: the trainings that it is measured against.
+    """
+
+    folder: Path
+    records: list[TrialRecord]
+    references: list[TrialRecord]
+
+    @property
+    def best(self) -> TrialRecord | None:
+        """Return the finished trial with the highest validation accuracy, a best of many; None if none has finished."""
+        return select(self.records).best
+
+    @property
+    def best_config(self) -> TrialConfig:
+        """Return the configuration of that trial, for a final training.
+
+        Raises:
+            ConfigError: no trial has finished.
+        """
+        if self.best is None:
+            raise ConfigError(f"no trial of {self.folder.name} has finished.")
+        return TrialConfig.from_dict(read_config(self.best.folder))
+
+    def dataframe(self) -> "pd.DataFrame":
+        """Return one row a trial, best validation first: outcome, scores with half-widths of 95 % intervals, searched values."""
+        import pandas as pd
+
+        return pd.DataFrame(leaderboard(self.records))
+
+
+def open_search(search: Path | str, output: Path | str = "runs") -> SearchResult:
+    """Open what a search has found so far, wherever it was run.
+
+    Args:
+        search: its name or folder.
+        output: where searches are looked for by name.
+
+    Raises:
+        ConfigError: there is none.
+        StateError: it is damaged, or belongs to somebody else.
+    """
+    from datg.search.settings import SearchSettings
+    from datg.search.state.folder import find_folder
+    from datg.search.state.records import RecordReader
+
+    folder = find_folder(Path(output), str(search))
+    reader = RecordReader(folder, SearchSettings.load(folder))
+    return SearchResult(folder.path, reader.records(), reader.references())
+
+
 def run_search(
     dataset: str,
     *,
@@ -83,9 +149,11 @@ def run_search(
     data_root: Path | str | None = None,
     resources: Resources | None = None,
     references: bool = True,
+    enqueue: Sequence[Mapping[str, Any]] = (),
+    warm_start: str | None = None,
     notify: Callable[[str], None] = lambda message: None,
-) -> list[TrialRecord]:
-    """Search hyperparameters and return all trials with a score, best validation first; nothing goes to MLflow.
+) -> SearchResult:
+    """Search hyperparameters; nothing goes to MLflow.
 
     Args:
         dataset: name of the data set.
@@ -94,6 +162,8 @@ def run_search(
         data_root: where data sets live.
         resources: what it may use; Ray is started here by default.
         references: whether the search is measured against Vanilla, and the setting that it begins from if no trial has it.
+        enqueue: trials to run first: values of searched keys, the others are suggested.
+        warm_start: a search over the same keys, whose finished trials the sampler knows from the beginning.
         notify: told what the user should know.
 
     Raises:
@@ -117,11 +187,15 @@ def run_search(
             time_budget=None,
             resources=resources or Resources(),
             references=references,
+            enqueue=enqueue,
+            warm_start=warm_start,
         )
     )
+    for remark in session.remarks:
+        notify(remark)
     with session.lock:
         run_session(session, notify=notify)
-    return ranked(session.records())
+    return SearchResult(session.folder.path, session.records(), session.references())
 
 
 def load_model(

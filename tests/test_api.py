@@ -19,7 +19,8 @@ SMALL = {
 def test_importing_it_loads_nothing_heavy():
     heavy = "import datg, sys; assert not {'torch', 'ray', 'optuna', 'mlflow', 'numpy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", heavy], check=True)
-    assert {"open_dataset", "run_trial", "run_search", "evaluate", "TrialConfig"} <= set(dir(datg))
+    wanted = {"open_dataset", "run_trial", "run_search", "open_search", "evaluate", "load_model", "TrialConfig"}
+    assert wanted <= set(dir(datg))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         datg.nothing  # noqa: B018
 
@@ -40,7 +41,12 @@ def test_a_search_is_run(data_root, tmp_path):
     script = f"""
 import datg
 settings, places = {{**{flat!r}, "search.trials": 2}}, dict(output={str(tmp_path)!r}, data_root={str(data_root)!r})
-records = datg.run_search("glyphs", settings=settings, references=False, **places)
-assert len(records) == 2 and records[0].objective >= records[1].objective
+found = datg.run_search("glyphs", settings=settings, references=False, enqueue=[{{"strategy.alpha": 0.7}}], **places)
+assert [record.number for record in found.records] == [0, 1] and not found.references
+table = found.dataframe()
+assert len(table) == 2 and table["validation"].is_monotonic_decreasing and 0.7 in set(table["strategy.alpha"])
+assert found.best_config.strategy.alpha == table.loc[table["trial"] == found.best.number, "strategy.alpha"].item()
+again = datg.open_search(found.folder.name, found.folder.parent)
+assert again.records == found.records
 """
     subprocess.run([sys.executable, "-c", script], check=True, timeout=280, env={**os.environ, **NOT_NICE})

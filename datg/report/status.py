@@ -10,6 +10,7 @@ from datg.config import flatten
 from datg.errors import ConfigError, StateError
 from datg.report.leaderboard import leaderboard, reference_row
 from datg.search.state.folder import SearchFolder, active_driver
+from datg.search.state.inbox import Inbox
 from datg.storage.disk_size import total_size
 from datg.storage.files import read_yaml
 from datg.storage.lease import TRIAL_LEASE, last_heartbeat, read_lease
@@ -38,6 +39,7 @@ class Status:
             novel classes.
         searches: names of those that a comparison begins with, and of these the ones that are not done.
         causes: failures by cause, a line each.
+        requests: of users, that the driver has not dealt with yet, a line each.
         unsent: what MLflow lacks, as the driver last knew; None if nothing.
         bytes: that the folder takes.
         done: whether nothing is left to do.
@@ -54,6 +56,7 @@ class Status:
     references: list[dict[str, Any]]
     searches: dict[str, list[str]]
     causes: list[str]
+    requests: list[str]
     unsent: Unsent | None
     bytes: int
     done: bool
@@ -92,6 +95,7 @@ def read_status(folder: SearchFolder) -> Status:
         references=[reference_row(record) for record in references],
         searches={"all": asked.searches, "missing": missing} if asked.searches else {},
         causes=causes(records),
+        requests=[request.describe() for request in Inbox(folder).pending()],
         unsent=count_unsent(records + _begun(references), read_sent(folder.mlflow)),
         bytes=total_size(folder.path),
         done=done,

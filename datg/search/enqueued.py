@@ -13,12 +13,12 @@ from datg.storage.files import parse_yaml
 Params = dict[str, Any]
 
 
-def read_enqueued(given: Iterable[str], settings: SearchSettings) -> list[Params]:
+def read_enqueued(given: Iterable[str | Mapping[str, Any]], settings: SearchSettings) -> list[Params]:
     """Return the trials that a user asks for, checked.
 
     Args:
         given: each ``KEY=VALUE,KEY=VALUE``, or a YAML file with a mapping of keys to values, a list of such mappings, or an
-            exported configuration.
+            exported configuration; or a mapping itself.
         settings: of the search.
 
     Raises:
@@ -50,7 +50,9 @@ def check_places(enqueued: Sequence[Params], settings: SearchSettings, *, begun:
         )
 
 
-def _read(text: str, settings: SearchSettings) -> list[Params]:
+def _read(text: str | Mapping[str, Any], settings: SearchSettings) -> list[Params]:
+    if not isinstance(text, str):
+        return [flatten(text)]
     path = Path(text)
     if not path.is_file():
         if "=" not in text:

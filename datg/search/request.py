@@ -1,6 +1,6 @@
 """What a user asks of a search or a comparison, and what it may use."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ class Request:
         allow_change: whether a resumed search may differ from what it began as.
         comparison: what is compared, if it is not a search in a space.
         name: of a new search; None for one by data set and date.
-        enqueue: trials that are to come next, as they were typed.
+        enqueue: trials that are to come next, as they were typed, or by dotted key.
         warm_start: a search whose trials the sampler is to know from the beginning.
         command: as it was called.
         notify: told what is waited for before the search begins.
@@ -40,7 +40,7 @@ class Request:
     comparison: Comparison | None = None
     references: bool | None = None
     name: str | None = None
-    enqueue: Sequence[str] = ()
+    enqueue: Sequence[str | Mapping[str, Any]] = ()
     warm_start: str | None = None
     command: str = ""
     notify: Callable[[str], None] = lambda text: None

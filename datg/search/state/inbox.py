@@ -8,7 +8,7 @@ import hashlib
 import json
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,10 @@ class UserRequest:
     kind: str
     asked: float
     values: dict[str, Any] = field(default_factory=dict)
+
+    def describe(self) -> str:
+        """Return it in a line."""
+        return f"{self.kind} {', '.join(f'{key}={value}' for key, value in self.values.items())}".strip()
 
 
 class Inbox:
@@ -71,18 +75,21 @@ class Inbox:
         write_yaml(self._pending / f"{name}.yaml", content)
         return name
 
-    def pending(self) -> list[UserRequest]:
-        """Return the requests that wait, in the order in which they were made; a file that is none is answered so."""
+    def pending(self, on_damage: Callable[[str, str], None] | None = None) -> list[UserRequest]:
+        """Return the requests that wait, in the order in which they were made.
+
+        Args:
+            on_damage: told the name of a file that is no request, and what to answer.
+        """
         found = []
         for path in self._pending.glob("*.yaml"):
             if (self._done / path.name).exists():  # the driver died between the answer and this
-                path.unlink(missing_ok=True)
                 continue
             try:
                 found.append(UserRequest(path.stem, **read_yaml(path)))
             except (ConfigError, TypeError) as error:
-                if path.exists():
-                    self.answer(path.stem, f"it is no request ({error})")
+                if on_damage is not None and path.exists():
+                    on_damage(path.stem, f"it is no request ({error})")
         return sorted(found, key=lambda request: (request.asked, request.name))
 
     def answer(self, name: str, text: str) -> None:

@@ -33,7 +33,7 @@ class Requests:
             return []
         self._looked = now
         waiting, stops = {request.name for request in self._enqueued}, []
-        for request in self._inbox.pending():
+        for request in self._inbox.pending(on_damage=self._inbox.answer):
             if request.name in self._known:
                 self.begun(request, self._known[request.name])
             elif request.kind == STOP_TRIAL:
