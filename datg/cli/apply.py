@@ -55,6 +55,15 @@ def apply(
             rich_help_panel=WHAT,
         ),
     ] = None,
+    counts: Annotated[
+        str | None,
+        typer.Option(
+            metavar="X|raw|layer:NAME",
+            help="Matrix of an .h5ad that holds the counts of genes.",
+            show_default="that of the import",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
     device: Device = None,
     data_root: DataRoot = None,
     output: Output = Path("runs"),
@@ -67,6 +76,7 @@ def apply(
     Example: datg apply runs/dermnet-top1-final support/ queries/ --out predictions.csv --review least_certain.png
     """
     from datg.cli.console import console, progress_bar, without_c_libraries
+    from datg.data.import_settings import ImportSettings
     from datg.errors import ConfigError
     from datg.inference.apply import apply as apply_model
     from datg.inference.load import load_model
@@ -74,9 +84,11 @@ def apply(
     from datg.runtime.allocator import keep_freed_memory
     from datg.trial.final_evaluation import choose_device
 
-    for path in filter(None, (out, review)):
-        if path.resolve() in [given.resolve() for given in (support, *queries)]:
-            raise ConfigError(f"{path} is read, and would be overwritten; name another file.")
+    _check_destinations({"--out": (out, ".csv"), "--review": (review, ".png")}, [support, *queries])
+    if save_model is not None and save_model.exists() and (save_model.is_file() or any(save_model.iterdir())):
+        raise ConfigError(f"`--save-model` {save_model} holds something already; name a new folder.")
+    if counts is not None:
+        ImportSettings.from_dict({"counts": counts}, source="apply")
     keep_freed_memory()
     with without_c_libraries():
         messages = console()
@@ -96,6 +108,7 @@ def apply(
                 support,
                 queries,
                 label_column=label_column,
+                counts=counts,
                 notify=lambda text: messages.print(text, soft_wrap=True),
                 progress=show,
             )
@@ -115,6 +128,32 @@ def apply(
     for source, why in answers.refused.items():
         console().print(f"error: {source} is left out: {why}.", soft_wrap=True)
     leave(ExitCode.USAGE if answers.refused else ExitCode.DONE)
+
+
+def _check_destinations(files: dict[str, tuple[Path | None, str]], given: list[Path]) -> None:
+    """Refuse files that cannot be written, or would replace what is read, before anything is computed.
+
+    Args:
+        files: by option, the file and how its name must end.
+        given: files and folders that are read.
+
+    Raises:
+        ConfigError: naming the option.
+    """
+    from datg.errors import ConfigError
+
+    for option, (path, suffix) in files.items():
+        if path is None:
+            continue
+        if path.suffix.lower() != suffix or path.is_dir():
+            raise ConfigError(f"`{option}` must be a file whose name ends in {suffix}, got {path}.")
+        place = path.resolve()
+        if any(place == read.resolve() or place.is_relative_to(read.resolve()) for read in given):
+            raise ConfigError(f"`{option}` {path} lies in what is read, and may overwrite it; name another file.")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"`{option}` {path} cannot be written ({error.strerror}); name another file.") from error
 
 
 def _as_text(answers: "Answers", told: dict[str, Any], files: dict[str, str]) -> list[str]:

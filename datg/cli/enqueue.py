@@ -37,7 +37,7 @@ def enqueue(
     settings, inbox = SearchSettings.load(folder), Inbox(folder)
     wanted = read_enqueued(trials, settings)
     waiting = sum(request.kind == ENQUEUE for request in inbox.pending())
-    check_places(wanted, settings, begun=len(folder.trial_numbers()) + waiting, search=folder.name)
+    check_places(wanted, settings, begun=len(folder.trial_numbers()), waiting=waiting, search=folder.name)
     names = [inbox.put(ENQUEUE, params) for params in wanted]
     driver = active_driver(folder)
     if as_json:

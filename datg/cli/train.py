@@ -128,17 +128,20 @@ def _log_model(prepared: "PreparedTraining", uri: str, *, register: bool, root: 
     from datg.inference.package import with_calibration
     from datg.tracking.sent import read_sent
 
-    with progress_bar(out) as show:
-        model = load_model(prepared.folder, data_root=root, device=prepared.device)
-        model = with_calibration(
-            model, prepared.folder, root, lambda done, total: show("fitting temperatures of task shapes", done, total)
-        )
     try:
+        with progress_bar(out) as show:
+            model = load_model(prepared.folder, data_root=root, device=prepared.device)
+            model = with_calibration(
+                model,
+                prepared.folder,
+                root,
+                lambda done, total: show("fitting temperatures of task shapes", done, total),
+            )
         run_id = read_sent(prepared.folder / "mlflow.json").parent
         model_uri = log_training(model, prepared, run_id, uri, register=register)
     except Exception as error:  # whatever MLflow or the network throw: what was trained stands in the folder
         reason = without_password(str(error).strip() or type(error).__name__).splitlines()[0]
-        out.print(f"MLflow did not take the model ({reason}); the same command logs it.", soft_wrap=True)
+        out.print(f"the model was not logged to MLflow ({reason}); the same command logs it.", soft_wrap=True)
         return ""
     out.print(f"model in MLflow: {model_uri}", soft_wrap=True)
     return model_uri

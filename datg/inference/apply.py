@@ -69,8 +69,9 @@ class Answers:
 
     @property
     def refused(self) -> dict[str, str]:
-        """Return by source why an example could not be used."""
-        return {**self.support.refused, **self.queries.refused}
+        """Return by what and where it is why an example could not be used."""
+        sides = {"support example": self.support, "query": self.queries}
+        return {f"{side} {source}": why for side, read in sides.items() for source, why in read.refused.items()}
 
     @property
     def labelled(self) -> npt.NDArray[np.int64]:
@@ -127,6 +128,7 @@ def apply(
     queries: Sequence[Path],
     *,
     label_column: str | None = None,
+    counts: str | None = None,
     notify: Callable[[str], None] = lambda text: None,
     progress: ProgressCallback = lambda what, done, total: None,
 ) -> Answers:
@@ -137,6 +139,7 @@ def apply(
         support: a file or folder whose examples have classes.
         queries: a file or folder, or pictures, whose examples may have classes.
         label_column: of cells.
+        counts: of cells: which matrix holds them; that of the import by default.
         notify: told what the user should know at once.
         progress: called as ``progress(what, done, total)``.
 
@@ -146,7 +149,10 @@ def apply(
     """
     with tempfile.TemporaryDirectory() as folder:
         work = Workplace(Path(folder), notify, progress)
-        reader = Reader(model.shape, model.preparation, label_column, work)
+        preparation = model.preparation
+        if counts is not None:
+            preparation = preparation.model_copy(update={"counts": counts})
+        reader = Reader(model.shape, preparation, label_column, work)
         found_support = reader.find([support], labelled=True)
         found_queries = reader.find(queries, labelled=False)
         model.check(dict.fromkeys(found_support.names, (None,)), len(found_queries.examples))

@@ -18,7 +18,7 @@ from datg.data.importing.formats import h5ad, npz
 from datg.data.importing.grey_levels import with_white
 from datg.data.importing.images import SUFFIXES, PictureFile
 from datg.data.importing.labelled import header_of, read_table
-from datg.data.importing.raw_files import list_files
+from datg.data.importing.raw_files import is_passed_over, list_files
 from datg.data.preparation import Preparation
 from datg.data.raw_data import Example, RawData, RefusedExample, Workplace, listed
 from datg.errors import DataError
@@ -136,9 +136,13 @@ class Reader:
         return Found([PictureFile(path, str(path), self.shape[1]) for path in paths])
 
     def _folder(self, folder: Path) -> Found:
-        if class_folders.recognise(folder):
+        loose = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file()]
+        loose = [path for path in loose if not is_passed_over(path.name)]
+        if class_folders.recognise(folder) and not loose:
             return _by_class(class_folders.read(folder, self._settings, self.work).classes)
         files = [path for path in list_files(folder).files if path.suffix.lower() in SUFFIXES]
+        if len(files) > len(loose):
+            self.work.notify(f"{folder} holds pictures beside its folders: none of them is taken for a class.")
         return Found([PictureFile.of(path, folder, self.shape[1]) for path in files])
 
     def _listed(self, path: Path) -> Found:
@@ -177,7 +181,7 @@ class Reader:
             why = "is of pictures" if self.of_pictures else "was trained on cells without names of genes: give an .npz"
             raise DataError(f"{path} holds cells, but the model {why}.")
         column = self.label_column or (self.preparation.label_column if labelled else None)
-        rows, labels = h5ad.read_like(path, self.preparation, column, self.work)
+        rows, labels = h5ad.read_like(path, self.preparation, column, self.work, labels_needed=labelled)
         if labelled and labels is not None and not all(labels):
             self.work.notify(f"{labels.count('')} cells of {path} without a label in column {column} are left out.")
             rows, labels = [row for row, label in zip(rows, labels, strict=True) if label], list(filter(None, labels))
@@ -191,9 +195,9 @@ class Reader:
         """
         support, queries = self._with_white(support, queries)
         progress = self.work.progress
-        known = {example.digest() for example in support.examples}
-        read_support = _read(support, progress, "support", self.shape)
-        read_queries = _read(queries, progress, "queries", self.shape, but=known)
+        known: set[bytes] = set()
+        read_support = _read(support, progress, "support", self.shape, known)
+        read_queries = _read(queries, progress, "queries", self.shape, frozenset(known))
         left = Counter(read_support.labels or [])
         empty = [name for name in support.names if not left[name]]
         if empty:
@@ -221,35 +225,36 @@ def _by_class(classes: Mapping[str, Iterable[Any]]) -> Found:
 
 
 def _read(
-    found: Found,
-    progress: ProgressCallback,
-    what: str,
-    shape: tuple[int, ...],
-    *,
-    but: Iterable[bytes] = (),
+    found: Found, progress: ProgressCallback, what: str, shape: tuple[int, ...], digests: set[bytes] | frozenset[bytes]
 ) -> Read:
-    """Read all examples in threads, in order; those whose digest is in ``but`` are refused."""
+    """Read all examples in threads, in order.
+
+    Those of the support set add their digests to ``digests``, if that can be changed; a query with one of them is refused.
+    """
     refused: dict[str, str] = {}
     kept: list[int] = []
     examples = []
-    known = set(but)
 
-    def load(example: Example) -> Any:
+    def load(example: Example) -> tuple[bytes, Any]:
         try:
-            return RefusedExample(IN_SUPPORT) if example.digest() in known else example.read()
+            digest = example.digest()
+            is_known = isinstance(digests, frozenset) and digest in digests
+            return digest, RefusedExample(IN_SUPPORT) if is_known else example.read()
         except RefusedExample as reason:
-            return reason
+            return b"", reason
         except OSError as error:
-            return RefusedExample(error.strerror or str(error))
+            return b"", RefusedExample(error.strerror or str(error))
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for index, loaded in enumerate(pool.map(load, found.examples)):
+        for index, (digest, loaded) in enumerate(pool.map(load, found.examples)):
             progress(f"reading {what}", index + 1, len(found.examples))
             if isinstance(loaded, RefusedExample):
                 refused[found.examples[index].source] = str(loaded)
-            else:
-                kept.append(index)
-                examples.append(loaded)
+                continue
+            kept.append(index)
+            examples.append(loaded)
+            if isinstance(digests, set):
+                digests.add(digest)
     labels = None if found.labels is None else [found.labels[index] for index in kept]
     dtype = np.uint8 if len(shape) == 3 else np.float32
     stacked = np.stack(examples) if examples else np.empty((0, *shape), dtype)

@@ -71,7 +71,7 @@ def with_calibration(model: FewShotModel, folder: Path, root: Path | None, progr
     """Return a model with the table of temperatures that stands in ``folder``, made now unless it is of the same networks."""
     known = _read_json(folder / CALIBRATION)
     seeds = [network.config.seed for network in model.networks]
-    if known.get("seeds") != seeds:
+    if known.get("seeds") != seeds or not known.get("temperatures"):
         known = {"seeds": seeds, "temperatures": tabulate(model, root, progress)}
         write_json(folder / CALIBRATION, known)
     return replace(model, calibration=from_table(known["temperatures"]))
@@ -83,7 +83,10 @@ def read_calibration(folder: Path) -> list[dict[str, Any]]:
     Raises:
         StateError: it is damaged.
     """
-    return list(_read_json(folder / CALIBRATION).get("temperatures", []))
+    table = _read_json(folder / CALIBRATION).get("temperatures", [])
+    if not isinstance(table, list) or not all(isinstance(entry, dict) for entry in table):
+        raise StateError(f"{folder / CALIBRATION} holds no table of temperatures; remove it to go on without.")
+    return table
 
 
 def _read_json(path: Path) -> dict[str, Any]:

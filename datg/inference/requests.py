@@ -5,13 +5,13 @@ says is never taken for a path.
 """
 
 import base64
-import binascii
 import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from datg.data.importing.grey_levels import own_white
 from datg.data.importing.images import decode_image
 from datg.data.raw_data import RefusedExample
 from datg.errors import DataError
@@ -36,7 +36,7 @@ def answer(model: FewShotModel, request: "pd.DataFrame") -> list[dict[str, Any]]
         ConfigError: the number of classes is not the one that the learner was trained for.
     """
     rows = request.to_dict("records")
-    labels = ["" if _is_absent(row.get(LABEL)) else str(row[LABEL]) for row in rows]
+    labels = ["" if _is_absent(row.get(LABEL)) else str(row[LABEL]).strip() for row in rows]
     examples = [_example(model, row, number) for number, row in enumerate(rows, 1)]
     support: dict[str, list[npt.NDArray[Any]]] = {}
     for label, example in zip(labels, examples, strict=True):
@@ -85,7 +85,7 @@ def _example(model: FewShotModel, row: dict[str, Any], number: int) -> npt.NDArr
 def _numbers(value: Any, where: str) -> npt.NDArray[Any]:
     try:
         numbers = np.array(_as_lists(value), dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{where} must hold an array of numbers ({error}).") from None
     if numbers.size == 0:
         raise DataError(f"{where} must hold numbers, got none.")
@@ -100,8 +100,9 @@ def _as_lists(value: Any) -> Any:
 def _decoded(text: Any, model: FewShotModel, where: str) -> npt.NDArray[Any]:
     try:
         content = base64.b64decode(str(text), validate=True)
-        return decode_image(io.BytesIO(content), size=model.shape[1], white=model.preparation.white)
-    except binascii.Error:
+        white = own_white(io.BytesIO(content)) or model.preparation.white
+        return decode_image(io.BytesIO(content), size=model.shape[1], white=white)
+    except ValueError:
         raise DataError(f"{where}: `{PICTURE}` must be the bytes of a picture's file in base64, and no path.") from None
     except RefusedExample as reason:
         raise DataError(f"{where}: `{PICTURE}` cannot be used: {reason}.") from None

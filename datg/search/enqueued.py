@@ -1,5 +1,6 @@
 """Trials that a user picks by hand: read from what was typed or a file, and checked against what is searched."""
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,42 +25,49 @@ def read_enqueued(given: Iterable[str | Mapping[str, Any]], settings: SearchSett
     Raises:
         ConfigError: naming the key or file; the search is a comparison.
     """
-    if settings.grid:
+    given = list(given)
+    if given and settings.grid:
         raise ConfigError("the trials of a comparison stand in a grid; trials can be enqueued into a search alone.")
     return [check_enqueued(params, settings) for text in given for params in _read(text, settings)]
 
 
-def check_places(enqueued: Sequence[Params], settings: SearchSettings, *, begun: int, search: str = "") -> None:
+def check_places(
+    enqueued: Sequence[Params], settings: SearchSettings, *, begun: int, waiting: int = 0, search: str = ""
+) -> None:
     """Refuse more trials than a search has left.
 
     Args:
         enqueued: that are asked for.
-        settings: of the search.
-        begun: trials that have begun, or are enqueued already.
+        settings: of the search, whose first trial may be the method's own setting.
+        begun: trials that have begun.
+        waiting: trials that are enqueued already.
         search: its name; "" for one that is about to begin.
 
     Raises:
         ConfigError: with what makes room.
     """
-    wanted = begun + len(enqueued)
+    taken = max(begun, int(settings.own_setting is not None)) + waiting
+    wanted = taken + len(enqueued)
     if enqueued and wanted > settings.trials:
-        left = max(0, settings.trials - begun)
+        left, own = max(0, settings.trials - taken), "" if begun else ", trial 0 is the method's own setting"
         way = f"datg search --resume {search} --trials {wanted} --enqueue ..." if search else f"--trials {wanted}"
         raise ConfigError(
-            f"`--enqueue` asks for {len(enqueued)} trials, but {left} of the {settings.trials} have not begun; make room: {way}"
+            f"`--enqueue` asks for {len(enqueued)} trials, but {left} of the {settings.trials} are left{own}; make room: {way}"
         )
 
 
 def _read(text: str | Mapping[str, Any], settings: SearchSettings) -> list[Params]:
     if not isinstance(text, str):
         return [flatten(text)]
-    path = Path(text)
-    if not path.is_file():
+    is_file = False
+    with contextlib.suppress(OSError):  # a long list of values is no name of a file
+        is_file = Path(text).is_file()
+    if not is_file:
         if "=" not in text:
             raise ConfigError(f"`--enqueue` must be KEY=VALUE,KEY=VALUE or a YAML file that exists, got {text}.")
-        return [parse_settings(text.split(","))]
+        return [parse_settings(part for part in text.split(",") if part.strip())]
     try:
-        content = parse_yaml(path.read_text(encoding="utf-8"), source=text)
+        content = parse_yaml(Path(text).read_text(encoding="utf-8"), source=text)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{text} cannot be read as text: {error}.") from error
     entries = content if isinstance(content, list) else [content]
@@ -71,6 +79,9 @@ def _read(text: str | Mapping[str, Any], settings: SearchSettings) -> list[Param
 def _of_export(config: Any, settings: SearchSettings) -> Params:
     """Return what is searched of an exported configuration."""
     values = flatten(config if isinstance(config, dict) else {})
+    strategy, here = values.get("strategy.name"), settings.config.strategy_name
+    if strategy != here:
+        raise ConfigError(f"`--enqueue`: the configuration is of strategy {strategy}, but {here} is searched.")
     return {key: values[key] for key in settings.space if values.get(key) is not None}
 
 
@@ -93,6 +104,8 @@ def check_enqueued(params: Mapping[str, Any], settings: SearchSettings) -> Param
             if missing:
                 raise ConfigError(f"`--enqueue`: {key} depends on {missing[0]}; give both.")
             checked[key] = _in_range(entry, params[key], {**settings.bounds, **checked})
+    if not checked:
+        raise ConfigError(f"`--enqueue` must give a value of a searched key: {', '.join(ranges)}.")
     with_params(settings.config, checked)
     return checked
 
@@ -104,6 +117,9 @@ def _in_range(entry: Range, value: Any, bounds: Mapping[str, Any]) -> Any:
         ConfigError: it lies outside.
     """
     values = entry.resolved(bounds)
+    if entry.kind != "choice" and isinstance(value, str):  # YAML reads 1e-2, without a dot, as text
+        with contextlib.suppress(ValueError):
+            value = float(value)
     if entry.kind == "choice":
         if value not in values:
             raise ConfigError(f"`--enqueue`: {entry.key} must be one of {', '.join(map(str, values))}, got {value}.")

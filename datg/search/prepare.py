@@ -226,7 +226,8 @@ def _knowledge(request: Request, settings: SearchSettings) -> Knowledge | None:
         return None
     if request.warm_start == request.name:
         raise ConfigError(f"`--warm-start` {request.warm_start} is the new search itself; name another one.")
-    return gather(find_folder(request.output, request.warm_start), settings)
+    source = find_folder(request.output, request.warm_start)
+    return gather(source, settings)
 
 
 @contextlib.contextmanager

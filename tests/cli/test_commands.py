@@ -130,7 +130,7 @@ MISTAKES = [
     (
         "search",
         ["--dataset", "glyphs", "--trials", "1", *["--enqueue", "strategy.alpha=1"] * 2],
-        "make room: --trials 2",
+        "make room: --trials 3",
     ),
     ("search", ["--dataset", "glyphs", "--warm-start", "nothing"], "is no search in"),
     ("search", ["--dataset", "glyphs", "--name", "me", "--warm-start", "me"], "is the new search itself"),

@@ -107,6 +107,21 @@ def test_what_cannot_be_read_is_listed_and_the_rest_is_answered(apply, place):
     assert len(answers(place)) == 12
 
 
+def test_pictures_beside_folders_are_all_answered_and_none_is_scored(apply, place):
+    shutil.move(place / "queries" / "zhe" / "zhe-0.png", place / "queries" / "loose.png")
+    found = apply("support", "queries")
+    assert "none of them is taken for a class" in found.stderr and "accuracy" not in found.stdout
+    assert len(answers(place)) == 12
+
+
+def test_an_unreadable_support_picture_is_listed(apply, place):
+    (place / "support" / "theta" / "broken.png").write_bytes(b"")
+    shutil.copy(place / "support" / "theta" / "broken.png", place / "queries" / "theta" / "broken.png")
+    found = apply("support", "queries", code=2)
+    assert "support example theta/broken.png is left out: empty file" in found.stderr
+    assert "query theta/broken.png is left out: empty file" in found.stderr
+
+
 def test_folders_that_are_no_classes_are_answered_but_not_scored(apply, place):
     (place / "queries" / "theta").rename(place / "queries" / "patient 7")
     text = apply("support", "queries").stdout
@@ -119,7 +134,18 @@ MISTAKES = {
     "unlabelled support": (lambda place: flatten(place), [], "must name the class of every example"),
     "missing": (lambda place: shutil.rmtree(place / "queries"), [], "queries does not exist"),
     "no queries": (lambda place: clear(place / "queries"), [], "holds no examples"),
-    "overwriting": (lambda place: None, ["--out", "queries/theta/theta-0.png"], "is read, and would be overwritten"),
+    "overwriting": (
+        lambda place: None,
+        ["--out", "queries/theta/theta-0.csv"],
+        "lies in what is read, and may overwrite it",
+    ),
+    "a picture as the output": (lambda place: None, ["--out", "answers.png"], "must be a file whose name ends in .csv"),
+    "an output that cannot be": (
+        lambda place: None,
+        ["--out", "/proc/nowhere/a.csv"],
+        "`--out` /proc/nowhere/a.csv cannot be",
+    ),
+    "a folder that holds something": (lambda place: None, ["--save-model", "support"], "holds something already"),
     "a model without weights": (lambda place: (place / "empty").mkdir(), ["empty"], "holds no best.safetensors"),
     "a file that is no model": (lambda place: (place / "f").write_text("x"), ["f"], "is no checkpoint of this package"),
     "an array of one channel": (
@@ -154,11 +180,10 @@ def clear(folder):
 def test_a_mistake_is_one_sentence(name, apply, place):
     make, more, said = MISTAKES[name]
     make(place)
-    queries = ["queries/theta/theta-0.png", "queries/zhe/zhe-0.png"] if name == "overwriting" else ["queries"]
     support = "s.npz" if more == ["s.npz"] else "support"
-    options = more if name == "overwriting" else []
+    options = more if more and more[0].startswith("--") else []
     model = more[0] if more and more[0] in ("empty", "f") else None
-    found = apply(support, *queries, *options, model=model, code=2)
+    found = apply(support, "queries", *options, model=model, code=2)
     assert said in found.stderr and "Traceback" not in found.stderr
     assert not (place / "predictions.csv").exists()
 

@@ -6,16 +6,16 @@ picture alone may be dark, and values of 0 to 255 in a file of 16 bits would com
 """
 
 import contextlib
+import io
 import struct
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from datg.data.importing.images import PictureFile, open_picture
+from datg.data.importing.images import PictureFile, PictureSource, open_picture
 from datg.data.raw_data import RawData
 
 BITS = (8, 10, 12, 14, 16)
@@ -77,10 +77,18 @@ def white_for(values: Iterable[int]) -> int:
     return next((2**bits - 1 for bits in BITS if largest < 2**bits), 2 ** BITS[-1] - 1)
 
 
-def stated_white(image: Image.Image, path: Path) -> int | None:
+def own_white(file: io.BytesIO) -> int | None:
+    """Return which value is white of a deep grey picture that says it; None for any other file."""
+    with contextlib.suppress(Exception), open_picture(file) as image:  # what is broken is refused when it is read
+        if image.mode.startswith("I"):
+            return stated_white(image, file)
+    return None
+
+
+def stated_white(image: Image.Image, file: PictureSource) -> int | None:
     """Return which value is white, if the file says it."""
     if image.format == "PNG":
-        bits = _significant_bits(path)
+        bits = _significant_bits(file)
         return None if bits is None else 2**bits - 1
     if image.format == "TIFF":
         tags = image.tag_v2  # type: ignore[attr-defined]
@@ -92,9 +100,9 @@ def stated_white(image: Image.Image, path: Path) -> int | None:
     return None
 
 
-def _significant_bits(path: Path) -> int | None:
+def _significant_bits(source: PictureSource) -> int | None:
     """Return the first number of the sBIT chunk of a PNG, which stands before the pixels."""
-    with path.open("rb") as file:
+    with io.BytesIO(source.getvalue()) if isinstance(source, io.BytesIO) else source.open("rb") as file:
         file.seek(PNG_HEADER)
         while header := file.read(8):
             length, kind = struct.unpack(">I4s", header)

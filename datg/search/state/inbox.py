@@ -85,9 +85,11 @@ class Inbox:
         for path in self._pending.glob("*.yaml"):
             if (self._done / path.name).exists():  # the driver died between the answer and this
                 continue
+            if not path.is_file():
+                continue
             try:
-                found.append(UserRequest(path.stem, **read_yaml(path)))
-            except (ConfigError, TypeError) as error:
+                found.append(_checked(path.stem, read_yaml(path)))
+            except ConfigError as error:
                 if on_damage is not None and path.exists():
                     on_damage(path.stem, f"it is no request ({error})")
         return sorted(found, key=lambda request: (request.asked, request.name))
@@ -112,6 +114,20 @@ class Inbox:
         while (answer := self.answer_to(name)) is None and time.monotonic() < deadline:
             time.sleep(0.2)
         return answer
+
+
+def _checked(name: str, content: dict[str, Any]) -> UserRequest:
+    """Return what a file says.
+
+    Raises:
+        ConfigError: it is no request.
+    """
+    kind, asked, values = (content.get(key) for key in ("kind", "asked", "values"))
+    if not isinstance(kind, str) or not isinstance(asked, int | float) or not isinstance(values, dict):
+        raise ConfigError("kind must be text, asked a number of seconds and values a mapping")
+    if kind == STOP_TRIAL and not isinstance(values.get("trial"), int):
+        raise ConfigError("trial must be a number")
+    return UserRequest(name, kind, float(asked), {str(key): value for key, value in values.items()})
 
 
 def _name_of(index: int, values: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """A search taken up again: its study opened, changes accepted or refused, damage repaired."""
 
 import shutil
+from pathlib import Path
 
 from datg.errors import ConfigError, StateError, without_password
 from datg.search.enqueued import Params, check_places, read_enqueued
@@ -33,7 +34,7 @@ def resume_search(request: Request, search: str, *, comparison: bool = False) ->
         raise ConfigError(
             f"the study of {folder.name} is in a database; name it again with --study-storage or in DATG_STUDY_STORAGE."
         )
-    if request.warm_start not in (None, saved.warm_start):
+    if request.warm_start is not None and Path(request.warm_start).name != saved.warm_start:
         raise ConfigError(
             f"`--warm-start` is for a search that begins; {folder.name} began "
             + (f"with what {saved.warm_start} had found." if saved.warm_start else "without.")
@@ -72,7 +73,8 @@ def _enqueue(folder: SearchFolder, settings: SearchSettings, enqueued: list[Para
     """
     inbox = Inbox(folder)
     new = inbox.not_put_yet(enqueued)
-    check_places(new, settings, begun=begun + len(inbox.pending()), search=folder.name)
+    waiting = sum(request.kind == ENQUEUE for request in inbox.pending())
+    check_places(new, settings, begun=begun, waiting=waiting, search=folder.name)
     inbox.put_once(ENQUEUE, enqueued)
 
 

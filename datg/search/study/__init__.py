@@ -22,7 +22,7 @@ SAMPLERS: "NameTable[Callable[[Draw], BaseSampler]]" = NameTable(
         "qmc": "datg.search.study.samplers:SobolSampler",
     }
 )
-PRUNERS: "NameTable[Callable[[int], BasePruner]]" = NameTable(
+PRUNERS: "NameTable[Callable[..., BasePruner]]" = NameTable(
     {
         "halving": "datg.search.study.pruners:halving",
         "hyperband": "datg.search.study.pruners:hyperband",

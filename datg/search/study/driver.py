@@ -18,7 +18,7 @@ from datg.errors import ConfigError
 from datg.search.enqueued import check_enqueued
 from datg.search.knowledge import load
 from datg.search.settings import SearchSettings
-from datg.search.space import as_trial, nested_with, suggest, with_params
+from datg.search.space import as_trial, contains, nested_with, suggest, with_params
 from datg.search.state.folder import SearchFolder
 from datg.search.state.inbox import Inbox
 from datg.search.study import PRUNERS
@@ -71,8 +71,9 @@ class SearchDriver:
         self.references = References(folder, settings, stored, self._writer)
         self.out_of_reach = False  # whether the study failed to be written or read
         trials = stored.trials()
-        pruner = PRUNERS[settings.pruner](settings.steps)
-        self._memory = MemoryStudy(stored.name, pruner, trials, self._knowledge())
+        knowledge = self._knowledge()
+        pruner = PRUNERS[settings.pruner](settings.steps, len(knowledge))
+        self._memory = MemoryStudy(stored.name, pruner, trials, knowledge)
         known = {trial.user_attrs[REQUEST]: trial.number for trial in trials if REQUEST in trial.user_attrs}
         self._requests = Requests(Inbox(folder), settings, known)
         self._take_up(trials)
@@ -82,9 +83,13 @@ class SearchDriver:
         """Return the trials of another search that the sampler begins with."""
         if not self.settings.warm_start:
             return []
-        known = load(self.folder)
-        pairs = zip(known.params, known.values, strict=True)
-        return [as_trial(params, value, self._ranges, self._bounds) for params, value in pairs]
+        known, keys = load(self.folder), {entry.key for entry in self._ranges}
+        return [
+            as_trial(params, value, self._ranges, self._bounds)
+            for params, value in zip(known.params, known.values, strict=True)
+            if params.keys() == keys
+            and contains(self._ranges, params, self._bounds)  # a resume may have changed the ranges
+        ]
 
     def _take_up(self, trials: list[FrozenTrial]) -> None:
         if not trials and self._own_setting is not None:
@@ -185,13 +190,9 @@ class SearchDriver:
         return None
 
     def take_requests(self) -> None:
-        """Read what users ask for: trials to come next, which wait for a number, and trials to end."""
+        """Read what users ask for: trials to come next, which wait for a number or for more --trials, and trials to end."""
         for request in self._requests.look():
             self._requests.answer(request, self._stop_trial(request.values.get("trial")))
-        if len(self._memory) >= self.settings.trials:
-            self._requests.refuse_enqueued(
-                f"all {self.settings.trials} trials have begun; prolong it with more --trials"
-            )
 
     def _stop_trial(self, number: Any) -> str:
         """Have a trial that runs, or waits to be tried again, save and end as pruned; return what has become of it."""

@@ -17,21 +17,21 @@ def first_rung(steps: int) -> int:
     return math.ceil(steps / 4)
 
 
-def halving(steps: int) -> BasePruner:
+def halving(steps: int, known: int = 0) -> BasePruner:
     """Return asynchronous successive halving (Li et al. 2020): the better half goes on at each rung."""
     return SuccessiveHalvingPruner(min_resource=first_rung(steps), reduction_factor=2)
 
 
-def hyperband(steps: int) -> BasePruner:
+def hyperband(steps: int, known: int = 0) -> BasePruner:
     """Return Hyperband (Li et al. 2018): successive halving with several first rungs."""
     return HyperbandPruner(min_resource=1, max_resource=steps, reduction_factor=3)
 
 
-def median(steps: int) -> BasePruner:
-    """Return the rule that ends a trial below the median of those before it."""
-    return MedianPruner(n_startup_trials=4, n_warmup_steps=first_rung(steps))
+def median(steps: int, known: int = 0) -> BasePruner:
+    """Return the rule that ends a trial below the median of those before it; ``known`` trials of others do not count."""
+    return MedianPruner(n_startup_trials=4 + known, n_warmup_steps=first_rung(steps))
 
 
-def none(steps: int) -> BasePruner:
+def none(steps: int, known: int = 0) -> BasePruner:
     """Return the rule that ends nothing."""
     return NopPruner()

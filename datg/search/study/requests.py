@@ -64,8 +64,3 @@ class Requests:
     def answer(self, request: UserRequest, text: str) -> None:
         """Answer a request."""
         self._inbox.answer(request.name, text)
-
-    def refuse_enqueued(self, text: str) -> None:
-        """Answer all trials that wait for a number that they will not get."""
-        while self._enqueued:
-            self._inbox.answer(self._enqueued.popleft().name, text)

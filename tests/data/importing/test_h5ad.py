@@ -337,7 +337,7 @@ def test_genes_that_are_missing_or_have_other_names_are_told(tmp_path, bring_in)
             "ENSG{:05}",
             f"none of the {len(known.genes)} genes .* calls them {known.genes[0]}, .* the file ENSG00000",
         ),
-        ([*range(GENES), 30], "{}", "genes must have names of their own, but these stand twice: 30"),
+        ([*range(GENES), 30], "{}", "must name each gene once, but these stand twice: 30"),
     ):
         import anndata
         import pandas

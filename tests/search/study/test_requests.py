@@ -15,6 +15,7 @@ from datg.search.state.inbox import ENQUEUE, STOP_TRIAL, Inbox
 from datg.search.study import requests
 from datg.search.study.driver import ON_REQUEST, REQUEST
 from datg.storage.files import read_yaml, write_yaml
+from datg.strategies.vanilla import Vanilla
 from datg.trial.folder import STOP
 from datg.trial.records import read_outcome
 from tests.faults.scripted import Crash, crash_at, decisions, run
@@ -63,24 +64,41 @@ def test_a_trial_is_enqueued_into_a_search_that_runs(folder, settings):
     assert Inbox(folder).answer_to(name) == "trial 1" and stored_trials(driver)[number].params["strategy.alpha"] == 0.7
 
 
-def test_an_enqueued_trial_that_has_no_place_any_more_is_told_so(folder, settings):
+def test_an_enqueued_trial_that_has_no_place_waits_for_more_trials_and_a_wrong_one_is_told(folder, settings):
     driver = start(folder, settings)
     for _ in range(settings.trials):
         driver.next_trial()
     names = [Inbox(folder).put(ENQUEUE, PICKED), Inbox(folder).put(ENQUEUE, {"strategy.alpha": -1})]
     driver.take_requests()
-    assert "all 6 trials have begun" in Inbox(folder).answer_to(names[0])
+    assert driver.next_trial() is None and Inbox(folder).answer_to(names[0]) is None
     assert "strategy.alpha must be a number from 0.1 to 10, got -1" in Inbox(folder).answer_to(names[1])
+    driver.flush()
+    longer = start(folder, settings.model_copy(update={"trials": settings.trials + 1}))
+    numbers = [longer.next_trial() for _ in range(settings.trials + 1)]
+    assert Inbox(folder).answer_to(names[0]) == f"trial {numbers[-1]}"
+
+
+DAMAGED = {
+    "text": "{",
+    "a list": "- 1",
+    "values that are none": "{kind: enqueue, asked: 1.0, values: 5}",
+    "a list of values": "{kind: enqueue, asked: 1.0, values: [1]}",
+    "a date": "{kind: enqueue, asked: 2026-01-01, values: {}}",
+    "a trial without a number": "{kind: stop_trial, asked: 1.0, values: {trial: [1]}}",
+}
 
 
 def test_what_is_no_request_is_answered_and_harms_nothing(folder, settings):
     folder.inbox.mkdir()
-    (folder.inbox / "broken.yaml").write_text("{")
+    (folder.inbox / "folder.yaml").mkdir()
+    for name, text in DAMAGED.items():
+        (folder.inbox / f"{name}.yaml").write_text(text)
     write_yaml(folder.inbox / "other.yaml", {"kind": "dance", "asked": 1.0, "values": {}})
+    kept = Inbox(folder).put(ENQUEUE, PICKED)
     driver = start(folder, settings)
-    assert "it is no request" in Inbox(folder).answer_to("broken")
+    assert all("it is no request" in Inbox(folder).answer_to(name) for name in DAMAGED)
     assert "no request of the kind dance" in Inbox(folder).answer_to("other")
-    assert driver.next_trial() == 0
+    assert [driver.next_trial(), driver.next_trial()] == [0, 1] and Inbox(folder).answer_to(kept) == "trial 1"
 
 
 def test_a_driver_that_dies_anywhere_enqueues_once(tmp_path, settings):
@@ -176,8 +194,24 @@ def test_trials_are_enqueued_from_files_and_exports(tmp_path, settings):
     write_yaml(tmp_path / "best.yaml", {"config": settings.config.to_dict(), "provenance": {}})
     (exported,) = read_enqueued([str(tmp_path / "best.yaml")], settings)
     assert exported["strategy.alpha"] == 2.0 and set(exported) <= set(settings.space)
-    with pytest.raises(ConfigError, match="asks for 3 trials, but 2 of the 6 have not begun; make room: .* --trials 7"):
-        check_places([{}] * 3, settings, begun=4, search="mine")
+    other = settings.config.model_copy(update={"strategy": Vanilla()})
+    write_yaml(tmp_path / "other.yaml", {"config": other.to_dict()})
+    with pytest.raises(ConfigError, match="the configuration is of strategy vanilla, but datg is searched"):
+        read_enqueued([str(tmp_path / "other.yaml")], settings)
+    many = ",".join(f"{key}=1.{'0' * 60}" for key in ("strategy.alpha", "strategy.beta", "strategy.mmd_weight"))
+    assert read_enqueued([f"{many},"], settings)[0]["strategy.beta"] == 1.0, "too long for the name of a file"
+    assert read_enqueued(["strategy.mmd_weight=1e-2"], settings) == [{"strategy.mmd_weight": 0.01}]
+
+
+def test_more_than_a_search_has_left_are_refused(settings):
+    assert settings.trials == 6
+    with pytest.raises(ConfigError, match="asks for 3 trials, but 2 of the 6 are left; make room: .* mine --trials 7"):
+        check_places([{}] * 3, settings, begun=3, waiting=1, search="mine")
+    check_places([{}] * 5, settings, begun=0)
+    with pytest.raises(
+        ConfigError, match="5 of the 6 are left, trial 0 is the method's own setting; make room: --trials 7"
+    ):
+        check_places([{}] * 6, settings, begun=0)
 
 
 def finished_search(path, settings):
@@ -218,6 +252,8 @@ def test_the_sampler_knows_another_search_and_nobody_else_does(tmp_path, setting
     again = start(folder, own)
     run(again)
     assert decisions(again) == decisions(warm)
+    narrow = {**own.space, "strategy.alpha": {"log": [1.9, 2.1]}}
+    start(folder, own.model_copy(update={"space": narrow})).close()  # what lies outside by now is passed over
     folder.warm_start.write_text("{")
     with pytest.raises(StateError, match="cannot be read"):
         start(folder, own)

@@ -58,6 +58,9 @@ def read(raw: Path, settings: ImportSettings, work: Workplace) -> RawData:
     names, labels, groups = cells.obs_names[named].astype(str).to_numpy(), labels[named], groups[named]
     gene_names = _gene_names(cells, settings.counts)
     preparation = Preparation(genes=gene_names.tolist(), counts=settings.counts, label_column=label)
+    twice = [name for name, count in Counter(preparation.genes).items() if count > 1]
+    if twice:
+        remarks.append(f"genes of one name: {listed(twice)}; a model of them cannot be applied to other files.")
     if settings.preparation == "counts":
         prepared = prepare_counts(
             _read_matrix(cells, path, named, settings.counts, counts=True, work=work),
@@ -86,9 +89,16 @@ def read(raw: Path, settings: ImportSettings, work: Workplace) -> RawData:
 
 
 def read_like(
-    raw: Path, preparation: Preparation, label_column: str | None, work: Workplace
+    raw: Path, preparation: Preparation, label_column: str | None, work: Workplace, *, labels_needed: bool = True
 ) -> tuple[list[VectorRow], list[str] | None]:
     """Read new cells, prepared like those of a data set, and their labels if a column is named; "" stands for none.
+
+    Args:
+        raw: the file.
+        preparation: of the data set.
+        label_column: that names the classes.
+        work: a folder, and progress.
+        labels_needed: whether that column must be there.
 
     Raises:
         ConfigError: the packages are missing.
@@ -98,7 +108,7 @@ def read_like(
     cells = _open(path)
     _check_cell_names(cells, path)
     labels = None
-    if label_column is not None:
+    if label_column is not None and (labels_needed or label_column in cells.obs.columns):
         _check_columns(cells, path, [label_column])
         column = cells.obs[label_column].astype(str).to_numpy()
         absent = cells.obs[label_column].isna().to_numpy() | np.isin(column, ABSENT_LABELS)
@@ -106,7 +116,8 @@ def read_like(
     places = _places_of_genes(_gene_names(cells, preparation.counts), preparation.genes, path)
     every = np.ones(cells.n_obs, dtype=np.bool_)
     is_counts = preparation.chosen is not None
-    matrix = _read_matrix(cells, path, every, preparation.counts, counts=is_counts, work=work)[:, places]
+    hint = "the model was trained on raw counts; name the matrix that holds them with --counts"
+    matrix = _read_matrix(cells, path, every, preparation.counts, counts=is_counts, work=work, hint=hint)[:, places]
     if preparation.chosen is None:
         dense, enough = matrix.toarray(), every
     else:
@@ -129,10 +140,12 @@ def _places_of_genes(there: npt.NDArray[Any], wanted: list[str], path: Path) -> 
         DataError: genes are missing, or of the same name.
     """
     column = {name: index for index, name in enumerate(there.tolist())}
-    twice = sorted({*(name for name, count in Counter(there.tolist()).items() if count > 1)} & {*wanted})
-    twice = twice or sorted(name for name, count in Counter(wanted).items() if count > 1)
+    counts = Counter(there.tolist())
+    twice = [name for name in wanted if counts[name] > 1]
+    if len(set(wanted)) < len(wanted):
+        raise DataError("the model was trained on genes of one name, which cannot be told apart: give an .npz.")
     if twice:
-        raise DataError(f"genes must have names of their own, but these stand twice: {listed(twice)}; rename them.")
+        raise DataError(f"{path} must name each gene once, but these stand twice: {listed(twice)}; rename them.")
     missing = [name for name in wanted if name not in column]
     if len(missing) == len(wanted):
         raise DataError(
@@ -217,7 +230,14 @@ def _base_cells(groups: npt.NDArray[Any], settings: ImportSettings) -> npt.NDArr
 
 
 def _read_matrix(
-    cells: "AnnData", path: Path, named: npt.NDArray[np.bool_], where: str, *, counts: bool, work: Workplace
+    cells: "AnnData",
+    path: Path,
+    named: npt.NDArray[np.bool_],
+    where: str,
+    *,
+    counts: bool,
+    work: Workplace,
+    hint: str = "",
 ) -> sparse.csr_matrix:
     """Return the rows of labelled cells, sparse whatever the file holds, checked as they come.
 
@@ -246,8 +266,10 @@ def _read_matrix(
         work.progress("reading cells", stop, cells.n_obs)
     problems = [f"{number} values {what}" for what, number in wrong.items() if number]
     if problems:
-        hint = _where_counts_are(cells, path, where) if counts else ""
-        raise DataError(f"{path} cannot be used: {', '.join(problems)}{hint}.")
+        told = (f"; {hint}" if hint else _where_counts_are(cells, path, where)) if counts else ""
+        raise DataError(f"{path} cannot be used: {', '.join(problems)}{told}.")
+    if len(lengths) == 1:
+        raise DataError(f"{path} holds no cells.")
     ends = np.cumsum(np.concatenate(lengths))
     return sparse.csr_matrix((_joined(values), _joined(genes), ends), shape=(len(ends) - 1, genes_there))
 
