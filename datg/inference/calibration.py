@@ -19,7 +19,7 @@ from torch import Tensor
 from datg.data.class_table import ClassTable
 from datg.data.episodes import DeviceTable, TaskSampler
 from datg.learners.learner import Learner
-from datg.learners.prediction import embed_all, examples_at_once, row_places
+from datg.learners.prediction import embed_all, examples_at_once
 from datg.runtime.random_streams import derive_seed, generator
 
 TASKS = 200  # that a temperature is fitted on, and as many others that its calibration error is measured on
@@ -75,30 +75,36 @@ def softmax_mean(logits: Tensor, temperature: float) -> Tensor:
     return (logits / temperature).softmax(-1).mean(0)
 
 
+def tables_for(learners: Sequence[Learner], validation: ClassTable, device: torch.device) -> list[DeviceTable]:
+    """Return, for each learner, the classes that tasks are drawn from: embedded once where that is the same in every task."""
+    table = DeviceTable.from_table(validation, device=device)
+    with torch.inference_mode():
+        embedded = [embed_all(one.backbone, table) if one.embeds_once else None for one in learners]
+    return [table if found is None else found for found in embedded]
+
+
 def fit_temperature(
     learners: Sequence[Learner],
-    validation: ClassTable,
+    tables: Sequence[DeviceTable],
     counts: Sequence[int],
     *,
     queries: int,
     seed: int,
-    device: torch.device,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Temperature:
     """Fit a temperature on tasks of validation classes.
 
     Args:
         learners: the seeds of a model, in evaluation mode.
-        validation: classes of at least two examples.
+        tables: of :func:`tables_for`; every class has at least two examples.
         counts: how many support examples each class of the user's task has; a task as near to that as the classes allow is taken.
         queries: of each class, at most.
         seed: of the tasks.
-        device: where to compute.
         progress: called with the number of tasks done, and of all.
     """
-    shape, queries = nearest_shape(counts, validation, queries)
-    table = DeviceTable.from_table(validation, device=device)
-    sampler = TaskSampler(table, ways=len(shape), shots=max(shape), queries=queries)
+    shape, queries = nearest_shape(counts, tables[0].counts.tolist(), queries)
+    device = tables[0].starts.device
+    sampler = TaskSampler(tables[0], ways=len(shape), shots=max(shape), queries=queries)
     labels = torch.repeat_interleave(torch.arange(len(shape)), torch.tensor(shape)).to(device)
     truth = torch.arange(len(shape), device=device).repeat_interleave(queries)
     drawn = sampler.draw_numbered(0, 2 * TASKS, seed=derive_seed(seed, "calibration")).rows
@@ -106,7 +112,7 @@ def fit_temperature(
     rows = torch.cat([support, drawn[:, :, max(shape) :].flatten(1)], 1)
     with torch.inference_mode():
         logits = []
-        for number, learner in enumerate(learners):
+        for number, (learner, table) in enumerate(zip(learners, tables, strict=True)):
 
             def told(done: int, before: int = number * len(rows)) -> None:
                 progress(before + done, len(learners) * len(rows))
@@ -123,11 +129,11 @@ def fit_temperature(
     return Temperature(value, errors[0], errors[1], TASKS, tuple(shape), remark)
 
 
-def nearest_shape(counts: Sequence[int], validation: ClassTable, queries: int) -> tuple[list[int], int]:
-    """Return the examples of each class, and the queries, of the tasks nearest to ``counts`` that validation classes allow."""
-    smallest, ordered = int(validation.counts.min()), sorted(counts)
+def nearest_shape(counts: Sequence[int], sizes: Sequence[int], queries: int) -> tuple[list[int], int]:
+    """Return the examples of each class, and the queries, of the tasks nearest to ``counts`` that classes of ``sizes`` allow."""
+    smallest, ordered = min(sizes), sorted(counts)
     left = min(queries, max(min(LEAST_QUERIES, smallest - 1), smallest - max(counts)))
-    ways = min(len(ordered), len(validation))
+    ways = min(len(ordered), len(sizes))
     chosen = [ordered[round(index * (len(ordered) - 1) / max(1, ways - 1))] for index in range(ways)]
     return [min(count, smallest - left) for count in chosen], left
 
@@ -136,9 +142,6 @@ def _logits_of_tasks(
     learner: Learner, table: DeviceTable, rows: Tensor, labels: Tensor, progress: Callable[[int], None]
 ) -> Tensor:
     """Return `(tasks, M, N)` logits of `(tasks, S + M)` rows."""
-    if learner.embeds_once:
-        embedded, places = embed_all(learner.backbone, table), row_places(table)
-        table, rows = embedded, places[rows]
     at_once = max(1, examples_at_once(table.examples) // rows.shape[1])
     logits = []
     for part in rows.split(at_once):

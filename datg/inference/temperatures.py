@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from datg.data.catalog import Dataset, data_root, open_dataset
+from datg.data.episodes import DeviceTable
 from datg.data.splits import ALL_BASE_EXAMPLES, Split
 from datg.errors import DataError
-from datg.inference.calibration import LEAST_QUERIES, Temperature, describe_counts, fit_temperature
+from datg.inference.calibration import LEAST_QUERIES, Temperature, describe_counts, fit_temperature, tables_for
 from datg.inference.model import Calibration, FewShotModel
 
-WAYS, SHOTS = (2, 3, 5, 10, 20), (1, 2, 5, 10, 20)  # of the tasks in a table
+WAYS, SHOTS = (2, 5, 10, 20), (1, 2, 5, 10, 20)  # of the tasks in a table
 Progress = Callable[[int, int], None]
 
 
@@ -24,7 +25,7 @@ def on_validation(root: Path | None, progress: Progress = lambda done, total: No
         dataset = validation_of(model, root)
         if isinstance(dataset, str):
             return Temperature(remark=dataset)
-        return _fit(model, dataset, counts, progress)
+        return _fit(model, tables_for(model.learners, dataset.part("validation"), model.device), counts, progress)
 
     return find
 
@@ -43,15 +44,14 @@ def validation_of(model: FewShotModel, root: Path | None) -> Dataset | str:
     return replace(dataset, split=Split.model_validate(info["split"])) if "split" in info else dataset
 
 
-def _fit(model: FewShotModel, dataset: Dataset, counts: Sequence[int], progress: Progress) -> Temperature:
+def _fit(model: FewShotModel, tables: Sequence[DeviceTable], counts: Sequence[int], progress: Progress) -> Temperature:
     config = model.config
     return fit_temperature(
         model.learners,
-        dataset.part("validation"),
+        tables,
         counts,
         queries=config.task.queries,
         seed=config.evaluation.seed,
-        device=model.device,
         progress=progress,
     )
 
@@ -64,13 +64,14 @@ def tabulate(
     if isinstance(dataset, str):
         return []
     validation, fixed = dataset.part("validation"), model.learners[0].ways
+    tables = tables_for(model.learners, validation, model.device)
     most = int(validation.counts.min()) - LEAST_QUERIES
     ways = [fixed] if fixed is not None else [number for number in WAYS if number <= len(validation)]
     shots = [number for number in SHOTS if number <= most] or [1]
     shapes = list(product(ways, shots))
     table = []
     for index, (number, examples) in enumerate(shapes):
-        table.append(asdict(_fit(model, dataset, [examples] * number, lambda done, total: None)))
+        table.append(asdict(_fit(model, tables, [examples] * number, lambda done, total: None)))
         progress(index + 1, len(shapes))
     return table
 

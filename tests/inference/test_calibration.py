@@ -11,6 +11,7 @@ from datg.inference.calibration import (
     fit_temperature,
     nearest_shape,
     softmax_mean,
+    tables_for,
 )
 from datg.inference.model import FewShotModel
 from datg.inference.temperatures import from_table
@@ -68,17 +69,18 @@ def test_the_calibration_error_is_the_mean_gap_over_bins():
     ],
 )
 def test_tasks_have_the_shape_that_is_nearest_to_the_users(counts, classes, queries, shape, left):
-    assert nearest_shape(counts, table_of(classes), queries) == (shape, left)
+    assert nearest_shape(counts, classes, queries) == (shape, left)
 
 
 @pytest.mark.parametrize("learner", ["protonet", "maml"])
 def test_a_fitted_temperature_makes_probabilities_honest(learner):
     net = learner_of(learner, filters=8).eval()
     net.head.weight.data.mul_(20) if learner == "maml" else net.backbone.blocks[-1].norm.weight.data.mul_(20)
-    found = fit_temperature([net], table_of([12] * 6), [2, 1, 3], queries=5, seed=0, device=torch.device("cpu"))
+    tables = tables_for([net], table_of([12] * 6), torch.device("cpu"))
+    found = fit_temperature([net], tables, [2, 1, 3], queries=5, seed=0)
     assert found.counts == (1, 2, 3) and not found.remark
     assert found.error < found.error_before and found.error < 0.08
-    again = fit_temperature([net], table_of([12] * 6), [3, 2, 1], queries=5, seed=0, device=torch.device("cpu"))
+    again = fit_temperature([net], tables, [3, 2, 1], queries=5, seed=0)
     assert again.value == found.value, "the same tasks"
     assert "3 classes with 1 to 3 examples each" in found.sentence()
 
