@@ -21,7 +21,8 @@ def search_run(folder: SearchFolder, settings: SearchSettings) -> Parent:
     kind = {"kind": "comparison"} if settings.grid else {}
     if settings.comparison:
         kind = {"comparison": settings.comparison}
-    names = ("trials",) if settings.grid else ("trials", "sampler", "pruner", "seed")
+    names = ["trials"] if settings.grid else ["trials", "sampler", "pruner", "seed"]
+    names += ["warm_start"] if settings.warm_start else []
     return Parent(
         name=folder.name,
         experiment=f"datg/{config.dataset}",

@@ -65,6 +65,7 @@ def write_export(
             "training seed": config["seed"],
             "selection": {
                 "of trials": selection.of,
+                **({"warm start": settings.warm_start} if settings.warm_start else {}),
                 "trial is": selection.mark(record.number) or "neither the best nor a tie",
                 "validation accuracy": record.objective,
                 "validation ci95": record.last.objective_ci95 if record.last else None,

@@ -63,7 +63,8 @@ class Search:
         config, task = self.settings.config, self.settings.config.task
         return (
             f"{config.strategy_name} with {config.learner_name} on {config.dataset}, {task.ways}-way {task.shots}-shot, "
-            f"{config.training.iterations} iterations; sampler {self.settings.sampler}, pruner {self.settings.pruner}."
+            f"{config.training.iterations} iterations; sampler {self.settings.sampler}, pruner {self.settings.pruner}"
+            + (f"; the sampler knew the trials of {self.settings.warm_start}." if self.settings.warm_start else ".")
         )
 
 

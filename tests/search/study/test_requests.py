@@ -48,7 +48,10 @@ def test_enqueued_trials_come_after_the_papers_and_others_values_are_suggested(f
         "trial 1",
         "trial 2",
     ]
-    assert Inbox(folder).pending() == []
+    again = Inbox(folder)
+    again.put_once(ENQUEUE, [PICKED, {"strategy.clusters": 3}])
+    assert again.pending() == [] and again.not_put_yet([PICKED]) == [], "the same command may be called again"
+    assert again.not_put_yet([PICKED, PICKED]) == [PICKED]
 
 
 def order(path):
