@@ -1,9 +1,11 @@
 """How many trials does a search need that begins with what another one has found, beside one that begins with nothing?
 
     python launchers/search.py --dataset glyphs --name before --sampler random --pruner none --trials 40 --no-references \
-        --set backbone.filters=8 --set training.iterations=100 --set training.eval_every=50 --set evaluation.validation_tasks=1000
+        --set backbone.filters=8 --set training.iterations=100 --set training.eval_every=50 \
+        --set evaluation.validation_tasks=1000
     python launchers/search.py --dataset glyphs --name after --sampler random --pruner none --trials 40 --no-references \
-        --set backbone.filters=8 --set training.iterations=200 --set training.eval_every=100 --set evaluation.validation_tasks=1000
+        --set backbone.filters=8 --set training.iterations=200 --set training.eval_every=100 \
+        --set evaluation.validation_tasks=1000
     python -m benchmarks.warm_start runs/before runs/after
 
 A simulation: a search tries the stored trials of ``after`` in the order of its sampler. What that suggests becomes the nearest
