@@ -145,7 +145,8 @@ def sentences(error: ValidationError, model: type[Any], prefix: str = "") -> lis
         elif item["type"] == "missing":
             messages.append(f"`{key}` is missing.")
         else:
-            rule = item["msg"].replace("Input should be", "must be", 1).replace("Value error, ", "", 1)
+            rule = item["msg"].replace("Value error, ", "", 1)
+            rule = rule.replace("Input should be", "must be", 1).replace("String should", "must", 1)
             messages.append(f"`{key}` {rule}, got {item['input']!r}.")
     return messages
 

@@ -10,8 +10,12 @@ import pytest
 from PIL import Image
 
 import datg
+from datg.cli.apply import _check_destinations
 from datg.data.importing.images import decode_image
+from datg.errors import ConfigError, DataError
 from datg.inference.apply import Share
+from datg.inference.apply import apply as apply_model
+from datg.inference.load import load_model
 from tests.cli.test_commands import command, environment
 from tests.cli.warm_start import run_command
 
@@ -52,9 +56,29 @@ def apply(place, trained, data_root):
     return act
 
 
+@pytest.fixture
+def answered(place, trained, data_root):
+    """What the command does, in this process: its answers, and what it says."""
+
+    def act(support, *queries, model=None, said=None):
+        loaded = load_model(model or trained("protonet"), data_root=data_root)
+        notify = (lambda text: None) if said is None else said.append
+        return apply_model(loaded, place / support, [place / query for query in queries], notify=notify)
+
+    return act
+
+
 def answers(place, name="predictions.csv"):
     with (place / name).open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
+
+
+def by_name(found):
+    """The probabilities of each query by the name of its file."""
+    return {
+        Path(source).name: list(row)
+        for source, row in zip(found.queries.sources, found.predictions.probabilities, strict=True)
+    }
 
 
 def test_class_folders_are_scored_and_files_are_answered_alike(apply, place):
@@ -71,16 +95,15 @@ def test_class_folders_are_scored_and_files_are_answered_alike(apply, place):
         assert row["predicted"] == max(every, key=every.get) and float(row["probability"]) == max(every.values())
     with Image.open(place / "sheet.png") as sheet:
         assert sheet.width > 500
-    files = sorted((place / "queries").glob("*/*.png"))
-    text = apply("support", *files, "--out", "files.csv").stdout
-    assert "accuracy" not in text and "temperature" in text
-    alike = {Path(row["query"]).name: row["probability"] for row in answers(place, "files.csv")}
-    assert alike == {Path(row["query"]).name: row["probability"] for row in rows}
 
 
-def test_a_csv_and_an_npz_say_the_same_as_folders(apply, place):
-    apply("support", "queries")
-    expected = {row["query"]: row["probability"] for row in answers(place)}
+def test_picture_files_are_answered_as_folders_are(answered, place):
+    files = answered("support", *sorted(path.relative_to(place) for path in (place / "queries").glob("*/*.png")))
+    assert files.accuracy is None and by_name(files) == by_name(answered("support", "queries"))
+
+
+def test_a_csv_and_an_npz_say_the_same_as_folders(answered, place):
+    expected = list(by_name(answered("support", "queries")).values())
     for part in ("support", "queries"):
         lines = [f"{path},{path.parent.name}" for path in sorted((place / part).glob("*/*"))]
         (place / f"{part}.csv").write_text("\n".join(["path,label", *lines]) + "\n", encoding="utf-8")
@@ -90,11 +113,14 @@ def test_a_csv_and_an_npz_say_the_same_as_folders(apply, place):
         }
         np.savez(place / f"{part}.npz", **arrays)
     np.savez(place / "unlabelled.npz", examples=np.concatenate(list(arrays.values())))
-    assert "accuracy" in apply("support.csv", "queries.csv", "--out", "csv.csv").stdout
-    assert "accuracy" in apply("support.npz", "queries.npz", "--out", "npz.csv").stdout
-    assert "accuracy" not in apply("support.npz", "unlabelled.npz", "--out", "unlabelled.csv").stdout
-    for name in ("csv.csv", "npz.csv", "unlabelled.csv"):
-        assert [row["probability"] for row in answers(place, name)] == list(expected.values())
+    for support, queries, of in (
+        ("support.csv", "queries.csv", 12),
+        ("support.npz", "queries.npz", 12),
+        ("support.npz", "unlabelled.npz", None),
+    ):
+        found = answered(support, queries)
+        assert (found.accuracy and found.accuracy.of) == of
+        assert found.predictions.probabilities.tolist() == expected
 
 
 def test_what_cannot_be_read_is_listed_and_the_rest_is_answered(apply, place):
@@ -107,55 +133,83 @@ def test_what_cannot_be_read_is_listed_and_the_rest_is_answered(apply, place):
     assert len(answers(place)) == 12
 
 
-def test_pictures_beside_folders_are_all_answered_and_none_is_scored(apply, place):
+def test_pictures_beside_folders_are_all_answered_and_none_is_scored(answered, place):
     shutil.move(place / "queries" / "zhe" / "zhe-0.png", place / "queries" / "loose.png")
-    found = apply("support", "queries")
-    assert "none of them is taken for a class" in found.stderr and "accuracy" not in found.stdout
-    assert len(answers(place)) == 12
+    said = []
+    found = answered("support", "queries", said=said)
+    assert "none of them is taken for a class" in said[-1] and found.accuracy is None
+    assert len(found.rows()) == 12
 
 
-def test_an_unreadable_support_picture_is_listed(apply, place):
+def test_an_unreadable_support_picture_is_listed(answered, place):
     (place / "support" / "theta" / "broken.png").write_bytes(b"")
     shutil.copy(place / "support" / "theta" / "broken.png", place / "queries" / "theta" / "broken.png")
-    found = apply("support", "queries", code=2)
-    assert "support example theta/broken.png is left out: empty file" in found.stderr
-    assert "query theta/broken.png is left out: empty file" in found.stderr
+    assert answered("support", "queries").refused == {
+        "support example theta/broken.png": "empty file",
+        "query theta/broken.png": "empty file",
+    }
 
 
-def test_folders_that_are_no_classes_are_answered_but_not_scored(apply, place):
+def test_folders_that_are_no_classes_are_answered_but_not_scored(answered, place):
     (place / "queries" / "theta").rename(place / "queries" / "patient 7")
-    text = apply("support", "queries").stdout
-    assert "labels that are no class of SUPPORT are not counted: patient 7" in text and "of 8)" in text
+    found = answered("support", "queries")
+    assert found.remarks == ["labels that are no class of SUPPORT are not counted: patient 7"]
+    assert found.accuracy.of == 8 and len(found.rows()) == 12
 
 
 MISTAKES = {
-    "one class": (lambda place: keep(place, "theta"), [], "SUPPORT must have at least two classes, got theta"),
-    "an empty class": (lambda place: (place / "support" / "none").mkdir(), [], "has none of none"),
-    "unlabelled support": (lambda place: flatten(place), [], "must name the class of every example"),
-    "missing": (lambda place: shutil.rmtree(place / "queries"), [], "queries does not exist"),
-    "no queries": (lambda place: clear(place / "queries"), [], "holds no examples"),
-    "overwriting": (
-        lambda place: None,
-        ["--out", "queries/theta/theta-0.csv"],
-        "lies in what is read, and may overwrite it",
-    ),
-    "a picture as the output": (lambda place: None, ["--out", "answers.png"], "must be a file whose name ends in .csv"),
-    "an output that cannot be": (
-        lambda place: None,
-        ["--out", "/proc/nowhere/a.csv"],
-        "`--out` /proc/nowhere/a.csv cannot be",
-    ),
-    "a folder that holds something": (lambda place: None, ["--save-model", "support"], "holds something already"),
-    "a model without weights": (lambda place: (place / "empty").mkdir(), ["empty"], "holds no best.safetensors"),
-    "a file that is no model": (lambda place: (place / "f").write_text("x"), ["f"], "is no checkpoint of this package"),
-    "an array of one channel": (
-        lambda place: np.savez(
-            place / "s.npz", a=np.zeros((2, 20, 20, 1), np.uint8), b=np.zeros((2, 20, 20, 1), np.uint8)
-        ),
-        ["s.npz"],
-        "must have the shape (pictures, height, width, 3)",
-    ),
+    "one class": (lambda place: keep(place, "theta"), "SUPPORT must have at least two classes, got theta"),
+    "an empty class": (lambda place: (place / "support" / "none").mkdir(), "has none of none"),
+    "unlabelled support": (lambda place: flatten(place), "must name the class of every example"),
+    "missing": (lambda place: shutil.rmtree(place / "queries"), "queries does not exist"),
+    "no queries": (lambda place: clear(place / "queries"), "holds no examples"),
+    "all unreadable": (lambda place: spoil(place / "queries"), "none of the queries can be used: .*not a picture"),
 }
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_one_sentence(name, answered, place):
+    make, said = MISTAKES[name]
+    make(place)
+    with pytest.raises(DataError, match=said):
+        answered("support", "queries")
+
+
+def test_arrays_of_another_kind_are_refused(answered, place):
+    grey = np.zeros((2, 20, 20, 1), np.uint8)
+    np.savez(place / "grey.npz", a=grey, b=grey)
+    with pytest.raises(DataError, match=r"must have the shape \(pictures, height, width, 3\)"):
+        answered("grey.npz", "queries")
+    np.savez(place / "cells.npz", a=np.zeros((2, 7)), b=np.ones((2, 7)))
+    with pytest.raises(DataError, match=r"must hold pictures \(n, height, width, 3\), as the model was trained on"):
+        answered("cells.npz", "queries")
+
+
+OUTPUTS = {
+    "queries/theta/theta-0.csv": "lies in what is read, and may overwrite it",
+    "answers.png": "must be a file whose name ends in .csv",
+    "/proc/nowhere/a.csv": "`--out` /proc/nowhere/a.csv cannot be written",
+    "folder.csv": "must be a file whose name ends in .csv, got",
+}
+
+
+@pytest.mark.parametrize("path", OUTPUTS)
+def test_an_output_that_cannot_be_is_refused_before_anything_is_computed(path, place):
+    (place / "folder.csv").mkdir()
+    with pytest.raises(ConfigError, match=OUTPUTS[path]):
+        _check_destinations({"--out": (place / path, ".csv")}, [place / "support", place / "queries"])
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--save-model", "support"], "`--save-model` support holds something already"),
+        (["--counts", "Y"], "`counts` must"),
+    ],
+)
+def test_a_wrong_option_is_one_sentence(options, said, apply, place):
+    found = apply("support", "queries", *options, code=2)
+    assert said in found.stderr and "Traceback" not in found.stderr and not (place / "predictions.csv").exists()
 
 
 def keep(place, name):
@@ -176,21 +230,20 @@ def clear(folder):
     folder.mkdir()
 
 
-@pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_is_one_sentence(name, apply, place):
-    make, more, said = MISTAKES[name]
-    make(place)
-    support = "s.npz" if more == ["s.npz"] else "support"
-    options = more if more and more[0].startswith("--") else []
-    model = more[0] if more and more[0] in ("empty", "f") else None
-    found = apply(support, "queries", *options, model=model, code=2)
-    assert said in found.stderr and "Traceback" not in found.stderr
-    assert not (place / "predictions.csv").exists()
+def spoil(folder):
+    for path in folder.glob("*/*"):
+        path.write_bytes(b"no picture")
 
 
-def test_a_maml_takes_its_number_of_classes_alone(apply, trained):
-    found = apply("support", "queries", model=trained("maml"), code=2)
-    assert "SUPPORT must have 5 classes, as the classifier of maml has outputs, got 3" in found.stderr
+def test_what_is_no_model_is_told(tmp_path, trained, data_root, answered):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ConfigError, match=r"holds no best\.safetensors"):
+        load_model(tmp_path / "empty")
+    with pytest.raises(ConfigError, match="is no checkpoint of this package or is damaged"):
+        load_model(tmp_path / "file")
+    with pytest.raises(ConfigError, match="must have 5 classes, as the classifier of maml has outputs, got 3"):
+        answered("support", "queries", model=trained("maml"))
 
 
 def test_a_share_has_wilsons_interval():

@@ -18,6 +18,8 @@ from datg.errors import ConfigError, DataError
 from datg.inference.model import FewShotModel
 from datg.inference.package import read_package, write_package
 from datg.inference.requests import answer
+from datg.trial.config import TrialConfig
+from datg.trial.model import BestWeights, build_learner
 from tests.cli.test_commands import ROOT, command, environment
 from tests.cli.warm_start import run_command
 
@@ -184,6 +186,23 @@ def test_what_a_request_lacks_is_told_by_row(packaged, rows):
     refused([rows[0], rows[3]], "must have at least two classes, got theta")
 
 
+def test_cells_come_as_numbers(tmp_path):
+    config = TrialConfig.from_dict(
+        {"dataset": "cells", "backbone": {"name": "fc2", "width": 8}, "strategy": {"name": "vanilla"}}
+    )
+    best = BestWeights(build_learner(config, (7,)), config, {"shape": [7], "config": config.to_dict()})
+    write_package(tmp_path, [best], [], {"a": np.zeros((1, 7), np.float32), "b": np.ones((3, 7), np.float32)})
+    model = read_package(tmp_path, torch_cpu())
+    queries = [{"values": [0.01 * index for index in range(7)]}, {"values": [1.0] * 7}]
+    assert [row["label"] for row in answer(model, pd.DataFrame(queries))] == ["a", "b"], (
+        "by the support set saved with it"
+    )
+    own = [{"values": [1.0] * 7, "label": "one"}, {"values": [0.0] * 7, "label": "none"}, *queries]
+    assert [row["label"] for row in answer(model, pd.DataFrame(own))] == ["none", "one"], "by that of the request"
+    with pytest.raises(DataError, match=r"row 1 of the request must be numbers of the shape \(n, 7\)"):
+        answer(model, pd.DataFrame([{"values": [1.0, 2.0]}]))
+
+
 def test_a_model_of_another_version_is_refused(tmp_path, network):
     best = network("protonet")
     info = {**best.info, "config": {**best.info["config"], "learner": {"name": "matching"}}}
@@ -203,6 +222,8 @@ import torch
 from pathlib import Path
 from datg.inference.package import read_package
 from datg.inference.requests import answer
+from datg.trial.config import TrialConfig
+from datg.trial.model import BestWeights, build_learner
 print(len(read_package(Path({str(tmp_path)!r}), torch.device("cpu")).learners))
 """
     found = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120)

@@ -109,7 +109,7 @@ def test_a_driver_that_dies_anywhere_enqueues_once(tmp_path, settings):
         trials = stored_trials(start(folder, settings))
         return [trial.number for trial in trials if REQUEST in trial.user_attrs], trials
 
-    for write in range(1, 16):
+    for write in (2, 3, 4, 5, 6, 9, 14):
         folder = SearchFolder(tmp_path / str(write))
         folder.path.mkdir()
         Inbox(folder).put_once(ENQUEUE, [PICKED])
@@ -249,7 +249,7 @@ def test_the_sampler_knows_another_search_and_nobody_else_does(tmp_path, setting
     # The same decisions by a driver that dies after every write.
     folder, own, driver = search("killed", known)
     driver.close()
-    for write in (3, 4, 5, 6, 7, 8, 9, 10, 11, 12):
+    for write in (3, 6, 9, 12):
         with crash_at(write), contextlib.suppress(Crash):
             run(start(folder, own))
     again = start(folder, own)
