@@ -34,6 +34,7 @@ class Here:
         return getattr(self.player, method)(*arguments)
 
 
+@pytest.mark.slow
 def test_every_strategy_is_compared_with_vanilla(data_root, glyphs):
     ours = Here(Player(Machine(data_root, "glyphs", 1)))
     effort = replace(QUICK, rounds=1, warm_up=1)

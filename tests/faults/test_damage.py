@@ -290,7 +290,9 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize(
+    "change", ["setting", *(pytest.param(name, marks=pytest.mark.slow) for name in CHANGES if name != "setting")]
+)
 def test_a_change_is_shown_and_needs_permission(change, resume, glyphs):
     more, difference = CHANGES[change]
     with pytest.raises(ConfigError) as caught:

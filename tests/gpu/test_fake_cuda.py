@@ -49,6 +49,7 @@ def errors_of(library, *chosen):
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+@pytest.mark.slow
 def test_learners_run_on_a_gpu(library):
     found = errors_of(library, "bf16", "vanilla")
     assert len(found) >= 10

@@ -81,6 +81,7 @@ def test_the_contract_finds_a_new_strategy_and_it_holds(copy):
     assert "passed" in said and "failed" not in said
 
 
+@pytest.mark.slow
 def test_a_search_of_a_new_strategy_runs(copy, data_root, tmp_path):
     assert "toy, vanilla" in " ".join(run(copy, sys.executable, "launchers/search.py", "--help").split())
     small = ["--set", "training.iterations=4", "--set", "training.eval_every=2", "--set", "backbone.filters=4"]

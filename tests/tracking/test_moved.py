@@ -55,6 +55,7 @@ def test_copied(project, folders):  # noqa: F811
     assert sorted(path for path in project.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_moved_without_its_artifacts_they_are_sent_again(project, folders):  # noqa: F811
     shown, new = artifacts(project), project.with_name("new")
     project.rename(new)
@@ -74,6 +75,7 @@ def test_an_experiment_that_somebody_keeps_elsewhere_stays_there(tmp_path, folde
     assert list(elsewhere.rglob("config.yaml"))
 
 
+@pytest.mark.slow
 def test_another_path_to_the_same_place_is_no_move(project, folders, tmp_path):  # noqa: F811
     (tmp_path / "link").symlink_to(project)
     said = []

@@ -173,6 +173,7 @@ def test_a_failed_import_leaves_the_earlier_data_set(raw, import_small, tmp_path
     assert len(list((tmp_path / "data" / "mine").iterdir())) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_dermnet_pictures_make_the_paper_protocol(real_data, bring_in):
     dataset = bring_in(real_data / "dermnet", protocol="dermnet-s", min_examples=20)

@@ -129,6 +129,7 @@ def test_as_many_trials_share_a_gpu_as_its_memory_and_its_units_bear(needs, numb
     assert allocate([{"CPU": 64.0, "GPU": 1.0}], Resources(gpus_per_trial=fraction(number))).slots == number
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:CUDA is not available")
 def test_a_trial_is_measured_by_training(monkeypatch):
     monkeypatch.setattr("torch.cuda.synchronize", lambda device: None)
