@@ -107,12 +107,13 @@ class Answers:
     def rows(self) -> list[dict[str, Any]]:
         """Return a row for each query."""
         told, labels = self.predictions, self.queries.labels
+        predicted, confidence = told.labels, told.confidence
         return [
             {
                 "query": source,
                 **({} if labels is None else {"label": labels[index]}),
-                "predicted": told.labels[index],
-                "probability": float(told.confidence[index]),
+                "predicted": predicted[index],
+                "probability": float(confidence[index]),
                 **{
                     f"probability of {name}": float(value)
                     for name, value in zip(told.classes, told.probabilities[index], strict=True)

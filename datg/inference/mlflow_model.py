@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from datg.errors import ConfigError
 from datg.final_training.run import PreparedTraining
 from datg.inference.apply import Answers
 from datg.inference.examples import by_class
@@ -40,15 +39,9 @@ REQUIREMENTS = (
 
 
 def save_with_support(model: FewShotModel, answers: Answers, folder: Path) -> None:
-    """Save an MLflow model that classifies by the support set of ``answers``.
-
-    Raises:
-        ConfigError: something is in ``folder`` already.
-    """
+    """Save an MLflow model that classifies by the support set of ``answers`` into a new or empty ``folder``."""
     import mlflow
 
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"`--save-model` {folder} holds something already; name a new folder.")
     temperature, support = answers.predictions.temperature, by_class(answers.support)
     table = [] if temperature.error is None else [asdict(temperature)]
     with tempfile.TemporaryDirectory() as temporary, _quiet():

@@ -54,7 +54,7 @@ class Predictions:
 
 @dataclass(frozen=True)
 class FewShotModel:
-    """One network, or several seeds of it whose probabilities are averaged.
+    """Classify with one network, or with several seeds of it whose probabilities are averaged.
 
     Attributes:
         networks: at least one, all of the same configuration but for the seed.

@@ -1,6 +1,6 @@
 """A model as a folder that stands by itself: weights, temperatures, perhaps a support set. No pickle, no path to anything else.
 
-It lies in the artifacts of an MLflow model, and in the folder of a final training.
+It lies in the artifacts of an MLflow model; the folder of a final training has a table of temperatures alone.
 """
 
 import json

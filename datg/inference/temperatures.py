@@ -20,12 +20,17 @@ Progress = Callable[[int, int], None]
 
 def on_validation(root: Path | None, progress: Progress = lambda done, total: None) -> Calibration:
     """Return a calibration that fits a temperature for each support set, if the model's data set is at hand below ``root``."""
+    fitted: dict[tuple[tuple[int, ...], ...], Temperature] = {}  # by networks and numbers of examples
 
     def find(model: FewShotModel, counts: list[int]) -> Temperature:
-        dataset = validation_of(model, root)
-        if isinstance(dataset, str):
-            return Temperature(remark=dataset)
-        return _fit(model, tables_for(model.learners, dataset.part("validation"), model.device), counts, progress)
+        key = tuple(map(id, model.networks)), tuple(sorted(counts))
+        if key not in fitted:
+            dataset = validation_of(model, root)
+            if isinstance(dataset, str):
+                return Temperature(remark=dataset)
+            tables = tables_for(model.learners, dataset.part("validation"), model.device)
+            fitted[key] = _fit(model, tables, counts, progress)
+        return fitted[key]
 
     return find
 

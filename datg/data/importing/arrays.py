@@ -17,7 +17,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class PictureRow:
-    """One picture of an array.
+    """Stand for one picture of an array.
 
     Attributes:
         pictures: `(n, height, width, 3)` uint8.
@@ -43,7 +43,7 @@ class PictureRow:
 
 @dataclass(frozen=True, eq=False)
 class VectorRow:
-    """One row of numbers of a matrix.
+    """Stand for one row of numbers of a matrix.
 
     Attributes:
         matrix: `(n, d)`.
