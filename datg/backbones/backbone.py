@@ -2,11 +2,12 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import ConfigDict
 from torch import Tensor, nn
@@ -87,19 +88,40 @@ class Block(nn.Module, ABC):
     def activate(self, preactivations: Tensor, mode: NormMode) -> Tensor:
         """Apply what follows the affine map to its `(n, channels, ...)` output, normalised by ``mode``."""
 
+    @staticmethod
+    @abstractmethod
+    def places(inputs: Tensor) -> int:
+        """Return at how many places of each of `(n, *shape)` examples the affine map is applied: the pixels of a picture."""
+
     @abstractmethod
     def precompute(self, inputs: Tensor) -> PreNormActivations:
         """Compute, once per `(n, *shape)` example, the part of the block that does not depend on the normalisation batch."""
 
-    def apply_norm(self, precomputed: PreNormActivations, runs: tuple[int, ...]) -> Tensor:
-        """Return `(n, *shape)` as :meth:`forward` would make it of them in evaluation; ``runs`` are lengths that add up to n."""
-        mean, variance = precomputed.statistics(runs)
-        scale = self.norm.weight * torch.rsqrt(variance + self.norm.eps)
-        shift = self.norm.bias - mean * scale
-        owner = to_device_async(np.repeat(np.arange(len(runs)), runs), mean.device)
-        shape = (-1, mean.shape[1], *[1] * (precomputed.values.ndim - 2))
-        scale, shift = (part[owner].view(shape).to(precomputed.values.dtype) for part in (scale, shift))
-        return torch.addcmul(shift, precomputed.values, scale).relu_()
+    def apply_norm(self, precomputed: PreNormActivations, rows: Tensor, runs: tuple[int, ...]) -> Tensor:
+        """Return `(n, *shape)` as :meth:`forward` would make it in evaluation of examples that stand at ``rows`` `(n,)`.
+
+        Args:
+            precomputed: of all examples.
+            rows: int64.
+            runs: lengths that add up to n.
+        """
+        chosen = precomputed.rows(rows)
+        scale, shift = scale_and_shift(self.norm.weight, self.norm.bias, self.norm.eps, *chosen.statistics(runs))
+        owner = to_device_async(owners(runs), scale.device)
+        shape = (-1, scale.shape[1], *[1] * (chosen.values.ndim - 2))
+        scale, shift = (part[owner].view(shape).to(chosen.values.dtype) for part in (scale, shift))
+        return torch.addcmul(shift, chosen.values, scale).relu_()
+
+
+def scale_and_shift(weight: Tensor, bias: Tensor, eps: float, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what normalisation multiplies by and adds, `(runs, channels)` each, from statistics of that shape."""
+    scale = weight * torch.rsqrt(variance + eps)
+    return scale, bias - mean * scale
+
+
+def owners(runs: tuple[int, ...]) -> npt.NDArray[np.int64]:
+    """Return the `(n,)` run that each example belongs to."""
+    return np.repeat(np.arange(len(runs)), runs)
 
 
 class Dropout(Noise):
@@ -177,6 +199,21 @@ class Backbone(nn.Module, ABC):
         """
         return pass_blocks(self.blocks[start:stop], examples, sets=sets, running=running, precision=self.precision)
 
+    def statistics_by_block(self, examples: Tensor, sets: tuple[int, ...]) -> Iterator[tuple[Tensor, Tensor, int]]:
+        """Pass `(B, N, M, *shape)` examples from the input to the last layer, as :meth:`forward` does in evaluation.
+
+        Yields:
+            What each block normalises: mean and variance of every example, `(B * N * M, channels)` each, and of how many values.
+        """
+        flat, runs = with_channels_last(flatten_tasks(examples)), runs_of(examples, sets)
+        rows = torch.arange(len(flat), device=flat.device)
+        for block in self.blocks:
+            places = block.places(flat)  # type: ignore[operator]
+            with autocast(self.precision, flat.device):
+                precomputed: PreNormActivations = block.precompute(flat)  # type: ignore[operator]
+                flat = block.apply_norm(precomputed, rows, runs)  # type: ignore[operator]
+            yield precomputed.mean, precomputed.variance, places
+
     def precompute(self, examples: Tensor) -> PreNormActivations:
         """Return what the first block makes of `(n, *shape)` examples one by one, for :meth:`apply_norm`."""
         first: Block = self.blocks[0]  # type: ignore[assignment]
@@ -187,7 +224,7 @@ class Backbone(nn.Module, ABC):
         """Pass the `(B, N, M)` rows of ``precomputed`` to layer ``stop``, as :meth:`forward` does in evaluation."""
         tasks, ways, _ = rows.shape
         first: Block = self.blocks[0]  # type: ignore[assignment]
-        flat = first.apply_norm(precomputed.rows(flatten_tasks(rows)), runs_of(rows, sets))
+        flat = first.apply_norm(precomputed, flatten_tasks(rows), runs_of(rows, sets))
         return self(unflatten_tasks(flat, tasks, ways), 1, stop, sets=sets)
 
 

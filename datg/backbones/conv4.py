@@ -11,8 +11,17 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from datg.backbones.backbone import Backbone, BackboneOptions, Block, PreNormActivations, initialise
+from datg.backbones.backbone import (
+    Backbone,
+    BackboneOptions,
+    Block,
+    PreNormActivations,
+    initialise,
+    owners,
+    scale_and_shift,
+)
 from datg.backbones.batch_norm import WHOLE, NormMode
+from datg.backbones.pooled_norm import pool, pooled_norm, rectify, suits
 from datg.errors import ConfigError
 
 SMALLEST_SIDE = 16  # four poolings leave one pixel
@@ -45,17 +54,43 @@ class ConvBlock(Block):
         self.norm = nn.BatchNorm2d(filters, track_running_stats=running_statistics)
         initialise(self.affine, generator=generator)
 
+    def forward(self, inputs: Tensor, mode: NormMode) -> Tensor:
+        """See :meth:`Block.forward`."""
+        if mode.kind != "runs" or not suits(inputs):
+            return super().forward(inputs, mode)
+        weight, bias = self.affine.weight, self.affine.bias
+        assert bias is not None
+        preactivations = functional.conv2d(inputs, weight, bias.detach(), padding=1)
+        return pooled_norm(preactivations, self.norm, mode.runs, added=bias)
+
     def activate(self, preactivations: Tensor, mode: NormMode) -> Tensor:
         """See :meth:`Block.activate`."""
+        if mode.kind == "runs" and suits(preactivations):
+            return pooled_norm(preactivations, self.norm, mode.runs)
         return self.normalise(preactivations, mode, _plain_pool_and_relu if mode == WHOLE else _pool_and_relu)
+
+    @staticmethod
+    def places(inputs: Tensor) -> int:
+        """See :meth:`Block.places`."""
+        return inputs.shape[2:].numel()
 
     def precompute(self, inputs: Tensor) -> PreNormActivations:
         """Pool already, as what follows is monotone in each channel, falling where its weight is."""
         preactivations = self.affine(inputs)
+        if suits(preactivations):
+            return pool(preactivations, self.norm.weight)[0]
         variance, mean = torch.var_mean(preactivations.float(), (2, 3), correction=0)
         falling = (self.norm.weight < 0).view(-1, 1, 1)
         values = functional.max_pool2d(torch.where(falling, -preactivations, preactivations), 2)
         return PreNormActivations(torch.where(falling, -values, values), mean, variance)
+
+    def apply_norm(self, precomputed: PreNormActivations, rows: Tensor, runs: tuple[int, ...]) -> Tensor:
+        """See :meth:`Block.apply_norm`."""
+        if not suits(precomputed.values):
+            return super().apply_norm(precomputed, rows, runs)
+        statistics = PreNormActivations(rows, precomputed.mean[rows], precomputed.variance[rows]).statistics(runs)
+        scale, shift = scale_and_shift(self.norm.weight, self.norm.bias, self.norm.eps, *statistics)
+        return rectify(precomputed.values, rows, torch.from_numpy(owners(runs)), scale, shift)
 
 
 def _pool_and_relu(inputs: Tensor) -> Tensor:

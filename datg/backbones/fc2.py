@@ -61,6 +61,11 @@ class LinearBlock(Block):
         dropped: Tensor = self.dropout(self.normalise(preactivations, mode, functional.relu))
         return dropped
 
+    @staticmethod
+    def places(inputs: Tensor) -> int:
+        """See :meth:`Block.places`."""
+        return 1
+
     def precompute(self, inputs: Tensor) -> PreNormActivations:
         """See :meth:`Block.precompute`."""
         preactivations = self.affine(inputs)

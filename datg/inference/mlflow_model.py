@@ -33,7 +33,19 @@ SEEDS_TAG = "seeds"  # of a logged model
 CODE = Path(__file__).with_name("pyfunc_model.py")
 # What is imported to answer a request; this package itself lies in the model.
 REQUIREMENTS = (
-    *("mlflow", "torch", "numpy", "scipy", "scikit-learn", "pandas", "pyarrow", "pillow", "pydantic", "PyYAML"),
+    *(
+        "mlflow",
+        "torch",
+        "numpy",
+        "numba",
+        "scipy",
+        "scikit-learn",
+        "pandas",
+        "pyarrow",
+        "pillow",
+        "pydantic",
+        "PyYAML",
+    ),
     *("safetensors", "filelock"),
 )
 

@@ -6,14 +6,12 @@ tasks; accumulated, they are those of many under the weights as they are ("preci
 Batch in BatchNorm", section 3).
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from datg.backbones.backbone import Backbone, Block
+from datg.backbones.batch_norm import BatchNorm
 from datg.data.episodes import TaskSampler
 from datg.learners.learner import Learner
 from datg.learners.prediction import examples_at_once
@@ -41,56 +39,45 @@ def accumulate_running_statistics(
     """
     if not learner.embeds_once:
         return
-    was_training = learner.training
+    was_training, backbone = learner.training, learner.backbone
+    sums = [_Sums() for _ in backbone.blocks]
     learner.eval()  # without dropout, as in an evaluation
+    sets = learner.set_sizes(sampler.shots, sampler.queries)
     at_once = max(1, examples_at_once(sampler.classes.examples) // (sampler.ways * (sampler.shots + sampler.queries)))
     try:
-        with torch.no_grad(), _accumulated(learner.backbone):
+        with torch.no_grad():
             for first in range(0, tasks, at_once):
                 count = min(at_once, tasks - first)
                 drawn = sampler.draw_numbered(first, count, seed=derive_seed(seed, "running statistics"))
                 examples = sampler.classes.gather_tasks(drawn.rows)
-                learner.encode(examples, sampler.shots, 0, learner.backbone.depth)
+                for one, found in zip(sums, backbone.statistics_by_block(examples, sets), strict=True):
+                    one.add(*found)
                 progress(first + count)
     finally:
         learner.train(was_training)
-
-
-@contextmanager
-def _accumulated(backbone: Backbone) -> Iterator[None]:
-    """Set the running statistics of every block to those of the examples that pass it meanwhile."""
-    sums = [_Sums() for _ in backbone.blocks]
-    blocks: list[Block] = list(backbone.blocks)  # type: ignore[arg-type]
-    hooks = [block.affine.register_forward_hook(one.add) for block, one in zip(blocks, sums, strict=True)]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-    for block, one in zip(blocks, sums, strict=True):
-        mean, variance = one.mean_and_variance()
-        assert block.norm.running_mean is not None and block.norm.running_var is not None
-        block.norm.running_mean.copy_(mean)
-        block.norm.running_var.copy_(variance)
+    for block, one in zip(backbone.blocks, sums, strict=True):
+        one.write_to(block.norm)  # type: ignore[arg-type]
 
 
 class _Sums:
-    """Sums over all examples, and places of a picture, of each channel."""
+    """Sums over examples, of each channel."""
 
     def __init__(self) -> None:
-        self._count = 0
-        self._sum: Tensor | float = 0.0
+        self._examples, self._places = 0, 1
+        self._means: Tensor | float = 0.0
         self._squares: Tensor | float = 0.0
 
-    def add(self, layer: nn.Module, inputs: Any, preactivations: Tensor) -> None:
-        """Add the `(n, channels, ...)` output of an affine map."""
-        values = preactivations.transpose(0, 1).flatten(1).double()
-        self._count += values.shape[1]
-        self._sum = self._sum + values.sum(1)
-        self._squares = self._squares + values.square().sum(1)
+    def add(self, mean: Tensor, variance: Tensor, places: int) -> None:
+        """Add examples: `(n, channels)` mean and variance of each over its ``places``."""
+        mean, variance = mean.double(), variance.double()
+        self._examples, self._places = self._examples + len(mean), places
+        self._means = self._means + mean.sum(0)
+        self._squares = self._squares + (variance + mean.square()).sum(0)
 
-    def mean_and_variance(self) -> tuple[Tensor, Tensor]:
-        """Return the `(channels,)` mean and the unbiased variance."""
-        mean = torch.as_tensor(self._sum) / self._count
-        squares = torch.as_tensor(self._squares) / self._count
-        return mean, (squares - mean.square()).clamp(min=0) * (self._count / max(1, self._count - 1))
+    def write_to(self, norm: BatchNorm) -> None:
+        """Set the running statistics to the mean and the unbiased variance of all values."""
+        mean, squares = (torch.as_tensor(total) / self._examples for total in (self._means, self._squares))
+        values = self._examples * self._places
+        assert norm.running_mean is not None and norm.running_var is not None
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_((squares - mean.square()).clamp(min=0) * (values / max(1, values - 1)))

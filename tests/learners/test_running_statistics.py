@@ -46,7 +46,7 @@ def test_they_depend_neither_on_what_was_there_nor_on_blocks_of_tasks(monkeypatc
         torch.testing.assert_close(value, found[1][name])
 
 
-def test_the_mode_and_the_hooks_are_left_as_they_were():
+def test_the_mode_is_left_as_it_was_and_nothing_moves_afterwards():
     learner, sampler = make("pictures")
     accumulate_running_statistics(learner.train(), sampler, seed=0, tasks=2)
     assert learner.training
