@@ -1,17 +1,23 @@
-"""What takes turns in a benchmark: this package and the textbook, each in a process of its own.
+"""What takes turns in a benchmark: this package, another version of it, and the textbook, each in a process of its own.
 
 The processes differ in how they allocate memory (:mod:`datg.runtime.allocator`), which belongs to what is compared.
 """
 
+import importlib
 import multiprocessing
+import resource
+import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import torch
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.textbook import Textbook, loss_of
@@ -45,12 +51,16 @@ class Machine:
 
 
 class Contestant:
-    """A process that answers calls of the methods of a :class:`Player`."""
+    """A process that answers calls of the methods of a :class:`Player`.
 
-    def __init__(self, machine: Machine, *, textbook: bool) -> None:
+    Besides, ``peak_memory`` is the most bytes that it has held, and ``profile`` the milliseconds of each operation.
+    """
+
+    def __init__(self, machine: Machine, *, textbook: bool, source: Path | None = None) -> None:
+        """Start it; ``source`` is a folder with another version of this repository, whose player it is."""
         context = multiprocessing.get_context("spawn")
         self._connection, other = context.Pipe()
-        self._process = context.Process(target=_serve, args=(other, machine, textbook), daemon=True)
+        self._process = context.Process(target=_serve, args=(other, machine, textbook, source), daemon=True)
         self._process.start()
 
     def __enter__(self) -> Self:
@@ -71,20 +81,43 @@ class Contestant:
         return value
 
 
-def _serve(connection: Connection, machine: Machine, textbook: bool) -> None:
+def _serve(connection: Connection, machine: Machine, textbook: bool, source: Path | None) -> None:
     torch.set_num_threads(machine.threads)
     if not textbook:
         keep_freed_memory()
-    player: Player = (TextbookPlayer if textbook else Player)(machine)
+    players = sys.modules[__name__] if source is None else _version_in(source)
+    player = (players.TextbookPlayer if textbook else players.Player)(machine)
+    others: dict[str, Callable[..., Any]] = {"peak_memory": _peak_memory, "profile": partial(_profile, player)}
     while True:
         try:
             method, arguments = connection.recv()
         except EOFError:
             return
         try:
-            connection.send(("value", getattr(player, method)(*arguments)))
+            answer = others.get(method) or getattr(player, method)
+            connection.send(("value", answer(*arguments)))
         except Exception as error:
             connection.send(("error", f"{type(error).__name__}: {error}"))
+
+
+def _version_in(source: Path) -> Any:
+    """Return this module as another version of the repository has it, with all that it imports."""
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("datg", "benchmarks")]:
+        del sys.modules[name]
+    sys.path.insert(0, str(source))
+    return importlib.import_module("benchmarks.contestants")
+
+
+def _peak_memory() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _profile(player: Any, name: str, iterations: int) -> dict[str, float]:
+    """Return the milliseconds an iteration that each operation itself takes, the longest first."""
+    with profile(activities=[ProfilerActivity.CPU]) as found:
+        player.train(name, iterations)
+    longest = sorted(found.key_averages(), key=lambda event: -event.self_cpu_time_total)
+    return {event.key: event.self_cpu_time_total / 1000 / iterations for event in longest}
 
 
 class Player:
