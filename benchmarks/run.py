@@ -1,7 +1,7 @@
 """How much faster than the textbook is this package, in training and in evaluation?
 
     python -m benchmarks.run --quick                     # two minutes, on random pictures in the sizes of DermNet
-    python -m benchmarks.run --dataset dermnet           # a quarter of an hour: every strategy, more rounds
+    python -m benchmarks.run --dataset dermnet --output benchmarks/results      # half an hour: every strategy, more rounds
 
 Every figure is a ratio. What is compared takes turns in one run, round after round, each side in its own process; a figure is
 the median over rounds. Losses and accuracies of both sides are compared before anything is timed.
@@ -9,7 +9,6 @@ the median over rounds. Losses and accuracies of both sides are compared before 
 
 import json
 import os
-import platform
 import statistics
 import tempfile
 from collections.abc import Iterable
@@ -19,17 +18,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import torch
 import typer
 
-from benchmarks.contestants import CPU, Contestant, Machine
+from benchmarks.contestants import Contestant, Machine
+from benchmarks.processor import describe, kind, precisions
 from benchmarks.random_pictures import NAME, write_pictures
 from datg.cli.console import console, print_rows
 from datg.cli.main import run_command
 from datg.cli.options import DataRoot
 from datg.data.catalog import data_root as find_root
 from datg.errors import ConfigError
-from datg.runtime.precision import resolve
 from datg.storage.files import write_json
 from datg.strategies import STRATEGIES
 
@@ -96,7 +94,9 @@ def main(
         str | None, typer.Option(help="An imported data set of pictures.", show_default="random")
     ] = None,
     threads: Annotated[int, typer.Option(min=1)] = os.cpu_count() or 1,
-    output: Annotated[Path | None, typer.Option(help="A folder for results.json and results.png.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="A folder for KIND.json and KIND.png, by kind of processor.")
+    ] = None,
     data_root: DataRoot = None,
 ) -> None:
     """Measure, print, and write what was measured."""
@@ -115,9 +115,7 @@ def main(
     print_rows([_row(figure) for figure in figures], console())
     result = {
         "machine": {
-            "processor": platform.processor() or platform.machine(),
-            "threads": threads,
-            "torch": torch.__version__,
+            **describe(threads),
             "data": dataset or "random pictures",
             "effort": "quick" if quick else "full",
             "matrix product, 10^9 multiply-adds a second": {name: round(rate / 1e9) for name, rate in peaks.items()},
@@ -128,15 +126,10 @@ def main(
     print(json.dumps({key: value for key, value in result.items() if key != "figures"}))
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
-        write_json(output / "results.json", result)
-        plot(figures, output / "results.png")
+        write_json(output / f"{kind()}.json", result)
+        plot(figures, output / f"{kind()}.png")
     if check:
         check_floors(figures)
-
-
-def precisions() -> list[str]:
-    """Return the precisions that this machine is made for."""
-    return ["float32"] if resolve("auto", CPU) == "float32" else ["float32", "bf16"]
 
 
 def training(ours: Contestant, textbook: Contestant, effort: Effort) -> Iterable[Figure]:

@@ -64,6 +64,7 @@ def train(
     from datg.cli.mlflow_runs import training_run
     from datg.final_training.run import prepare_training
     from datg.report.leaderboard import score_row
+    from datg.runtime.precision import has_bf16_units, slow_bf16
     from datg.tracking.store import tracking_uri as store
     from datg.tracking.view import MlflowView
 
@@ -80,6 +81,8 @@ def train(
     out = console()
     if all_base_examples:
         out.print("validation examples are trained on: validation accuracies tell nothing, the last weights are kept.")
+    if prepared.config.training.precision == "bf16" and not has_bf16_units(prepared.device):
+        out.print(slow_bf16("this machine"))
     out.print(f"final training {prepared.folder.name} in {prepared.folder}", soft_wrap=True)
     view = MlflowView(
         store(tracking_uri),

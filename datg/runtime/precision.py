@@ -16,9 +16,22 @@ def resolve(precision: Literal["auto", "float32", "bf16"], device: torch.device)
     """Return what ``auto`` stands for on ``device``: bf16 if its arithmetic units compute in it, else float32."""
     if precision != "auto":
         return precision
+    return "bf16" if has_bf16_units(device) else "float32"
+
+
+def has_bf16_units(device: torch.device) -> bool:
+    """Return whether the arithmetic units of ``device`` compute in bf16."""
     if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    return "bf16" if torch.cpu.get_capabilities().get("avx512_bf16", False) else "float32"
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
+
+
+def slow_bf16(where: str) -> str:
+    """Return what to say when somebody asks for bf16 ``where`` no unit computes in it."""
+    return (
+        f"`training.precision` is bf16, for which the processor of {where} has no units: steps take several times as long as "
+        "in float32; leave it at auto, or set float32."
+    )
 
 
 def autocast(precision: Precision, device: torch.device) -> torch.autocast:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.contestants import Machine, Player
+from benchmarks.processor import kind
 from benchmarks.run import FLOORS, QUICK, Figure, check_floors, compared, strategies
 from datg.errors import ConfigError
 from datg.strategies import STRATEGIES
@@ -51,8 +52,8 @@ def test_no_ratio_is_below_its_floor(tmp_path):
     command = [sys.executable, "-m", "benchmarks.run", "--quick", "--check", "--output", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads((tmp_path / "results.json").read_text())
+    found = json.loads((tmp_path / f"{kind()}.json").read_text())
     names = {figure["name"] for figure in found["figures"]}
     assert {name for name in FLOORS if "bf16" not in name} <= names
     assert all(share < 0.05 for share in found["share of a step that drawing and gathering takes"].values())
-    assert (tmp_path / "results.png").read_bytes()[:4] == b"\x89PNG"
+    assert (tmp_path / f"{kind()}.png").read_bytes()[:4] == b"\x89PNG"

@@ -15,9 +15,9 @@ def look_around(token: str, beside: str) -> dict[str, Any]:
         beside: path of a file to write.
 
     Returns:
-        ``host``; ``versions`` of this package and torch or ``import`` with the error; ``sees``: whether the token is there;
-        ``write``: the error of writing beside it, empty if it could; ``gpus`` that torch finds; ``shm``: free bytes of shared
-        memory; ``clock``: seconds since 1970.
+        ``host``; ``versions`` of this package and torch, and ``bf16``, whether its CPU has units for it, or ``import`` with the
+        error; ``sees``: whether the token is there; ``write``: the error of writing beside it, empty if it could; ``gpus`` that
+        torch finds; ``shm``: free bytes of shared memory; ``clock``: seconds since 1970.
     """
     found: dict[str, Any] = {"host": socket.gethostname(), "sees": Path(token).exists(), "write": ""}
     try:
@@ -30,9 +30,11 @@ def look_around(token: str, beside: str) -> dict[str, Any]:
     try:
         import torch
 
+        from datg.runtime.precision import has_bf16_units
         from datg.search.versions import versions
 
         found["versions"] = versions()
+        found["bf16"] = has_bf16_units(torch.device("cpu"))
         found["gpus"] = torch.cuda.device_count()
     except Exception as error:  # whatever a broken installation raises
         found["import"] = f"{type(error).__name__}: {error}"

@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import ray
+import torch
 from ray import tune
 
 from datg.data.catalog import Dataset
+from datg.runtime.precision import has_bf16_units, slow_bf16
 from datg.runtime.signals import StopRequest
 from datg.search.ray.capacity import Capacity
 from datg.search.ray.lost_ray import leaving_without_ray
+from datg.search.ray.nodes import ClusterNodes
 from datg.search.ray.resources import AUTO, Allocation
 from datg.search.ray.retries import Retries
 from datg.search.ray.scheduler import StudyScheduler
@@ -67,6 +70,8 @@ def run_trials(
     watchdog = Watchdog(allocation.asked.trial_timeout, watched)
     capacity = Capacity(allocation, notify, lambda: driver.progress.missing)
     capacity.nodes.notify = notify
+    if allocation.per_trial.gpus == 0 and driver.settings.config.training.precision == "bf16":
+        _tell_of_slow_bf16(capacity.nodes, notify)
     supervisor = SearchSupervisor(
         driver, stop, notice, watchdog, [driver.take_requests, lambda: tasks.advance(0), capacity.look]
     )
@@ -80,6 +85,16 @@ def run_trials(
         with supervisor.stop_on_storage_error():
             driver.close()
     return tasks
+
+
+def _tell_of_slow_bf16(nodes: ClusterNodes, notify: Callable[[str], None]) -> None:
+    """Name the nodes whose CPUs have no units for bf16."""
+    if nodes.reports:
+        lacking = [report.name for report in nodes.reports if report.found.get("bf16") is False]
+    else:
+        lacking = [] if has_bf16_units(torch.device("cpu")) else ["this machine"]
+    if lacking:
+        notify(slow_bf16(", ".join(lacking)))
 
 
 def _run_all(
