@@ -7,7 +7,7 @@ a kind of processor: it needs no compiler of the machine's own.
 """
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
@@ -35,17 +35,34 @@ def compiled(loop: Callable[..., None]) -> Callable[..., None]:
 def over_examples(loop: Callable[..., None], number: int, *tensors: Tensor) -> None:
     """Run ``loop(start, stop, *arrays)`` over ``number`` examples, a share in each of torch's threads."""
     arrays = [_as_array(tensor) for tensor in tensors]
-    threads = min(torch.get_num_threads(), number)
+    threads = max(1, min(torch.get_num_threads(), number))
     edges = [number * share // threads for share in range(threads + 1)]
-    others = [_threads(threads - 1).submit(loop, *edges[i : i + 2], *arrays) for i in range(threads - 1)]
-    loop(*edges[-2:], *arrays)
+    others = [_begin(threads - 1, loop, *edges[i : i + 2], *arrays) for i in range(threads - 1)]
+    _run(loop, *edges[-2:], *arrays)
     for other in others:
-        other.result()
+        if other is not None:
+            other.result()
+
+
+def _run(loop: Callable[..., None], *arguments: Any) -> None:
+    try:
+        loop(*arguments)
+    except OSError:  # what was compiled found no room on the disk; in memory it is there
+        loop(*arguments)
+
+
+def _begin(threads: int, loop: Callable[..., None], *arguments: Any) -> Future[None] | None:
+    """Run a share in another thread; in this one, and return None, where the interpreter begins no thread any more."""
+    try:
+        return _threads(threads).submit(_run, loop, *arguments)
+    except RuntimeError:
+        _run(loop, *arguments)
+        return None
 
 
 @cache
 def _threads(number: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(max(1, number), thread_name_prefix="datg-kernels")
+    return ThreadPoolExecutor(number, thread_name_prefix="datg-kernels")
 
 
 def _as_array(tensor: Tensor) -> np.ndarray[Any, Any]:

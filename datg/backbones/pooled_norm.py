@@ -12,7 +12,6 @@ one pass, written over x, which nothing else keeps. It is differentiated once: w
 """
 
 from functools import cache
-from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -23,13 +22,17 @@ from datg.backbones.batch_norm import BatchNorm
 
 
 def suits(preactivations: Tensor) -> bool:
-    """Return whether these can be normalised here: float32 or bf16 in a CPU's memory, and numba is installed."""
+    """Return whether these can be normalised here: float32 or bf16 in a CPU's memory, and numba compiles."""
     return preactivations.is_cpu and preactivations.dtype in (torch.float32, torch.bfloat16) and _numba()
 
 
 @cache
 def _numba() -> bool:
-    return find_spec("numba") is not None
+    try:
+        import numba
+    except ImportError:  # it is missing, or refuses this version of numpy
+        return False
+    return not numba.config.DISABLE_JIT  # type: ignore[attr-defined]
 
 
 def pooled_norm(
@@ -38,12 +41,15 @@ def pooled_norm(
     """Return `(n, channels, height // 2, width // 2)`, each run normalised by its own batch statistics.
 
     Args:
-        preactivations: `(n, channels, height, width)`, channels last; its memory is the gradient's after a backward pass.
+        preactivations: `(n, channels, height, width)`, channels last; a backward pass writes its gradient over it, and what
+            else autograd has kept it for then raises. No leaf of the graph is written over.
         norm: weight, bias and eps.
         runs: lengths that add up to n.
         added: `(channels,)` that the convolution added, which the mean takes away again: its gradient is 0, without a pass
             that adds up nothing but rounding.
     """
+    if preactivations.is_leaf:
+        preactivations = preactivations.clone()
     result: Tensor = _PooledNorm.apply(preactivations, norm.weight, norm.bias, added, norm.eps, runs)
     return result
 
@@ -127,10 +133,13 @@ class _PooledNorm(torch.autograd.Function):
         over(cpu_kernels.add_up_gradients, number, gradient, out, pooled, owner, mean, plain, centred)
         of_bias = torch.stack([part.sum(0) for part in plain.split(ctx.runs)])
         of_weight = torch.stack([part.sum(0) for part in centred.split(ctx.runs)]) * rstd
+        of_added = torch.zeros(channels) if ctx.needs_input_grad[3] else None
+        if not ctx.needs_input_grad[0]:
+            return None, of_weight.sum(0), of_bias.sum(0), of_added, None, None
         pixels = torch.tensor(ctx.runs)[:, None] * height * width
         slope = -scale * rstd * of_weight / pixels
         level = -scale * of_bias / pixels - slope * mean
+        torch.autograd.graph.increment_version(preactivations)
         turned = preactivations.contiguous(memory_format=torch.channels_last)
         over(cpu_kernels.turn_into_gradient, number, turned, gradient, out, places, owner, slope, level, scale)
-        of_added = torch.zeros(channels) if ctx.needs_input_grad[3] else None
         return turned, of_weight.sum(0), of_bias.sum(0), of_added, None, None

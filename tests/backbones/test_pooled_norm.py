@@ -1,6 +1,9 @@
 """Normalisation, pooling and ReLU in two passes, against the same by the library's functions in float64."""
 
 import itertools
+import os
+import subprocess
+import sys
 
 import numba
 import pytest
@@ -134,6 +137,56 @@ def test_what_an_inner_loop_would_differentiate_twice_is_refused():
     again = pooled_norm.pooled_norm(leaf * 1, make_block().norm, (4,)).sum()
     with pytest.raises(RuntimeError, match="differentiated once"):
         torch.autograd.grad(again, leaf, create_graph=True)
+
+
+def test_who_else_needs_what_is_written_over_is_told():
+    leaf, norm = pictures(6, 5, 6, 6).requires_grad_(), make_block().norm
+    for other in (torch.sin, lambda values: pooled_norm.pooled_norm(values, norm, (2, 4))):
+        shared = leaf * 1
+        both = other(shared).sum() + pooled_norm.pooled_norm(shared, norm, (6,)).sum()
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            both.backward()
+
+
+@pytest.mark.parametrize("needed", [True, False])
+def test_what_the_caller_holds_is_not_written_over(needed):
+    held = pictures(4, 5, 6, 6)
+    before, norm = held.clone(), make_block().norm
+    pooled_norm.pooled_norm(held.requires_grad_(needed), norm, (4,)).sum().backward()
+    assert torch.equal(held, before) and norm.bias.grad is not None and (held.grad is not None) == needed
+
+
+def test_no_examples_are_no_fault():
+    pooled, places = pooled_norm.pool(torch.empty(0, 4, 6, 6), torch.ones(4))
+    assert pooled.values.shape == places.shape == (0, 4, 3, 3)
+
+
+def compute_elsewhere(code, **environment):
+    script = (
+        "import torch; from datg.backbones import pooled_norm; from torch import nn\n"
+        "def run():\n"
+        "    torch.set_num_threads(2)\n"
+        "    x = torch.ones(4, 3, 6, 6, requires_grad=True)\n"
+        "    y = pooled_norm.pooled_norm(x * 2, nn.BatchNorm2d(3), (4,)); y.sum().backward(); print('done', y.shape[2])\n"
+    ) + code
+    done = subprocess.run(
+        [sys.executable, "-c", script], env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0 and "done 3" in done.stdout, done.stderr
+
+
+def test_a_full_disk_costs_the_compiled_loops_a_place_to_stay_and_no_more(tmp_path):
+    full = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, "
+    compute_elsewhere(full + "(1000, 1000)); run()", NUMBA_CACHE_DIR=str(tmp_path))
+
+
+def test_at_the_end_of_a_process_one_thread_does_it_all():
+    compute_elsewhere("import atexit; atexit.register(run)")
+
+
+def test_where_the_compiler_is_switched_off_the_library_computes():
+    script = "from datg.backbones.pooled_norm import suits; import torch; assert not suits(torch.ones(1))"
+    subprocess.run([sys.executable, "-c", script], env={**os.environ, "NUMBA_DISABLE_JIT": "1"}, check=True)
 
 
 def test_statistics_of_examples_are_those_of_the_library_however_far_from_0():

@@ -129,14 +129,36 @@ def test_as_many_trials_share_a_gpu_as_its_memory_and_its_units_bear(needs, numb
     assert allocate([{"CPU": 64.0, "GPU": 1.0}], Resources(gpus_per_trial=fraction(number))).slots == number
 
 
+def measured(monkeypatch, *, free, evaluate=lambda *positional, **named: None):
+    """What a trial needs where the GPU has ``free`` of 80 bytes left after training and after an evaluation; and its shares."""
+    shares, left = [], iter(free)
+    monkeypatch.setattr("torch.cuda.synchronize", lambda device: None)
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (next(left), 80))
+    monkeypatch.setattr("torch.cuda.set_per_process_memory_fraction", lambda share, device: shares.append(share))
+    if evaluate is not None:
+        monkeypatch.setattr("datg.search.ray.gpu_sharing.evaluate", evaluate)
+    config = config_of(strategy={"clusters": 2})
+    return measure(config, TrialData.from_dataset(dataset_of()), torch.device("cpu")), shares
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:CUDA is not available")
-def test_a_trial_is_measured_by_training(monkeypatch):
-    monkeypatch.setattr("torch.cuda.synchronize", lambda device: None)
-    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (60, 80))
-    found = measure(config_of(strategy={"clusters": 2}), TrialData.from_dataset(dataset_of()), torch.device("cpu"))
-    assert (found.memory, found.total) == (20, 80)
+def test_a_trial_is_measured_by_training_and_evaluating(monkeypatch):
+    found, shares = measured(monkeypatch, free=(60, 55), evaluate=None)
+    assert (found.memory, found.total) == (25, 80), "the evaluation takes more"
+    assert shares == [fraction(3)], "by training alone three would fit"
     assert found.seconds > 0 and found.busy == 0.0  # no kernel runs on a GPU here
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:CUDA is not available")
+@pytest.mark.parametrize(("left", "number"), [(20, 2), (70, 1)])
+def test_where_an_evaluation_does_not_fit_one_trial_fewer_shares_the_gpu(monkeypatch, left, number):
+    def evaluate(*positional, **named):
+        raise torch.OutOfMemoryError("no memory is left")
+
+    found, _ = measured(monkeypatch, free=(80 - left,), evaluate=evaluate)
+    assert trials_at_once([found])[0] == number
 
 
 def test_processors_are_those_that_this_process_may_use():
