@@ -3,7 +3,7 @@
     python -m benchmarks.gpu_check --minutes 8 --output results       # on 84 x 84 random pictures, 5-way 1-shot, 4 tasks
 
 Needs torch, numpy, scikit-learn, pyarrow, pydantic, PyYAML and safetensors. Every part has its share of the time; what it does
-not come to is said. Every figure is written to `gpu.json` as soon as it is measured.
+not come to is said. Every figure is written to a file that is called after the device as soon as it is measured.
 """
 
 import argparse
@@ -88,7 +88,7 @@ class Report:
     """Hold what was measured, written as it comes.
 
     Attributes:
-        file: `gpu.json`; None writes nothing.
+        file: for all of it; None writes nothing.
         parts: rows by part.
     """
 
@@ -426,7 +426,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure, print, and write what was measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=8.0, help="for everything together")
-    parser.add_argument("--output", type=Path, help="a folder for gpu.json")
+    parser.add_argument("--output", type=Path, help="a folder for a file that is called after the device")
     parser.add_argument("--device", default="cuda", help="cpu measures the same there, for a look at this program")
     parser.add_argument(
         "--tiny", action="store_true", help="small pictures, few tasks: seconds, and no figures to quote"
@@ -442,7 +442,8 @@ def main(arguments: list[str] | None = None) -> int:
     effort = TINY if asked.tiny else FULL
     if asked.output is not None:
         asked.output.mkdir(parents=True, exist_ok=True)
-    report = Report(None if asked.output is None else asked.output / "gpu.json")
+    file = f"{device_name(device).lower().replace(' ', '-')}.json"
+    report = Report(None if asked.output is None else asked.output / file)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         write_pictures(root / NAME, effort.examples, side=effort.side)

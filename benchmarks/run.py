@@ -13,7 +13,7 @@ import statistics
 import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,12 +40,17 @@ FLOORS = {
     "evaluation protonet 1-shot": 500.0,
     "evaluation maml 1-shot": 2.0,
 }
+DATG_BOTH = "datg, mmd_gradient both"
 TEST_TASKS = 20_000  # what the costs that tasks share are spread over
 
 
 @dataclass(frozen=True)
 class Effort:
-    """The thoroughness of a measurement."""
+    """The thoroughness of a measurement.
+
+    Attributes:
+        strategy_iterations: that every strategy does in a round, which draw the layers that decide the cost; 0 leaves them out.
+    """
 
     rounds: int
     iterations: int
@@ -53,11 +58,11 @@ class Effort:
     shots: tuple[int, ...]
     textbook_tasks: int
     maml_tasks: int
-    strategies: bool
+    strategy_iterations: int
 
 
-QUICK = Effort(rounds=2, iterations=1, warm_up=1, shots=(1,), textbook_tasks=6, maml_tasks=62, strategies=False)
-FULL = Effort(rounds=5, iterations=2, warm_up=3, shots=(1, 5), textbook_tasks=20, maml_tasks=310, strategies=True)
+QUICK = Effort(rounds=2, iterations=1, warm_up=1, shots=(1,), textbook_tasks=6, maml_tasks=62, strategy_iterations=0)
+FULL = Effort(rounds=5, iterations=2, warm_up=3, shots=(1, 5), textbook_tasks=20, maml_tasks=310, strategy_iterations=4)
 
 
 @dataclass(frozen=True)
@@ -107,11 +112,13 @@ def main(
             write_pictures(root / NAME)
         machine = Machine(root, dataset or NAME, threads)
         with Contestant(machine, textbook=False) as ours, Contestant(machine, textbook=True) as textbook:
-            figures = [*training(ours, textbook, effort), *evaluation(ours, textbook, effort)]
+            figures = [
+                _told(figure) for figure in chain(training(ours, textbook, effort), evaluation(ours, textbook, effort))
+            ]
             peaks = {precision: ours.ask("matrix_rate", precision) for precision in precisions()}
             shares = draw_shares(ours, effort)
-            if effort.strategies:
-                figures += strategies(ours, effort)
+            if effort.strategy_iterations:
+                figures += [_told(figure) for figure in strategies(ours, effort)]
     print_rows([_row(figure) for figure in figures], console())
     result = {
         "machine": {
@@ -226,23 +233,28 @@ def draw_shares(ours: Contestant, effort: Effort) -> dict[str, float]:
 
 
 def strategies(ours: Contestant, effort: Effort) -> Iterable[Figure]:
-    """Measure every strategy, as a multiple of Vanilla with the same learner."""
+    """Measure every strategy, as a multiple of Vanilla with the same learner; of DATG also with a gradient to real tasks."""
     for learner, shots in product(("protonet", "maml"), effort.shots):
-        names = [name for name, kind in STRATEGIES.items() if learner not in kind.refused_learners]
+        names = [name for name, kind in STRATEGIES.items() if learner not in kind.refused_learners] + [DATG_BOTH]
         seconds: dict[str, list[float]] = {name: [] for name in names}
         for name in names:
-            ours.ask(
-                "prepare", name, {"learner": {"name": learner}, "strategy": {"name": name}, "task": {"shots": shots}}
-            )
+            options = {"name": "datg", "mmd_gradient": "both"} if name == DATG_BOTH else {"name": name}
+            ours.ask("prepare", name, {"learner": {"name": learner}, "strategy": options, "task": {"shots": shots}})
             ours.ask("train", name, effort.warm_up)
         for _ in range(effort.rounds):
             for name in names:
-                seconds[name].append(ours.ask("train", name, effort.iterations)[0])
+                seconds[name].append(ours.ask("train", name, effort.strategy_iterations)[0])
         for name in names:
             ours.ask("forget", name)
             figure = compared(f"strategy {learner} {name} {shots}-shot", seconds["vanilla"], seconds[name])
             milliseconds = round(1000 * statistics.median(seconds[name]), 1)
             yield replace(figure, milliseconds=milliseconds, textbook_milliseconds=None)
+
+
+def _told(figure: Figure) -> Figure:
+    """Print a figure as soon as it is measured."""
+    print(json.dumps(asdict(figure)), flush=True)
+    return figure
 
 
 def _row(figure: Figure) -> dict[str, Any]:

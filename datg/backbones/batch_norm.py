@@ -42,7 +42,8 @@ AtOnce = Callable[[Tensor, Tensor, Tensor, float, int, tuple[int, ...], Then], T
 def batch_norm(inputs: Tensor, norm: BatchNorm, mode: NormMode, then: Then, *, compiled: bool = False) -> Tensor:
     """Normalise `(n, channels, ...)` by ``mode`` and apply ``then``, which treats examples one by one, to what comes out.
 
-    On CPUs the loop over normalisation batches, and over nothing else, is 1.4 to 1.8 times as fast as the one-call forms (one
+    (Pictures on CPUs go another way: :mod:`datg.backbones.pooled_norm`.) Of what the library offers for CPUs, the loop over
+    normalisation batches, and over nothing else, is 1.4 to 1.8 times as fast as the one-call forms (one
     `batch_norm` over tasks * channels, `group_norm` on a view, `var_mean` by hand), which lose channels-last memory or cache
     locality. On a GPU its many small kernels would be what costs: there, and where it is ``compiled``, several runs are
     normalised together. Running statistics, where the layer keeps them, are used and never moved here: see

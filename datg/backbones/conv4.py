@@ -56,16 +56,19 @@ class ConvBlock(Block):
 
     def forward(self, inputs: Tensor, mode: NormMode) -> Tensor:
         """See :meth:`Block.forward`."""
-        if mode.kind != "runs" or not suits(inputs):
+        if not self._in_two_passes(inputs, mode):
             return super().forward(inputs, mode)
         weight, bias = self.affine.weight, self.affine.bias
         assert bias is not None
         preactivations = functional.conv2d(inputs, weight, bias.detach(), padding=1)
         return pooled_norm(preactivations, self.norm, mode.runs, added=bias)
 
+    def _in_two_passes(self, values: Tensor, mode: NormMode) -> bool:
+        return mode.kind == "runs" and suits(values) and not self.compiled
+
     def activate(self, preactivations: Tensor, mode: NormMode) -> Tensor:
         """See :meth:`Block.activate`."""
-        if mode.kind == "runs" and suits(preactivations):
+        if self._in_two_passes(preactivations, mode):
             return pooled_norm(preactivations, self.norm, mode.runs)
         return self.normalise(preactivations, mode, _plain_pool_and_relu if mode == WHOLE else _pool_and_relu)
 

@@ -71,20 +71,35 @@ def _as_array(tensor: Tensor) -> np.ndarray[Any, Any]:
     return (bits.permute(0, 2, 3, 1) if bits.ndim == 4 else bits).numpy()
 
 
-def _other_type_of_the_same_bits(context: Any, value: Any, kind: Any) -> Any:
-    """Return the bits of a float32 as a uint32, or the other way round, from an integer's lowest 32."""
-    target = kind.dtype
+def _from_bf16(context: Any, value: Any) -> Any:
+    """Return the float32 whose upper half these 16 bits are; in 32 bits throughout, where numba would compute in 64."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        bits = arguments[0]
-        if target == types.float32:
-            bits = builder.trunc(bits, context.get_value_type(types.uint32))  # numba shifts in 64 bits
-        return builder.bitcast(bits, context.get_value_type(target))
+        wide = builder.zext(arguments[0], context.get_value_type(types.uint32))
+        shifted = builder.shl(wide, context.get_constant(types.uint32, 16))
+        return builder.bitcast(shifted, context.get_value_type(types.float32))
 
-    return target(value, kind), generate
+    return types.float32(types.uint16), generate
 
 
-_same_bits: Any = intrinsic(_other_type_of_the_same_bits)
+def _to_bf16(context: Any, value: Any) -> Any:
+    """Return the upper half of a float32 rounded to the nearest, to even where two are as near; NaN stays NaN."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        def number(value: int) -> Any:
+            return context.get_constant(types.uint32, value)
+
+        bits = builder.bitcast(arguments[0], context.get_value_type(types.uint32))
+        odd = builder.and_(builder.lshr(bits, number(16)), number(1))
+        rounded = builder.lshr(builder.add(builder.add(bits, number(0x7FFF)), odd), number(16))
+        is_nan = builder.fcmp_unordered("uno", arguments[0], arguments[0])
+        return builder.trunc(builder.select(is_nan, number(0x7FC0), rounded), context.get_value_type(types.uint16))
+
+    return types.uint16(types.float32), generate
+
+
+_widened: Any = intrinsic(_from_bf16)
+_rounded: Any = intrinsic(_to_bf16)
 
 
 def _read(value: Any) -> Any:
@@ -94,7 +109,7 @@ def _read(value: Any) -> Any:
 @overload(_read)
 def _read_either(value: Any) -> Any:
     def widened(value: Any) -> Any:
-        return _same_bits(np.uint64(value) << np.uint64(16), np.float32)
+        return _widened(value)
 
     def itself(value: Any) -> Any:
         return value
@@ -103,16 +118,13 @@ def _read_either(value: Any) -> Any:
 
 
 def _write(value: Any, like: Any) -> Any:
-    """Return a float32 as what ``like`` is, bf16 by rounding to the nearest, to even where two are as near."""
+    """Return a float32 as what ``like`` is."""
 
 
 @overload(_write)
 def _write_either(value: Any, like: Any) -> Any:
     def rounded(value: Any, like: Any) -> Any:
-        bits = _same_bits(np.float32(value), np.uint32)
-        odd = (bits >> np.uint32(16)) & np.uint32(1)
-        nearest = (bits + np.uint32(0x7FFF) + odd) >> np.uint32(16)
-        return np.uint16(nearest) if value == value else np.uint16(0x7FC0)
+        return _rounded(np.float32(value))
 
     def itself(value: Any, like: Any) -> Any:
         return np.float32(value)
@@ -231,7 +243,8 @@ def add_up_gradients(
             for j in range(width):
                 gradients, outs, values = gradient[n, i, j], out[n, i, j], pooled[n, i, j]
                 for c in range(channels):
-                    passed = _read(gradients[c]) if _read(outs[c]) > 0 else ZERO
+                    value, written = _read(gradients[c]), _read(outs[c])
+                    passed = value if written > 0 else ZERO
                     row[c] += passed
                     row_centred[c] += passed * (_read(values[c]) - middle[c])
             for c in range(channels):
@@ -277,7 +290,8 @@ def turn_into_gradient(
             for j in range(width // 2):
                 gradients, outs, place = gradient[n, i, j], out[n, i, j], places[n, i, j]
                 for c in range(channels):
-                    passed[c] = factor[c] * _read(gradients[c]) if _read(outs[c]) > 0 else ZERO
+                    value, written = factor[c] * _read(gradients[c]), _read(outs[c])
+                    passed[c] = value if written > 0 else ZERO
                 for k in range(4):
                     values = inputs[n, 2 * i + k // 2, 2 * j + k % 2]
                     for c in range(channels):

@@ -175,15 +175,18 @@ def compute_elsewhere(code, **environment):
     assert done.returncode == 0 and "done 3" in done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_a_full_disk_costs_the_compiled_loops_a_place_to_stay_and_no_more(tmp_path):
     full = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, "
     compute_elsewhere(full + "(1000, 1000)); run()", NUMBA_CACHE_DIR=str(tmp_path))
 
 
+@pytest.mark.slow
 def test_at_the_end_of_a_process_one_thread_does_it_all():
     compute_elsewhere("import atexit; atexit.register(run)")
 
 
+@pytest.mark.slow
 def test_where_the_compiler_is_switched_off_the_library_computes():
     script = "from datg.backbones.pooled_norm import suits; import torch; assert not suits(torch.ones(1))"
     subprocess.run([sys.executable, "-c", script], env={**os.environ, "NUMBA_DISABLE_JIT": "1"}, check=True)

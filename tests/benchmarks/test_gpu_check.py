@@ -66,7 +66,7 @@ def test_ways_are_what_they_are_called(how, graphs, compiled):
 @pytest.mark.slow
 def test_it_runs_whole_and_writes_what_it_measured(tmp_path):
     assert main(["--device", "cpu", "--tiny", "--output", str(tmp_path), "--parts", "machine", "sharing"]) == 0
-    written = json.loads((tmp_path / "gpu.json").read_text())
+    written = json.loads((tmp_path / "cpu.json").read_text())
     assert [row["trials at once"] for row in written["sharing"]] == [1, 2]
     assert written["machine"][0]["device"] == "cpu"
 

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.contestants import Machine, Player
 from benchmarks.processor import kind
-from benchmarks.run import FLOORS, QUICK, Figure, check_floors, compared, strategies
+from benchmarks.run import DATG_BOTH, FLOORS, QUICK, Figure, check_floors, compared, strategies
 from datg.errors import ConfigError
 from datg.strategies import STRATEGIES
 
@@ -38,9 +38,10 @@ class Here:
 @pytest.mark.slow
 def test_every_strategy_is_compared_with_vanilla(data_root, glyphs):
     ours = Here(Player(Machine(data_root, "glyphs", 1)))
-    effort = replace(QUICK, rounds=1, warm_up=1)
+    effort = replace(QUICK, rounds=1, warm_up=1, strategy_iterations=1)
     found = {figure.name: figure for figure in strategies(ours, effort)}
-    assert {name for name in found if " maml " in name} == {f"strategy maml {name} 1-shot" for name in STRATEGIES}
+    names = {*STRATEGIES, DATG_BOTH}
+    assert {name for name in found if " maml " in name} == {f"strategy maml {name} 1-shot" for name in names}
     assert found["strategy maml vanilla 1-shot"].ratio == 1.0
     assert found["strategy maml meta_maxup 1-shot"].ratio > 1.0
     assert not ours.player.trainings
