@@ -106,7 +106,6 @@ def _read(value: Any) -> Any:
     """Return a value of an activation as float32."""
 
 
-@overload(_read)
 def _read_either(value: Any) -> Any:
     def widened(value: Any) -> Any:
         return _widened(value)
@@ -121,7 +120,6 @@ def _write(value: Any, like: Any) -> Any:
     """Return a float32 as what ``like`` is."""
 
 
-@overload(_write)
 def _write_either(value: Any, like: Any) -> Any:
     def rounded(value: Any, like: Any) -> Any:
         return _rounded(np.float32(value))
@@ -130,6 +128,10 @@ def _write_either(value: Any, like: Any) -> Any:
         return np.float32(value)
 
     return rounded if like == types.uint16 else itself
+
+
+overload(_read)(_read_either)
+overload(_write)(_write_either)
 
 
 @compiled

@@ -32,7 +32,7 @@ def _numba() -> bool:
         import numba
     except ImportError:  # it is missing, or refuses this version of numpy
         return False
-    return not numba.config.DISABLE_JIT  # type: ignore[attr-defined]
+    return not numba.config.DISABLE_JIT
 
 
 def pooled_norm(
