@@ -34,7 +34,6 @@ GROWING = {
     "side": (28, 42, 84, 168, 224),
     "filters": (16, 32, 64),
 }
-# Four poolings reach every size of picture, but the last block's share of the work is not the same for all.
 WARM_UP = 2
 
 
