@@ -53,7 +53,8 @@ class Capacity:
         self._follow()
 
     def end(self) -> None:
-        """Ask an autoscaler for nothing any more."""
+        """Ask an autoscaler for nothing any more, and nodes that have joined for no answer."""
+        self.nodes.close()
         if self._demand:
             self._demand = []
             request_resources(bundles=[])

@@ -84,9 +84,12 @@ class ClusterNodes:
 
     def examine(self) -> None:
         """Look at all nodes that have not been looked at; takes at most :data:`PROBE_SECONDS` for each node of a machine."""
-        self._begin()
-        while self._probes:
-            self._collect(timeout=0.5)
+        try:
+            self._begin()
+            while self._probes:
+                self._collect(timeout=0.5)
+        finally:
+            self.close()
 
     def look(self) -> None:
         """Look for nodes that have joined, every :data:`LOOK_SECONDS`, and at what they answer; waits for nothing."""
@@ -99,6 +102,12 @@ class ClusterNodes:
             for report in self._collect(timeout=0.0):
                 for problem in report.problems:
                     self.notify(f"node {report.name} has joined and runs no trials: {problem}")
+
+    def close(self) -> None:
+        """Wait for no answers any more, and leave nothing behind of what was asked."""
+        for one in self._probes.values():
+            one.close()
+        self._probes.clear()
 
     def avoiding(self, others: Iterable[str] = ()) -> dict[str, str]:
         """Return the labels of nodes that may run a trial, as Ray selects by them; of ``others`` none as long as more remain."""
@@ -178,7 +187,7 @@ class _Probe:
         except ray.exceptions.RayError as error:
             problems = [f"no task runs there ({str(error).strip().splitlines()[-1]})."]
         finally:
-            self._clean_up()
+            self.close()
         name = found.get("host") or node["NodeManagerHostname"]
         return NodeReport(node["NodeID"], str(name), node["Resources"], found, problems)
 
@@ -210,7 +219,8 @@ class _Probe:
         if not self._sent - CLOCK_SECONDS <= found["clock"] <= answered + CLOCK_SECONDS:
             yield f"its clock is {abs(found['clock'] - answered):.0f} s off; synchronise it."
 
-    def _clean_up(self) -> None:
+    def close(self) -> None:
+        """Remove the files of the look; Ray ends it with the search, if it has not ended."""
         for path in (self._token, self._beside):
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)

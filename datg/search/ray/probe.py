@@ -21,7 +21,8 @@ def look_around(token: str, beside: str) -> dict[str, Any]:
     """
     found: dict[str, Any] = {"host": socket.gethostname(), "sees": Path(token).exists(), "write": ""}
     try:
-        Path(beside).write_text(found["host"], encoding="utf-8")
+        if found["sees"]:  # else nobody is there to remove it: it is another folder, or the driver no longer waits
+            Path(beside).write_text(found["host"], encoding="utf-8")
     except OSError as error:
         found["write"] = error.strerror or str(error)
     memory = os.statvfs("/dev/shm")  # noqa: S108 - nothing is written

@@ -20,6 +20,9 @@ class Nodes:
     def look(self):
         self.looked += 1
 
+    def close(self):
+        """Nothing was asked."""
+
     def examine(self):
         if self.joining:
             self.usable.append(self.joining.pop(0))
