@@ -79,6 +79,7 @@ def run_trial(
         ConfigError: the configuration does not fit the data.
         TrialDiverged: a loss was NaN or infinite.
     """
+    dataset = dataset.with_base_classes(config.base_classes)
     check_trial(config, dataset)
     trial_folder = None if folder is None else Path(folder)
     return _run_trial(config, TrialData.from_dataset(dataset), report=report, folder=trial_folder, device=device)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -11,9 +11,6 @@ from datg.cli.search_options import BEGINNING, Name, SearchOptions, to_go_on_wit
 from datg.learners import LEARNERS
 from datg.runtime.signals import leave
 from datg.strategies import STRATEGIES
-
-if TYPE_CHECKING:
-    from datg.trial.records import TrialRecord
 
 
 @takes(SearchOptions)
@@ -73,6 +70,14 @@ def compare(
             rich_help_panel=WHAT,
         ),
     ] = None,
+    novel_curve: Annotated[
+        bool,
+        typer.Option(
+            "--novel-curve",
+            help="Evaluate novel classes over training, too, once it has ended: a curve that chooses nothing.",
+            rich_help_panel=WHAT,
+        ),
+    ] = False,
     resume: Annotated[
         str | None,
         typer.Option(metavar="COMPARISON", help="Name of a comparison to go on with.", rich_help_panel=STOPPING),
@@ -94,18 +99,17 @@ def compare(
 
     if not options.dry_run:
         console().print(BEGINNING)
-    from datg.cli.run_with_display import run_with_display
-    from datg.cli.tune import check_tuning, tune_first
+    from datg.cli.run_comparison import run_comparison
+    from datg.cli.tune import check_tuning
     from datg.config import parse_settings
-    from datg.search.comparison.forms import format_rows, row_values
-    from datg.search.comparison.grid import OWN_SECTIONS, Comparison
-    from datg.search.comparison.table import compare as rows_of
-    from datg.search.prepare import prepare, prepare_tuned, show_settings
-    from datg.search.state.resume import as_begun, resume_search
+    from datg.search.comparison.grid import Comparison, without_own_sections
+    from datg.search.prepare import show_settings
+    from datg.search.state.resume import as_begun
 
-    comparison, given, flags = None, options.settings or [], {}
+    comparison, given = None, options.settings or []
+    flags = options.flags | {"evaluation.novel_curve": novel_curve or None}
     if resume:
-        flags = {"strategies": strategies, "learner": learner, "seeds": seeds, "tuned": tuned}
+        flags |= {"strategies": strategies, "learner": learner, "seeds": seeds, "tuned": tuned}
     else:
         comparison = Comparison.parse(
             learner or "protonet",
@@ -116,8 +120,9 @@ def compare(
             tune=tune or 0,
             repeats=repeat_search,
         )
-        given = [text for text in given if text.partition(".")[0].strip() not in OWN_SECTIONS]
-    request = replace(options.request(dataset, flags, comparison=comparison, settings=given), name=name)
+        given = without_own_sections(given)
+    request = options.request(dataset, flags, comparison=comparison, settings=given, space=options.space)
+    request = replace(request, name=name)
     if resume:
         check_tuning(request, resume, trials=tune, repeats=repeat_search)
     elif begun:
@@ -127,14 +132,4 @@ def compare(
     if options.dry_run:
         show_settings(request, begun)
         return
-    if tune and not begun:
-        begun, request = prepare_tuned(request).name, request.going_on()
-    if begun:
-        request = tune_first(request, begun, options.tracking_uri, report=options.report)
-    session = resume_search(request, begun, comparison=True) if begun else prepare(request)
-
-    def rows(records: "list[TrialRecord]") -> list[dict[str, Any]]:
-        compared = rows_of(records)
-        return [row_values(row) for row in compared] if options.as_json else format_rows(compared)
-
-    leave(run_with_display(session, options.tracking_uri, rows, as_json=options.as_json, report=options.report))
+    leave(run_comparison(request, begun, options.tracking_uri, as_json=options.as_json, report=options.report))

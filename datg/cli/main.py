@@ -33,6 +33,7 @@ COMMANDS = (
     "stop_trial",
     "report",
     "compare",
+    "reproduce",
     "export",
     "train",
     "evaluate",

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
@@ -74,7 +74,7 @@ def takes(options: type[Any]) -> Callable[[Callable[..., Any]], Callable[..., An
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         own_parameters = [entry for name, entry in inspect.signature(command).parameters.items() if name != "options"]
-        hints = inspect.get_annotations(options)
+        hints = get_type_hints(options, include_extras=True)
         shared = [
             inspect.Parameter(
                 entry.name, inspect.Parameter.KEYWORD_ONLY, default=entry.default, annotation=hints[entry.name]

@@ -13,7 +13,8 @@ def report(
     runs: Annotated[
         list[str],
         typer.Argument(
-            metavar="SEARCH...", help="Names or folders of searches, of a comparison or of a final training."
+            metavar="SEARCH...",
+            help="Names or folders of searches, of a comparison, a reproduction or a final training.",
         ),
     ],
     out: Annotated[

@@ -119,7 +119,7 @@ def search(
         "search.pruner": pruner,
         "search.seed": seed,
     }
-    request = options.request(dataset, flags, references=references)
+    request = options.request(dataset, {**flags, **options.flags}, references=references, space=options.space)
     request = replace(request, name=name, enqueue=tuple(enqueue or ()), warm_start=warm_start)
     if options.dry_run:
         show_settings(request, resume)

@@ -62,22 +62,10 @@ def to_go_on_with(output: Path, resume: str | None, name: str | None) -> str | N
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchOptions:
-    """Options of `search` and `compare`."""
+class RunOptions:
+    """Options of whatever runs trials: what they may use, how they are stopped, where results go."""
 
-    shots: Annotated[
-        int | None, typer.Option(min=1, help="Number of support examples per class (K).", rich_help_panel=WHAT)
-    ] = None
-    space: Annotated[
-        Path | None,
-        typer.Option(
-            help="YAML file with fixed values and the search space.",
-            show_default="search_spaces/<dataset>.yaml",
-            rich_help_panel=WHAT,
-        ),
-    ] = None
     settings: Settings = None
-    test_dataset: TestDataset = None
     final_episodes: Annotated[
         int | None,
         typer.Option(
@@ -203,31 +191,28 @@ class SearchOptions:
         comparison: "Comparison | None" = None,
         settings: list[str] | None = None,
         references: bool | None = None,
+        space: Path | None = None,
     ) -> "Request":
         """Return what the user asked for.
 
         Args:
             dataset: its name; None for a search that is resumed.
-            flags: dotted keys and what the command's own flags gave for them; None was not given.
+            flags: dotted keys and what the command's own flags gave for them, which win over those here; None was not given.
             comparison: what is compared, if it is a comparison.
             settings: what was given by ``--set``; all of it by default.
             references: whether references are wanted; None was not said.
+            space: YAML file with fixed values and the space; that of the data set by default.
         """
         from datg.search.request import Request
 
-        flags = {
-            **flags,
-            "task.shots": self.shots,
-            "evaluation.test_tasks": self.final_episodes,
-            "evaluation.test_dataset": self.test_dataset,
-        }
+        flags = {**flags, "evaluation.test_tasks": self.final_episodes or flags.get("evaluation.test_tasks")}
         if self.address in (None, "local") and (self.wait_for_gpus is not None or self.wait is not None):
             raise ConfigError(
                 "`--wait-for-gpus` and `--wait` wait for nodes of a cluster: give its --address, or leave them out."
             )
         return Request(
             dataset=dataset,
-            space_file=self.space,
+            space_file=space,
             spaces=search_spaces(),
             settings=(self.settings or []) if settings is None else settings,
             flags={key: value for key, value in flags.items() if value is not None},
@@ -252,6 +237,29 @@ class SearchOptions:
             references=references,
             notify=lambda text: console().print(text, soft_wrap=True),
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions(RunOptions):
+    """Options of `search` and `compare`."""
+
+    shots: Annotated[
+        int | None, typer.Option(min=1, help="Number of support examples per class (K).", rich_help_panel=WHAT)
+    ] = None
+    space: Annotated[
+        Path | None,
+        typer.Option(
+            help="YAML file with fixed values and the search space.",
+            show_default="search_spaces/<dataset>.yaml",
+            rich_help_panel=WHAT,
+        ),
+    ] = None
+    test_dataset: TestDataset = None
+
+    @property
+    def flags(self) -> dict[str, Any]:
+        """Return what these flags give, by dotted key."""
+        return {"task.shots": self.shots, "evaluation.test_dataset": self.test_dataset}
 
 
 def _command() -> str:

@@ -33,13 +33,14 @@ def sync_search(output: Path, search: str, *, root: Path | None, uri: str | None
     """
     from datg.cli.console import console
     from datg.cli.mlflow_runs import how_to_compare, search_run
-    from datg.data.catalog import data_root, open_dataset, with_test_dataset
+    from datg.data.catalog import data_root
     from datg.search.settings import SearchSettings
     from datg.search.state.folder import DriverLock, find_folder
     from datg.search.state.records import RecordReader
     from datg.tracking.sent import count_unsent, read_sent
     from datg.tracking.store import tracking_uri as store_of
     from datg.tracking.view import MlflowView, describe_failure
+    from datg.trial.data import open_data
 
     out, store = console(), store_of(uri)
     with DriverLock(find_folder(output, search)):
@@ -48,9 +49,7 @@ def sync_search(output: Path, search: str, *, root: Path | None, uri: str | None
         reader = RecordReader(folder, settings)
         trials = reader.records()
         records = trials + reader.references()
-        config = settings.config
-        data = data_root(root, saved=settings.data_root)
-        dataset = with_test_dataset(open_dataset(config.dataset, data), config.evaluation.test_dataset, data)
+        dataset = open_data(settings.config, data_root(root, saved=settings.data_root))
         view = MlflowView(store, search_run(folder, settings), dataset, lambda: records, warn=out.print)
         expected = settings.trials + len(settings.references)
         done = len(records) >= expected and all(record.complete for record in records)

@@ -10,7 +10,7 @@ from datg.errors import ConfigError
 from datg.report.leaderboard import format_leaderboard
 from datg.report.status import read_status
 from datg.runtime.exit_codes import ExitCode
-from datg.runtime.signals import leave, raise_on_signals
+from datg.runtime.signals import raise_on_signals
 from datg.search.comparison.tuning import tuned_settings
 from datg.search.settings import SearchSettings
 from datg.search.state.changes import requested_settings
@@ -39,10 +39,8 @@ def check_tuning(request: "Request", comparison: str, *, trials: int | None, rep
             )
 
 
-def tune_first(request: "Request", comparison: str, uri: str | None, *, report: bool) -> "Request":
+def tune_first(request: "Request", comparison: str, uri: str | None, *, report: bool) -> tuple["Request", int]:
     """Run what is missing of the searches that a comparison begins with, and have it compare what they found.
-
-    Leaves the program where one of them was stopped or cannot go on.
 
     Args:
         request: to go on with a search: resources, places, and nothing that a search is made of.
@@ -51,12 +49,13 @@ def tune_first(request: "Request", comparison: str, uri: str | None, *, report: 
         report: whether each search gets a page that tells what it found.
 
     Returns:
-        The request with what is left of its time budget.
+        The request with what is left of its time budget, and the exit code: other than 0 where a search was stopped or cannot
+        go on.
     """
     folder = find_folder(request.output, comparison)
     settings = SearchSettings.load(folder)
     if settings.tuning is None or settings.tuned:
-        return request
+        return request, ExitCode.DONE
     began, names = time.monotonic(), settings.tuning.in_order
 
     def left() -> "Request":
@@ -72,9 +71,7 @@ def tune_first(request: "Request", comparison: str, uri: str | None, *, report: 
                 break
         else:
             tuned_settings(folder, settings).save(folder)
-    if code != ExitCode.DONE:
-        leave(code)
-    return left()
+    return left(), code
 
 
 def _search(request: "Request", folder: SearchFolder, uri: str | None, *, report: bool) -> int:

@@ -5,6 +5,8 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from datg.data import glyphs, search_spaces
 from datg.data.class_table import ClassTable, open_table
 from datg.data.splits import ALL_BASE_EXAMPLES, HELD_OUT, Split
@@ -12,6 +14,7 @@ from datg.errors import ConfigError, DataError
 from datg.storage.files import read_yaml
 from datg.storage.locks import OptionalLock
 
+ORDER_SEED = 0  # of the order that smaller sets of base classes are the beginning of
 BUILT_IN = {"glyphs": glyphs}  # each with what draws it (`write`), and by which options
 
 
@@ -37,6 +40,23 @@ class Dataset:
         """Return the classes of part ``name``: base, validation or novel."""
         owner = self.owner(name)
         return owner.table.select(owner.split.part(name))
+
+    def with_base_classes(self, number: int | None) -> "Dataset":
+        """Return the data set with ``number`` of its base classes: the first in a random order that never changes, so that
+        smaller sets lie in larger ones. Validation and novel classes stay; None changes nothing.
+
+        Raises:
+            ConfigError: it has not so many.
+        """
+        base = self.split.base
+        if number is None or number == len(base):
+            return self
+        if number > len(base):
+            raise ConfigError(f"`base_classes` must be at most {len(base)}, as many as {self.name} has, got {number}.")
+        order = np.random.Generator(np.random.PCG64(ORDER_SEED)).permutation(len(base))
+        chosen = [base[index] for index in sorted(order[:number])]
+        protocol = f"{self.split.protocol}, {number} of {len(base)} base classes"
+        return replace(self, split=self.split.model_copy(update={"protocol": protocol, "base": chosen}))
 
     def with_held_out(self) -> "Dataset":
         """Return the data set with its held-out examples given back to their base classes, for a last training on everything.

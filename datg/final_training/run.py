@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from datg.config import Layers, parse_settings
-from datg.data.catalog import Dataset, data_root, open_dataset, with_test_dataset
+from datg.data.catalog import Dataset, data_root
 from datg.data.import_settings import PARTS
 from datg.errors import ConfigError, DataError
 from datg.final_training.seeds import read_seeds, seed_folder, train_seeds
@@ -19,7 +19,7 @@ from datg.runtime.progress import ProgressCallback
 from datg.storage.files import read_yaml, write_yaml
 from datg.trial.accuracies import Summary, load_evaluation, summarise
 from datg.trial.config import PRESETS, TrialConfig
-from datg.trial.data import provenance_of
+from datg.trial.data import open_data, provenance_of
 from datg.trial.exported import read_export, seeds_chosen_by, training_seeds
 from datg.trial.final_evaluation import choose_device
 from datg.trial.folder import EVALUATION
@@ -96,8 +96,7 @@ def prepare_training(
         config = TrialConfig.from_dict(layers.nested())
     except ConfigError as error:
         raise ConfigError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from error
-    dataset = open_dataset(config.dataset, data_root(root))
-    dataset = with_test_dataset(dataset, config.evaluation.test_dataset, data_root(root))
+    dataset = open_data(config, data_root(root))
     if values.get("dataset") == config.dataset:
         _check_data(path, provenance.get("data") or {}, dataset)
     if all_base_examples:

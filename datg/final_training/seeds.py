@@ -13,6 +13,7 @@ from datg.trial.config import TrialConfig
 from datg.trial.data import TrialData
 from datg.trial.final_evaluation import evaluate_best
 from datg.trial.folder import BEST, EVALUATION, NETWORK, Now, ValidationReport
+from datg.trial.novel_curve import evaluate_curve
 from datg.trial.preparation import network_to_train, with_network
 from datg.trial.records import TrialOutcome, TrialRecord, read_outcome, read_record, state_of, write_outcome
 from datg.trial.run import run_trial
@@ -78,6 +79,7 @@ def train_seeds(
 
         if (seed_dir / BEST).exists():
             novel = dataset.part("novel")
+            evaluate_curve(seed_dir, novel, device=str(device), progress=evaluated)
             evaluate_best(seed_dir / BEST, novel, device=str(device), progress=evaluated, save_to=seed_dir / EVALUATION)
         write_outcome(seed_dir, TrialOutcome(outcome, cause, time.time()))
 

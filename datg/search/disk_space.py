@@ -23,7 +23,9 @@ def bytes_needed(settings: SearchSettings, base: ClassTable, concurrent: int) ->
     weights = sum(value.numel() * value.element_size() for value in state.values())
     moments = 2 if config.training.optimiser == "adam" else 1
     last = (1 + moments) * weights
+    curve = settings.steps * (weights + BYTES_PER_TEST * config.evaluation.validation_tasks)
     each = BYTES_PER_TEST * config.evaluation.test_tasks + SMALL_FILES + weights + last
+    each += curve if config.evaluation.novel_curve else 0
     return (
         (settings.trials + len(settings.references)) * each
         + (min(concurrent, settings.trials) + 1) * (weights + last)

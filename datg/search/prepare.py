@@ -4,12 +4,12 @@ import contextlib
 import math
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from datg.config import Layers, flatten, parse_settings
-from datg.data.catalog import Dataset, data_root, open_dataset, with_test_dataset
+from datg.data.catalog import Dataset, data_root, open_dataset
 from datg.data.dataset_yaml import add_dataset_yaml, dataset_yaml_for, read_dataset_yaml
 from datg.errors import ConfigError
 from datg.runtime.progress import format_duration
@@ -20,7 +20,7 @@ from datg.search.knowledge import Knowledge, gather, save
 from datg.search.length import Length, measure_length
 from datg.search.ray.resources import Allocation, Resources, allocate_here, usable_cpus
 from datg.search.request import Request
-from datg.search.resolve import explain, resolve_settings
+from datg.search.resolve import explain, requested_data, resolve_settings
 from datg.search.session import SearchSession, end_ray, open_search_study, open_session, start_ray_for
 from datg.search.settings import SearchSettings, Tuning, pair_name
 from datg.search.state.folder import (
@@ -35,6 +35,10 @@ from datg.search.state.folder import (
 from datg.search.state.inbox import ENQUEUE, Inbox
 from datg.search.study.driver import SearchDriver
 from datg.trial.config import PRESETS
+
+SEARCHED_WITHOUT = {
+    "evaluation.novel_curve": False
+}  # a comparison may have it, the searches that it begins with may not
 
 
 def _layers(request: Request, dataset: Dataset) -> tuple[Layers, Any]:
@@ -56,7 +60,7 @@ def _settings(request: Request) -> tuple[SearchSettings, Layers, Dataset]:
     root = data_root(request.data_root)
     dataset = open_dataset(request.dataset, root)
     layers, space = _layers(request, dataset)
-    dataset = with_test_dataset(dataset, layers.values.get("evaluation.test_dataset"), root)
+    dataset = requested_data(dataset, layers, root)
     comparison = request.comparison
     settings = resolve_settings(
         dataset,
@@ -89,7 +93,13 @@ def _searches(request: Request) -> dict[str, list[SearchSettings]]:
         names = dict(zip(("learner", "strategy"), pair, strict=True))
         own = {**{f"{key}.name": name for key, name in names.items()}, **comparison.options_of(pair)}
         for repeat in range(comparison.repeats):
-            flags = {**request.flags, **own, "search.trials": comparison.tune, "search.seed": repeat}
+            flags = {
+                **request.flags,
+                **own,
+                **SEARCHED_WITHOUT,
+                "search.trials": comparison.tune,
+                "search.seed": repeat,
+            }
             asked = replace(request, comparison=None, references=False, flags=flags)
             try:
                 searches.setdefault(pair_name(*pair), []).append(_settings(asked)[0])
@@ -119,14 +129,61 @@ def show_settings(request: Request, resume: str | None) -> None:
         *((f"search {pair}", one.space, "--tune") for pair, (one, *_) in searches.items()),
     ]:
         print(_line(*row))
-    asked = request.resources
-    if asked.address is not None:  # what this machine has is not what trials get, but all that there is to time them on
-        cpus, gpus = min(asked.cpus_per_trial, usable_cpus()), None if asked.gpus_per_trial != 0 else 0.0
-        asked = Resources(address=asked.address, cpus_per_trial=cpus, gpus_per_trial=gpus)
-    share = allocate_here(asked)
+    share = _share_here(request.resources)
     every = [settings, *(search for found in searches.values() for search in found)]
     length = measure_length(every, dataset, threads=share.per_trial.cpus, on_gpu=share.per_trial.gpus > 0)
     print(_describe_length(length, share))
+
+
+def _share_here(asked: Resources) -> Allocation:
+    """Return what a trial gets of this machine, to time it."""
+    if asked.address is not None:  # what this machine has is not what trials get, but all that there is to time them on
+        cpus, gpus = min(asked.cpus_per_trial, usable_cpus()), None if asked.gpus_per_trial != 0 else 0.0
+        asked = Resources(address=asked.address, cpus_per_trial=cpus, gpus_per_trial=gpus)
+    return allocate_here(asked)
+
+
+@dataclass(frozen=True)
+class Bill:
+    """Hold what a comparison costs, with the searches that it begins with.
+
+    Attributes:
+        trainings: how many, those of searches included.
+        iterations: of all of them, pruned by nobody.
+        length: their seconds on this machine, timed from a few iterations of each kind; None where it was not timed.
+        at_once: trainings that this machine runs at once.
+        size: bytes on the disk, at most.
+    """
+
+    trainings: int
+    iterations: int
+    length: Length | None
+    at_once: int
+    size: int
+
+
+def bill(request: Request, *, timed: bool = True) -> Bill:
+    """Check a new comparison, and return what it costs; nothing of it is kept.
+
+    Raises:
+        ConfigError: it cannot be run.
+        DataError: the data set is missing or does not suffice.
+    """
+    settings, _, dataset = _settings(request)
+    searches = _searches(request) if request.comparison is not None and request.comparison.tune else {}
+    every = [settings, *(search for found in searches.values() for search in found)]
+    share = _share_here(request.resources)
+    length = None
+    if timed:
+        length = measure_length(every, dataset, threads=share.per_trial.cpus, on_gpu=share.per_trial.gpus > 0)
+    trainings = sum(one.trials + len(one.references) for one in every)
+    return Bill(
+        trainings,
+        trainings * settings.config.training.iterations,
+        length,
+        share.concurrent,
+        sum(bytes_needed(one, dataset.part("base"), share.concurrent) for one in every),
+    )
 
 
 def _line(key: str, value: Any, source: str) -> str:

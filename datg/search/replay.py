@@ -7,14 +7,14 @@ from pathlib import Path
 
 import torch
 
-from datg.data.catalog import data_root, open_dataset, with_test_dataset
+from datg.data.catalog import data_root
 from datg.errors import ConfigError, TrialDiverged
 from datg.search.settings import SearchSettings
 from datg.search.state.folder import SearchFolder
 from datg.storage.checkpoint import load_checkpoint
 from datg.storage.lease import TRIAL_LEASE, read_lease
 from datg.trial.config import TrialConfig
-from datg.trial.data import TrialData, provenance_of
+from datg.trial.data import TrialData, open_data, provenance_of
 from datg.trial.folder import BEST, ValidationReport, read_reports
 from datg.trial.records import read_config
 from datg.trial.run import StopTrial, run_trial
@@ -61,7 +61,7 @@ def replay_trial(
         raise ConfigError(f"trial {number} of {folder.name} has no validation to compare with.")
     config = TrialConfig.from_dict(read_config(trial_dir))
     root = data_root(root, saved=settings.data_root)
-    dataset = with_test_dataset(open_dataset(config.dataset, root), config.evaluation.test_dataset, root)
+    dataset = open_data(config, root)
     if provenance_of(dataset)["fingerprint"] != settings.provenance["fingerprint"]:
         raise ConfigError(
             f"{config.dataset} holds other data now than {folder.name} was run on; import the old data again."

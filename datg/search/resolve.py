@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from datg.config import USER_SOURCES, Layers, flatten, sentences
-from datg.data.catalog import Dataset
+from datg.data.catalog import Dataset, with_test_dataset
 from datg.errors import ConfigError, unknown_name
 from datg.learners import LEARNERS
 from datg.search.references import references_of
@@ -23,6 +23,19 @@ from datg.trial.prepare import check_trial
 
 SEARCH_DEFAULTS: dict[str, Any] = {"trials": 50, "sampler": "tpe", "pruner": "halving", "seed": 0}
 MakeGrid = Callable[[TrialConfig], list[dict[str, Any]]]
+
+
+def requested_data(dataset: Dataset, layers: Layers, root: Path) -> Dataset:
+    """Return ``dataset`` as the user wants it: with so many base classes, tested there.
+
+    Raises:
+        ConfigError: it has not so many, or the two data sets do not go together.
+        DataError: the other one is missing.
+    """
+    number = layers.values.get("base_classes")
+    if isinstance(number, int) and number > 0:  # anything else is refused with the configuration
+        dataset = dataset.with_base_classes(number)
+    return with_test_dataset(dataset, layers.values.get("evaluation.test_dataset"), root)
 
 
 def resolve_settings(
@@ -67,6 +80,11 @@ def resolve_settings(
     space: Space = []
     grid: list[dict[str, Any]] = []
     if make_grid is None:
+        if config.evaluation.novel_curve:
+            raise ConfigError(
+                "`evaluation.novel_curve` looks at novel classes while a trial is under way, and no search may: leave it out, or "
+                "compare with it (datg compare --novel-curve)."
+            )
         space = _space(raw_space or {}, config, layers, dataset)
     else:
         _refuse_search_keys(layers)

@@ -23,6 +23,7 @@ from datg.trial.config import TrialConfig
 # What must be equal for the tasks, the steps and the scores of trials to be comparable.
 UNSEARCHED = (
     "dataset",
+    "base_classes",
     "seed",
     "task.",
     "evaluation.",

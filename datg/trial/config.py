@@ -115,18 +115,27 @@ class EvaluationSection(_Section):
         validation_tasks: scored every ``training.eval_every`` iterations.
         test_tasks: of the final evaluation on novel classes.
         test_dataset: whose novel classes those are; None for those of the data set itself (cross-domain: paper, Table 2).
+        novel_curve: keep the weights of every validation, and once training has ended evaluate them all on the first
+            ``validation_tasks`` test tasks (paper, Figure 4a). A curve that chooses nothing: training goes as without it, and
+            no search may have it.
     """
 
     seed: Annotated[int, Field(ge=0)] = 0
     validation_tasks: Annotated[int, Field(ge=2)] = 2000
     test_tasks: Annotated[int, Field(ge=2)] = 20_000
     test_dataset: str | None = None
+    novel_curve: bool = False
 
 
 class TrialConfig(_Section):
-    """Hold everything that decides what a trial computes, except the data themselves."""
+    """Hold everything that decides what a trial computes, except the data themselves.
+
+    Attributes:
+        base_classes: train on so many of the base classes, the first in a fixed random order (paper, Figure 4b); None for all.
+    """
 
     dataset: str
+    base_classes: Positive | None = None
     seed: Annotated[int, Field(ge=0)] = 0
     task: TaskSize = TaskSize()
     backbone: BackboneSection

@@ -17,7 +17,13 @@ CLUSTERS = "clusters.json"
 BEST_VALIDATION = "best_validation.parquet"  # accuracy of the best weights on every validation task
 FRESH_VALIDATION = "fresh_validation.parquet"  # the same on validation tasks that no choice has seen
 EVALUATION = "evaluation.parquet"  # accuracy of every test task
+CURVE = "curve"  # the folder of weights of every validation, if they are kept, and what they reach on novel classes
 NETWORK = "network"  # in a search or final training: the folder of a network that is trained before
+
+
+def weights_at(folder: Path, iteration: int) -> Path:
+    """Return where a trial keeps its weights at ``iteration``, if it keeps those of every validation."""
+    return folder / CURVE / f"{iteration}.safetensors"
 
 
 def is_own_network(checkpoint: object) -> TypeGuard[str]:

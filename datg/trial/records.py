@@ -220,12 +220,17 @@ def _with_network_here(config: dict[str, Any], network: Path) -> dict[str, Any]:
 def context_tags(config: "TrialConfig", search: str) -> dict[str, str]:
     """Return what every run of a search repeats, because MLflow filters see one run at a time."""
     other = config.evaluation.test_dataset
-    return ({} if other is None else {"test_dataset": other}) | {
-        "dataset": config.dataset,
-        "learner": config.learner_name,
-        "strategy": config.strategy_name,
-        "way": str(config.task.ways),
-        "shot": str(config.task.shots),
-        "seed": str(config.seed),
-        "search": search,
-    }
+    fewer = {} if config.base_classes is None else {"base_classes": str(config.base_classes)}
+    return (
+        fewer
+        | ({} if other is None else {"test_dataset": other})
+        | {
+            "dataset": config.dataset,
+            "learner": config.learner_name,
+            "strategy": config.strategy_name,
+            "way": str(config.task.ways),
+            "shot": str(config.task.shots),
+            "seed": str(config.seed),
+            "search": search,
+        }
+    )

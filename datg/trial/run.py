@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from datg.data.episodes import TaskSampler
-from datg.errors import StateError
+from datg.errors import ConfigError, StateError
 from datg.generation.clustering import Clusters
 from datg.learners.learner import Learner
 from datg.learners.running_statistics import accumulate_running_statistics
@@ -36,6 +36,7 @@ from datg.trial.folder import (
     ValidationReport,
     report_lines,
     tell_now,
+    weights_at,
 )
 from datg.trial.prepare import make_sampler, make_training
 
@@ -93,10 +94,12 @@ def run_trial(
         heartbeat: seconds between two signs of life in ``folder``.
 
     Raises:
+        ConfigError: the data have another number of base classes than the configuration trains on.
         TrialDiverged: a loss was NaN or infinite.
         StateError: the checkpoint in ``folder`` is damaged or belongs to another configuration.
         TrialTaken: another process has taken over ``folder``.
     """
+    _check_base_classes(config, data)
     run = _Run(config, data, torch.device(device), folder, stop, tell, heartbeat)
     try:
         if run.history:
@@ -112,6 +115,14 @@ def run_trial(
         if folder is not None:
             (folder / NOW).unlink(missing_ok=True)
     return TrialResult("collapsed" if run.collapsed() else "finished", run.history[-1])
+
+
+def _check_base_classes(config: TrialConfig, data: TrialData) -> None:
+    wanted, there = config.base_classes, len(data.base)
+    if wanted not in (None, there):
+        raise ConfigError(
+            f"`base_classes` is {wanted} and the data have {there} base classes; give dataset.with_base_classes({wanted})."
+        )
 
 
 class _Run:
@@ -231,12 +242,18 @@ class _Run:
         self.lease.check()
         if improved is not None:
             improved.save(folder / BEST_VALIDATION, {"iteration": progress.iteration})
-            best = {"iteration": progress.iteration, "accuracy": progress.accuracy, "ci95": progress.ci95}
-            examples = {"shape": list(self.data.base.shape), "preparation": self.data.base.preparation}
-            save_checkpoint(folder / BEST, self.training.learner.state_dict(), {**self._origin(), **best, **examples})
+            self._save_weights(folder / BEST, progress)
+        if self.config.evaluation.novel_curve:
+            self._save_weights(weights_at(folder, progress.iteration), progress)
         # Last, because it is what a continued trial trusts: the best weights are never older than it says.
         self._save_last(folder)
         self._write_progress(folder)
+
+    def _save_weights(self, path: Path, progress: ValidationReport) -> None:
+        scored = {"iteration": progress.iteration, "accuracy": progress.accuracy, "ci95": progress.ci95}
+        examples = {"shape": list(self.data.base.shape), "preparation": self.data.base.preparation}
+        path.parent.mkdir(exist_ok=True)
+        save_checkpoint(path, self.training.learner.state_dict(), {**self._origin(), **scored, **examples})
 
     def save_midway(self) -> None:
         """Save a trial between two validations."""

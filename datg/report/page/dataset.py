@@ -86,6 +86,7 @@ def _opened(settings: SearchSettings) -> tuple[Dataset | None, str]:
     """Return the data set, if it is there and still the one of the search; else why not."""
     try:
         dataset = open_dataset(settings.config.dataset, Path(settings.data_root))
+        dataset = dataset.with_base_classes(settings.config.base_classes)
     except DatgError as error:
         return None, f"no picture of the data, which is not where the search found it: {str(error).splitlines()[0]}"
     if dataset.table.fingerprint != settings.provenance["fingerprint"]:

@@ -7,9 +7,11 @@ from datg.final_training.run import TRAINING
 from datg.report.page.comparison import comparison_sections
 from datg.report.page.found import Search
 from datg.report.page.page import write_page
+from datg.report.page.reproduction import write_reproduction
 from datg.report.page.search import search_sections
 from datg.report.page.several import several_sections
 from datg.report.page.training import training_sections
+from datg.search.reproduction.folder import is_reproduction
 from datg.search.settings import SearchSettings
 from datg.search.state.folder import REPORT, SearchFolder, active_driver, find_folder
 
@@ -21,7 +23,7 @@ def write_report(output: Path, names: list[str], out: Path | None = None) -> Pat
 
     Args:
         output: folder that holds them.
-        names: of searches, of one comparison or of one final training; or their folders.
+        names: of searches, of one comparison, one reproduction or one final training; or their folders.
         out: the file; by default ``report.html`` in the folder of the only one, or ``<first>-and-<other>.html`` beside them.
 
     Raises:
@@ -33,6 +35,13 @@ def write_report(output: Path, names: list[str], out: Path | None = None) -> Pat
         file = out or training / REPORT
         write_page(file, training.name, "A final training.", training_sections(training), running=False)
         return file
+    if len(names) == 1 and (reproduction := _reproduction(output, names[0])) is not None:
+        if out is not None:
+            raise ConfigError(
+                "`--out` is for a page alone, and a reproduction has tables and pictures beside it; leave it out."
+            )
+        write_reproduction(reproduction, running=bool(active_driver(reproduction)))
+        return reproduction.report
     folders = [find_folder(output, name) for name in names]
     if len(folders) == 1:
         return write_folder(folders[0], out, running=bool(active_driver(folders[0])))
@@ -61,6 +70,11 @@ def write_folder(folder: SearchFolder, out: Path | None = None, *, running: bool
     search = Search.read(folder, running=running)
     write_page(file, folder.name, search.describe(), search_sections(search), running=running, claim=CLAIM)
     return file
+
+
+def _reproduction(output: Path, name: str) -> SearchFolder | None:
+    places = (output / name, Path(name))
+    return next((SearchFolder(path.absolute()) for path in places if is_reproduction(path)), None)
 
 
 def _training(output: Path, name: str) -> Path | None:

@@ -40,8 +40,8 @@ def format_row(row: Row, *, between: str = " ") -> dict[str, str]:
         "learner": row.learner,
         "strategy": row.strategy + ("" if row.tuned is None else f"{between}({describe_tuning(row.tuned)})"),
         "seeds": str(row.seeds),
-        "novel accuracy": _cell(row.score, between, signed=False),
-        **{f"minus {name}": _cell(row.differences.get(name), between, signed=True) for name in REFERENCES},
+        "novel accuracy": format_summary(row.score, between, signed=False),
+        **{f"minus {name}": format_summary(row.differences.get(name), between, signed=True) for name in REFERENCES},
         "remarks": row.failures,
     }
 
@@ -59,7 +59,8 @@ def describe_tuning(trials: int) -> str:
     return f"best of {trials}" if trials else "default: no trial finished"
 
 
-def _cell(summary: Summary | None, between: str, *, signed: bool) -> str:
+def format_summary(summary: Summary | None, between: str = " ", *, signed: bool) -> str:
+    """Return a mean with its intervals over tasks and over seeds; empty where there is none."""
     if summary is None:
         return ""
     seeds = "" if summary.seeds_ci95 is None else f"{between}± {summary.seeds_ci95:.4f}"
@@ -76,13 +77,14 @@ def row_values(row: Row) -> dict[str, Any]:
         "failures": row.failures,
     }
     spread = None if row.score is None else row.score.spread
-    values |= _values("accuracy", row.score) | {"spread": spread}
+    values |= summary_values("accuracy", row.score) | {"spread": spread}
     for name in REFERENCES:
-        values |= _values(f"minus_{name}", row.differences.get(name))
+        values |= summary_values(f"minus_{name}", row.differences.get(name))
     return values
 
 
-def _values(key: str, summary: Summary | None) -> dict[str, float | None]:
+def summary_values(key: str, summary: Summary | None) -> dict[str, float | None]:
+    """Return a mean with its intervals as a program wants it, under ``key``."""
     if summary is None:
         return {key: None, f"{key}_ci95": None, f"{key}_seeds_ci95": None}
     return {key: summary.mean, f"{key}_ci95": summary.ci95, f"{key}_seeds_ci95": summary.seeds_ci95}
@@ -139,13 +141,14 @@ def write_tables(folder: SearchFolder, settings: SearchSettings, records: list[T
     found = outcomes(folder, settings)
     write_text(folder.comparison("md"), _markdown(folder, settings, rows, found))
     write_text(folder.comparison("tex"), _latex(folder, settings, rows))
-    write_text(folder.comparison("csv"), _csv(row_values(row) for row in rows))
+    write_text(folder.comparison("csv"), csv_text(row_values(row) for row in rows))
     if found:
-        write_text(folder.comparison("searches.csv"), _csv(asdict(outcome) for outcome in found))
-    write_text(folder.comparison("seeds.csv"), _csv(seed_values(record) for row in rows for record in row.records))
+        write_text(folder.comparison("searches.csv"), csv_text(asdict(outcome) for outcome in found))
+    write_text(folder.comparison("seeds.csv"), csv_text(seed_values(record) for row in rows for record in row.records))
 
 
-def _csv(entries: Iterable[dict[str, Any]]) -> str:
+def csv_text(entries: Iterable[dict[str, Any]]) -> str:
+    """Return equal mappings, of which there is one at least, as the text of a CSV file."""
     table, lines = io.StringIO(), list(entries)
     writer = csv.DictWriter(table, lines[0].keys(), lineterminator="\n")
     writer.writeheader()
@@ -164,29 +167,33 @@ def _caption(folder: SearchFolder, settings: SearchSettings) -> str:
 
 def _markdown(folder: SearchFolder, settings: SearchSettings, rows: list[Row], found: list[Outcome]) -> str:
     text = " ".join([_caption(folder, settings), *explain_intervals(settings)])
-    lines = [text, "", *_markdown_table([format_row(row) for row in rows])]
+    lines = [text, "", *markdown_table([format_row(row) for row in rows])]
     spread = format_spreads(found)
     if spread:
-        lines += ["", EXPLAIN_SPREADS, "", *_markdown_table(spread)]
+        lines += ["", EXPLAIN_SPREADS, "", *markdown_table(spread)]
     return "\n".join([*lines, ""])
 
 
-def _markdown_table(lines: list[dict[str, str]]) -> list[str]:
+def markdown_table(lines: list[dict[str, str]]) -> list[str]:
+    """Return equal mappings, of which there is one at least, as the lines of a Markdown table."""
     table = [lines[0].keys(), ["---"] * len(lines[0]), *(line.values() for line in lines)]
     return [f"| {' | '.join(cells)} |" for cells in table]
 
 
 def _latex(folder: SearchFolder, settings: SearchSettings, rows: list[Row]) -> str:
-    lines = [format_row(row) for row in rows]
+    return latex_table([format_row(row) for row in rows], [_caption(folder, settings), *explain_intervals(settings)])
+
+
+def latex_table(lines: list[dict[str, str]], comments: list[str]) -> str:
+    """Return equal mappings, of which there is one at least, as a LaTeX table (booktabs) below comments."""
     head, *body = (
         " & ".join(_escaped(cell) for cell in cells) + r" \\"
         for cells in [list(lines[0]), *(line.values() for line in lines)]
     )
-    comments = [f"% {line}" for line in [_caption(folder, settings), *explain_intervals(settings)]]
     begin = r"\begin{tabular}{ll" + "r" * (len(lines[0]) - 3) + "l}"
     table = [begin, r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
-    return "\n".join([*comments, *table, ""])
+    return "\n".join([*(f"% {line}" for line in comments), *table, ""])
 
 
 def _escaped(cell: str) -> str:
-    return cell.replace("_", r"\_").replace("±", r"$\pm$")
+    return cell.replace("_", r"\_").replace("±", r"$\pm$").replace("—", "---")

@@ -4,6 +4,7 @@ A comparison is a search whose trials stand in a grid instead of being suggested
 MLflow like any other.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -61,8 +62,8 @@ class Comparison:
             ConfigError: a name or an option is unknown, or no learner has any of the strategies.
         """
         comparison = cls(
-            learners=_names("learner", learners, list(LEARNERS)),
-            strategies=_names("strategy", strategies, list(STRATEGIES)),
+            learners=parse_names("learner", learners, list(LEARNERS)),
+            strategies=parse_names("strategy", strategies, list(STRATEGIES)),
             seeds=seeds,
             settings=settings,
             tuned=tuned,
@@ -79,9 +80,7 @@ class Comparison:
         return comparison
 
     def _check_options(self) -> None:
-        compared: list[type[Any]] = [STRATEGIES[name] for name in self.strategies]
-        options = {f"strategy.{entry.name}" for kind in compared for entry in fields(kind)}
-        options |= {f"learner.{entry.name}" for name in self.learners for entry in fields(LEARNERS[name].options)}
+        options = options_of(self.learners, self.strategies)
         for key in self.settings:
             section, _, name = key.partition(".")
             if section in OWN_SECTIONS and name in ("", "name"):
@@ -198,7 +197,24 @@ class Comparison:
         return tuned_pairs
 
 
-def _names(kind: str, text: str, choices: list[str]) -> list[str]:
+def options_of(learners: Iterable[str], strategies: Iterable[str]) -> set[str]:
+    """Return the dotted keys of everything that can be set of these learners and strategies."""
+    compared: list[type[Any]] = [STRATEGIES[name] for name in strategies]
+    options = {f"strategy.{entry.name}" for kind in compared for entry in fields(kind)}
+    return options | {f"learner.{entry.name}" for name in learners for entry in fields(LEARNERS[name].options)}
+
+
+def without_own_sections(settings: list[str]) -> list[str]:
+    """Return what of ``--set`` is not of a strategy's or a learner's own options, which reach whatever has them."""
+    return [text for text in settings if text.partition(".")[0].strip() not in OWN_SECTIONS]
+
+
+def parse_names(kind: str, text: str, choices: list[str]) -> list[str]:
+    """Read a list of names with commas; ``all`` is every one of ``choices``.
+
+    Raises:
+        ConfigError: one is unknown, or there is none.
+    """
     if text == "all":
         return choices
     names = [name.strip() for name in text.split(",") if name.strip()]

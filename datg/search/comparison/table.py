@@ -7,6 +7,7 @@ from datg.trial.accuracies import Accuracies, Summary, load_evaluation, summaris
 from datg.trial.folder import EVALUATION
 from datg.trial.records import DONE, TrialRecord
 
+Scores = dict[int, Accuracies]  # `(tasks,)` accuracies on the same tasks, by training seed
 REFERENCES = ("vanilla", "datg")  # each row's difference to them is told
 
 
@@ -41,12 +42,12 @@ def compare(records: list[TrialRecord]) -> list[Row]:
     groups: dict[Pair, list[TrialRecord]] = {}
     for record in records:
         groups.setdefault((record.searched["learner"], record.searched["strategy"]), []).append(record)
-    scores = {pair: _scores(group) for pair, group in groups.items()}
+    scores = {pair: scores_of(group) for pair, group in groups.items()}
     return [_row(pair, group, scores) for pair, group in groups.items()]
 
 
-def _scores(group: list[TrialRecord]) -> dict[int, Accuracies]:
-    """Return `(tasks,)` accuracies by seed, of the trials that ended well."""
+def scores_of(group: list[TrialRecord]) -> Scores:
+    """Return the accuracies of the trials of one row that ended well."""
     return {
         record.searched["seed"]: load_evaluation(record.folder / EVALUATION).accuracies
         for record in group
@@ -54,7 +55,7 @@ def _scores(group: list[TrialRecord]) -> dict[int, Accuracies]:
     }
 
 
-def _row(pair: Pair, group: list[TrialRecord], scores: dict[Pair, dict[int, Accuracies]]) -> Row:
+def _row(pair: Pair, group: list[TrialRecord], scores: dict[Pair, Scores]) -> Row:
     learner, strategy = pair
     bad = [record.outcome for record in group if record.outcome not in ("", "finished")]
     failures = ", ".join(f"{bad.count(outcome)} {outcome}" for outcome in sorted(set(bad)))
@@ -72,7 +73,7 @@ def _row(pair: Pair, group: list[TrialRecord], scores: dict[Pair, dict[int, Accu
     )
 
 
-def paired(first: dict[int, Accuracies], second: dict[int, Accuracies]) -> Summary | None:
-    """Subtract `(tasks,)` accuracies by seed, on the seeds that both have; None without one."""
+def paired(first: Scores, second: Scores) -> Summary | None:
+    """Subtract accuracies, on the seeds that both have; None without one."""
     common = sorted(first.keys() & second.keys())
     return summarise([first[seed] - second[seed] for seed in common]) if common else None

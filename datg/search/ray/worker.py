@@ -19,8 +19,9 @@ from datg.storage.files import is_disk_full, read_yaml, write_text
 from datg.storage.lease import EVALUATION_LEASE, Lease
 from datg.trial.config import TrialConfig
 from datg.trial.data import TrialData
-from datg.trial.final_evaluation import EvaluationKind, evaluate_best
+from datg.trial.final_evaluation import ON_NOVEL, EvaluationKind, evaluate_best
 from datg.trial.folder import BEST, CONFIG, LAST, STOP, ValidationReport
+from datg.trial.novel_curve import evaluate_curve
 from datg.trial.run import run_trial
 
 CAUSE, REFUSED_CHECKPOINT = "error.txt", "refused.safetensors"
@@ -124,6 +125,8 @@ def evaluate(dataset: Dataset, folder: Path, resources: TrialResources, kind: Ev
         lease.heartbeat()
         lease.check()
 
+    if kind == ON_NOVEL:
+        evaluate_curve(folder, dataset.part(kind.part), device=str(device), progress=progress)
     evaluate_best(
         folder / BEST,
         dataset.part(kind.part),

@@ -4,18 +4,18 @@ import datetime
 from typing import Any
 
 from datg.config import USER_SOURCES, Layers, flatten, parse_settings
-from datg.data.catalog import Dataset, data_root, open_dataset, with_test_dataset
+from datg.data.catalog import Dataset, data_root, open_dataset
 from datg.data.dataset_yaml import add_dataset_yaml, read_dataset_yaml
 from datg.errors import ConfigError, StateError
 from datg.search.references import references_of
 from datg.search.request import Request
-from datg.search.resolve import resolve_settings
+from datg.search.resolve import requested_data, resolve_settings
 from datg.search.settings import SearchSettings, shortened
 from datg.search.space import Space
 from datg.search.study.stored import StoredStudy
 from datg.search.versions import versions
 from datg.trial.config import PRESETS
-from datg.trial.data import provenance_of
+from datg.trial.data import open_data, provenance_of
 
 _NOT_GIVEN = "not given"
 _Found = tuple[SearchSettings, Dataset]
@@ -38,12 +38,11 @@ def requested_settings(request: Request, saved: SearchSettings) -> _Found:
         raise ConfigError("the trials of a comparison stand in a grid, which cannot change; start a new one.")
     config = saved.config
     if not changed:
-        dataset = with_test_dataset(open_dataset(config.dataset, root), config.evaluation.test_dataset, root)
+        dataset = open_data(config, root)
         now = {"provenance": provenance_of(dataset), "versions": versions(), "data_root": str(root)}
         return _as_many(request, saved.model_copy(update=now), saved), dataset
     layers, space = _layers(request, saved)
-    dataset = open_dataset(request.dataset or config.dataset, root)
-    dataset = with_test_dataset(dataset, layers.values.get("evaluation.test_dataset"), root)
+    dataset = requested_data(open_dataset(request.dataset or config.dataset, root), layers, root)
     wanted = resolve_settings(dataset, layers, space, root=root, external_study=saved.external_study)
     same_strategy = wanted.config.strategy_name == saved.config.strategy_name
     if request.space_file is None and same_strategy:

@@ -1,0 +1,165 @@
+"""The paper's tables from what has been run: rows with intervals beside the paper's numbers, and what became of its orderings."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from datg.search.comparison.table import Scores, paired, scores_of
+from datg.search.reproduction.folder import ReproductionResults
+from datg.search.reproduction.paper import Column, Ordering, PaperTable
+from datg.search.reproduction.plan import Unit, table_columns, table_strategies
+from datg.trial.accuracies import Summary, summarise
+
+CONFIRMED, REFUTED, UNDECIDED = "confirmed", "refuted", "undecided"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """Hold one accuracy of a table.
+
+    Attributes:
+        ours: on novel classes; None before any seed has been evaluated.
+        tuned: of how many trials its configuration is the best; None where defaults were trained.
+        paper: what the paper prints; None where it has nothing.
+        misprinted: whether that is a misprint.
+        remark: why there is nothing, or what happened to seeds.
+    """
+
+    column: Column
+    learner: str
+    strategy: str
+    ours: Summary | None = None
+    tuned: int | None = None
+    paper: float | None = None
+    misprinted: bool = False
+    remark: str = ""
+
+    @property
+    def difference(self) -> float | None:
+        """Return ours minus the paper's, if both are there and the paper's is no misprint."""
+        if self.ours is None or self.paper is None or self.misprinted:
+            return None
+        return self.ours.mean - self.paper
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """Hold what became of something that the paper says, as a difference that it says is above 0.
+
+    Attributes:
+        text: what is claimed.
+        where: data set, learner and shots.
+        difference: paired by task and by seed; None where no seed has both.
+    """
+
+    text: str
+    where: str
+    difference: Summary | None
+
+    @property
+    def verdict(self) -> str:
+        """Return confirmed or refuted if Student's 95 % interval over seeds leaves out 0, else undecided."""
+        found = self.difference
+        if found is None or found.seeds_ci95 is None or abs(found.mean) <= found.seeds_ci95:
+            return UNDECIDED
+        return CONFIRMED if found.mean > 0 else REFUTED
+
+
+@dataclass(frozen=True)
+class ReproducedTable:
+    """Hold a table of the paper as it came out here."""
+
+    table: PaperTable
+    rows: list[Row]
+    claims: list[Claim]
+
+
+def reproduce_table(table: PaperTable, results: ReproductionResults) -> ReproducedTable:
+    """Return a table from the trainings that have been evaluated so far; what has not run is an empty row."""
+    rows, claims = [], []
+    for column in table_columns(table, results.reproduction.datasets, results.reproduction.shots):
+        for learner in results.reproduction.learners:
+            units = [unit for unit in results.reproduction.units if _is_of(unit, column, learner)]
+            if units:
+                rows += [row for unit in units for row in _rows(table, column, unit, results)]
+                claims += [claim for unit in units for claim in _claims(table, column, unit, results)]
+            else:
+                rows += list(_missing(table, column, learner, results))
+    return ReproducedTable(table, rows, claims)
+
+
+def _is_of(unit: Unit, column: Column, learner: str) -> bool:
+    return (unit.dataset, unit.shots, unit.tested_on, unit.learner, unit.base_classes) == (
+        column.dataset,
+        column.shots,
+        column.tested_on,
+        learner,
+        None,
+    )
+
+
+def unit_scores(unit: Unit, results: ReproductionResults) -> dict[str, Scores]:
+    """Return accuracies by seed of each strategy of a comparison."""
+    records = results.records(unit)
+    return {
+        name: scores_of([record for record in records if record.searched["strategy"] == name])
+        for name in unit.strategies
+    }
+
+
+def _rows(table: PaperTable, column: Column, unit: Unit, results: ReproductionResults) -> Iterator[Row]:
+    scores, settings = unit_scores(unit, results), results.settings(unit)
+    for name in table_strategies(table, unit.learner, unit.strategies):
+        records = [record for record in results.records(unit) if record.searched["strategy"] == name]
+        bad = [record.outcome for record in records if record.outcome not in ("", "finished")]
+        lacking = results.reproduction.seeds - len(scores[name])
+        remark = ", ".join(f"{bad.count(outcome)} {outcome}" for outcome in sorted(set(bad)))
+        if lacking and not remark:
+            remark = "not run yet" if settings is None else f"{lacking} of {results.reproduction.seeds} seeds not yet"
+        tuned = records[0].searched.get("tuned") if records else (unit.tune or None)
+        yield _row(table, column, unit.learner, name, scores[name], tuned=tuned, remark=remark)
+
+
+def _missing(table: PaperTable, column: Column, learner: str, results: ReproductionResults) -> Iterator[Row]:
+    lacking = [name for name in (column.dataset, column.tested_on) if name in results.reproduction.missing]
+    remark = f"not at hand: {', '.join(lacking)}" if lacking else "left out"
+    for name in table_strategies(table, learner, tuple(table.strategies[learner])):
+        yield _row(table, column, learner, name, {}, tuned=None, remark=remark)
+
+
+def _row(
+    table: PaperTable,
+    column: Column,
+    learner: str,
+    strategy: str,
+    scores: Scores,
+    *,
+    tuned: int | None,
+    remark: str,
+) -> Row:
+    paper = table.number(learner, strategy, column)
+    return Row(
+        column=column,
+        learner=learner,
+        strategy=strategy,
+        ours=summarise(list(scores.values())) if scores else None,
+        tuned=tuned,
+        paper=paper,
+        misprinted=paper in table.misprints,
+        remark=remark,
+    )
+
+
+def _claims(table: PaperTable, column: Column, unit: Unit, results: ReproductionResults) -> Iterator[Claim]:
+    scores = unit_scores(unit, results)
+    tuned = f", best of {unit.tune} each" if unit.tune else ""
+    for ahead, behind in _orderings(table, unit):
+        yield Claim(
+            text=f"{ahead} is ahead of {behind}",
+            where=f"{column.title}, {unit.learner}, {column.shots}-shot{tuned}",
+            difference=paired(scores[ahead], scores[behind]),
+        )
+
+
+def _orderings(table: PaperTable, unit: Unit) -> list[Ordering]:
+    rows = table_strategies(table, unit.learner, unit.strategies)
+    return [(ahead, behind) for ahead, behind in table.orderings if ahead in rows and behind in rows]
