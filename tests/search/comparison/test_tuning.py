@@ -100,6 +100,12 @@ def test_flags_that_exclude_each_other_are_named(arguments, message):
         asked(**arguments)
 
 
+def test_searches_see_no_novel_class_where_the_comparison_has_a_novel_curve(begin):
+    folder = begin(asked(), **{"evaluation.novel_curve": True})
+    assert SearchSettings.load(folder).config.evaluation.novel_curve
+    assert not any(search.config.evaluation.novel_curve for search in searches_of(folder).values())
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
