@@ -1,6 +1,7 @@
 """What the paper's tables and figures need, put together so that nothing is trained twice."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -149,6 +150,13 @@ def test_examples_of_different_shapes_are_no_pair(glyphs):
     datasets = {"small": small, "large": large}
     with pytest.raises(ConfigError, match="different shapes; import both with the same --image-size"):
         make_plan(wanted("table2", datasets=("small", "large")), datasets, dict.fromkeys(datasets, 5))
+
+
+def test_each_of_the_papers_data_sets_has_a_page_and_a_search_space():
+    root = Path(__file__).parents[3]
+    for name in DATASETS:
+        assert f"datg import_data {name} " in (root / "docs" / "data_sets" / f"{name}.md").read_text()
+        assert (root / "search_spaces" / f"{name}.yaml").exists()
 
 
 def test_there_is_a_title_for_each_target():
