@@ -132,4 +132,4 @@ def compare(
     if options.dry_run:
         show_settings(request, begun)
         return
-    leave(run_comparison(request, begun, options.tracking_uri, as_json=options.as_json, report=options.report))
+    leave(run_comparison(request, begun, options.tracking_uri, as_json=options.as_json, report=options.report).code)

@@ -1,6 +1,5 @@
 """`datg reproduce`: the paper's tables and figures on the data that are at hand."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,18 +9,11 @@ import typer
 from datg.cli.options import STOPPING, WHAT, takes
 from datg.cli.search_options import BEGINNING, Name, RunOptions
 from datg.errors import ConfigError
-from datg.runtime.exit_codes import ExitCode
-from datg.runtime.signals import leave, raise_on_signals
+from datg.runtime.signals import leave
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from datg.search.reproduction.folder import Reproduction
-    from datg.search.reproduction.plan import Unit
-    from datg.search.request import Request
     from datg.search.state.folder import SearchFolder
-
-PREFIX = "reproduction"
 
 
 @takes(RunOptions)
@@ -118,27 +110,49 @@ def reproduce(
         "set": options.settings or None,
     }
     begun = _begun(options.output, resume, name)
-    if begun is not None:
-        from datg.search.reproduction.folder import Reproduction
+    from datg.cli.run_reproduction import check_and_make_folder, run_reproduction, show_bill
 
-        reproduction = Reproduction.load(begun)
-        asked = given if name is not None else {key: value for key, value in given.items() if value is not None}
-        reproduction.check_asked(asked)
+    if begun is None:
+        reproduction = _plan(options, given)
+        root = Path(reproduction.data_root)
+    else:
+        reproduction, root = _go_on_with(begun, options, given if resume is None else _told(given))
         options = replace(
             options,
-            settings=reproduction.asked["set"],
-            final_episodes=reproduction.asked["final-episodes"],
-            data_root=options.data_root or Path(reproduction.data_root),
+            output=begun.path.parent,
+            settings=reproduction.asked.get("set"),
+            final_episodes=reproduction.asked.get("final-episodes"),
         )
-    else:
-        reproduction = _plan(options, given)
-    general = options.request(None, {}, settings=[])
+    general = options.request(None, {}, settings=options.settings or [])
+    general = replace(general, data_root=root)
+    everything = what is not None and "all" in what
     if options.dry_run:
-        _show_bill(reproduction, general, options.settings or [], out)
+        show_bill(reproduction, general, out, leaving_out=everything)
         return
     out.print(BEGINNING)
-    folder = begun if begun is not None else _make_folder(reproduction, general, options, name)
-    leave(_run(folder, reproduction, general, options))
+    if begun is None:
+        begun, reproduction = check_and_make_folder(reproduction, general, name, leaving_out=everything)
+    leave(run_reproduction(begun, reproduction, general, options))
+
+
+def _told(given: dict[str, Any]) -> dict[str, Any]:
+    """Return what was given of what may be."""
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _go_on_with(folder: "SearchFolder", options: RunOptions, asked: dict[str, Any]) -> "tuple[Reproduction, Path]":
+    """Return a reproduction that has begun, and where its data lie now.
+
+    Raises:
+        ConfigError: it began otherwise than what is asked for now.
+        StateError: it is damaged.
+    """
+    from datg.data.catalog import data_root
+    from datg.search.reproduction.folder import Reproduction
+
+    reproduction = Reproduction.load(folder)
+    reproduction.check_asked(asked)
+    return reproduction, data_root(options.data_root, saved=reproduction.data_root)
 
 
 def _begun(output: Path, resume: str | None, name: str | None) -> "SearchFolder | None":
@@ -169,12 +183,14 @@ def _plan(options: RunOptions, given: dict[str, Any]) -> "Reproduction":
     if not given["what"]:
         raise ConfigError(f"say what to reproduce: some of {', '.join(TARGETS)}, or all.")
     everything = "all" in given["what"]
-    targets = parse_names("table or figure", "all" if everything else ",".join(given["what"]), list(TARGETS))
-    named = tuple(_parts("--datasets", given["datasets"]))
+    named = [name for name in given["what"] if name != "all"]
+    targets = list(TARGETS) if everything else []
+    targets += parse_names("table or figure", ",".join(named), list(TARGETS)) if named else []
+    chosen = tuple(_parts("--datasets", given["datasets"]))
     wanted = Wanted(
         targets=tuple(target for target in TARGETS if target in targets),
         all_of_them=everything,
-        datasets=named or DATASETS,
+        datasets=chosen or DATASETS,
         learners=tuple(parse_names("learner of the paper's tables", given["learners"] or "all", list(LEARNERS))),
         shots=_numbers(given["shots"]),
         strategies=tuple(parse_names("strategy", given["strategies"] or "all", list(ORDER))),
@@ -184,7 +200,7 @@ def _plan(options: RunOptions, given: dict[str, Any]) -> "Reproduction":
     if given["tune-strategies"] and not given["tune"]:
         raise ConfigError("`--tune-strategies` says what --tune searches for; give --tune N, too.")
     root = data_root(options.data_root)
-    found, missing = find_datasets(named, root)
+    found, missing = find_datasets(chosen, root)
     return make_reproduction(
         wanted,
         found,
@@ -225,133 +241,4 @@ def _numbers(text: str | None) -> tuple[int, ...]:
     for part in parts:
         if not part.isdecimal() or int(part) < 1:
             raise ConfigError(f"`--shots` must list numbers from 1 on with commas, such as 1,5, got {part!r}.")
-    return tuple(int(part) for part in parts) or SHOTS
-
-
-def _make_folder(
-    reproduction: "Reproduction", general: "Request", options: RunOptions, name: str | None
-) -> "SearchFolder":
-    """Check every comparison, and the room for all of them, before the first one runs; make the folder."""
-    from datg.search.disk_space import check_room
-    from datg.search.prepare import bill
-    from datg.search.reproduction.prepare import request_for
-    from datg.search.state.folder import SearchFolder, named_folder, new_folder
-
-    place, given = SearchFolder(options.output.absolute() / (name or PREFIX)), options.settings or []
-    bills = [bill(request_for(unit, reproduction, place, general, given), timed=False) for unit in reproduction.units]
-    check_room(options.output, sum(one.size for one in bills))
-    folder = new_folder(options.output, PREFIX) if name is None else named_folder(options.output, name)
-    reproduction.save(folder)
-    return folder
-
-
-def _show_bill(reproduction: "Reproduction", general: "Request", given: list[str], out: "Console") -> None:
-    """Print what every comparison costs, and all of them together."""
-    from datg.cli.console import print_rows
-    from datg.runtime.progress import format_duration
-    from datg.search.prepare import bill
-    from datg.search.reproduction.prepare import request_for
-    from datg.search.state.folder import SearchFolder
-    from datg.storage.disk_size import format_size
-
-    rows, seconds, together, trainings, size = [], 0.0, 0.0, 0, 0
-    for number, unit in enumerate(reproduction.units, 1):
-        out.print(f"timing {number} of {len(reproduction.units)}: {unit.suffix}", soft_wrap=True)
-        raise_on_signals()
-        cost = bill(request_for(unit, reproduction, SearchFolder(Path(PREFIX).absolute()), general, given))
-        assert cost.length is not None
-        rows.append(
-            {
-                "comparison": unit.suffix,
-                "strategies": str(len(unit.strategies)),
-                "trainings": str(cost.trainings),
-                "iterations": str(cost.iterations),
-                "one after the other": format_duration(cost.length.seconds),
-                f"{cost.at_once} at once": format_duration(cost.length.at_once(cost.at_once)),
-                "disk": format_size(cost.size),
-            }
-        )
-        seconds, together = seconds + cost.length.seconds, together + cost.length.at_once(cost.at_once)
-        trainings, size = trainings + cost.trainings, size + cost.size
-    print_rows(rows, out)
-    for line in [
-        *reproduction.left_out,
-        *(f"{name} is not at hand; {how}" for name, how in reproduction.missing.items()),
-    ]:
-        out.print(line, soft_wrap=True)
-    print(
-        f"{trainings} trainings, {format_duration(seconds)} one after the other, {format_duration(together)} as many at once as "
-        f"this machine can, {format_size(size)} (timed here, from a few iterations of each kind)"
-    )
-
-
-def _run(folder: "SearchFolder", reproduction: "Reproduction", general: "Request", options: RunOptions) -> int:
-    """Run what is missing of every comparison, and return the exit code."""
-    from datg.cli.console import console
-    from datg.search.state.folder import DriverLock
-
-    out, code = console(), int(ExitCode.DONE)
-    for line in reproduction.left_out:
-        out.print(line, soft_wrap=True)
-    with DriverLock(folder):
-        for number, unit in enumerate(reproduction.units, 1):
-            out.print(f"comparison {number} of {len(reproduction.units)}: {unit.suffix}", soft_wrap=True)
-            code = _run_unit(folder, unit, reproduction, general, options)
-            if code not in (ExitCode.DONE, ExitCode.NO_SUCCESS):
-                break
-        _show(folder, reproduction, options, finished=code in (ExitCode.DONE, ExitCode.NO_SUCCESS))
-    if code not in (ExitCode.DONE, ExitCode.NO_SUCCESS):
-        out.print(f"go on with: datg reproduce --resume {folder.name} --output {options.output}", soft_wrap=True)
-    return code
-
-
-def _run_unit(
-    folder: "SearchFolder", unit: "Unit", reproduction: "Reproduction", general: "Request", options: RunOptions
-) -> int:
-    """Run what is missing of one comparison, and return its exit code."""
-    from datg.cli.run_comparison import run_comparison
-    from datg.report.status import read_status
-    from datg.search.reproduction.folder import unit_folder
-    from datg.search.reproduction.prepare import request_for
-    from datg.search.state.resume import as_begun
-
-    request = request_for(unit, reproduction, folder, general, options.settings or [])
-    place = unit_folder(folder, unit)
-    if place.settings.exists():
-        request = as_begun(request, place.name)
-        if read_status(place).done:
-            return ExitCode.DONE
-    begun = place.name if place.settings.exists() else None
-    code = run_comparison(request, begun, options.tracking_uri, as_json=False, report=options.report)
-    raise_on_signals()
-    return code
-
-
-def _show(folder: "SearchFolder", reproduction: "Reproduction", options: RunOptions, *, finished: bool) -> None:
-    """Write what has been found so far in every form, and print it."""
-    from datg.cli.console import console, print_rows
-    from datg.report.page.reproduction import write_reproduction
-    from datg.search.reproduction.forms import (
-        as_json,
-        describe_claim,
-        describe_conditions,
-        describe_rest,
-        format_row,
-        without_silent,
-    )
-
-    out = console()
-    reproduced = write_reproduction(folder, running=not finished)
-    if options.as_json:
-        print(json.dumps(as_json(reproduced)))
-        return
-    for line in describe_conditions(reproduced.results):
-        out.print(line, soft_wrap=True)
-    for found in reproduced.tables:
-        out.print(f"\n{found.table.title}")
-        print_rows(without_silent([format_row(row, between="\n") for row in found.rows]), out)
-    for claim in reproduced.claims:
-        out.print(describe_claim(claim), soft_wrap=True)
-    for line in describe_rest(reproduced.results):
-        out.print(line, soft_wrap=True)
-    out.print(f"tables and figures: {folder.path}", soft_wrap=True)
+    return tuple(dict.fromkeys(int(part) for part in parts)) or SHOTS

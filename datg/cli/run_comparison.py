@@ -1,5 +1,6 @@
 """Runs a comparison in the foreground: the searches that it begins with, if there are any, then its seeds."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from datg.cli.run_with_display import run_with_display
@@ -15,8 +16,22 @@ if TYPE_CHECKING:
     from datg.trial.records import TrialRecord
 
 
-def run_comparison(request: "Request", begun: str | None, uri: str | None, *, as_json: bool, report: bool) -> int:
-    """Run what is missing of a comparison, and return the exit code.
+@dataclass(frozen=True)
+class Ended:
+    """Say how a comparison ended.
+
+    Attributes:
+        code: its exit code.
+        stopped: the exit code of what asked the program to stop, perhaps when the comparison was done already; None if nothing
+            has.
+    """
+
+    code: int
+    stopped: int | None = None
+
+
+def run_comparison(request: "Request", begun: str | None, uri: str | None, *, as_json: bool, report: bool) -> Ended:
+    """Run what is missing of a comparison, and return how it ended.
 
     Args:
         request: of a new one, or to go on with one.
@@ -30,11 +45,12 @@ def run_comparison(request: "Request", begun: str | None, uri: str | None, *, as
     if begun is not None:
         request, code = tune_first(request, begun, uri, report=report)
         if code != ExitCode.DONE:
-            return code
+            return Ended(code)
     session = resume_search(request, begun, comparison=True) if begun is not None else prepare(request)
 
     def rows(records: "list[TrialRecord]") -> list[dict[str, Any]]:
         compared = compare(records)
         return [row_values(row) for row in compared] if as_json else format_rows(compared)
 
-    return run_with_display(session, uri, rows, as_json=as_json, report=report)
+    code = run_with_display(session, uri, rows, as_json=as_json, report=report)
+    return Ended(code, session.stop.exit_code if session.stop.requested else None)

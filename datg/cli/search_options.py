@@ -197,7 +197,7 @@ class RunOptions:
 
         Args:
             dataset: its name; None for a search that is resumed.
-            flags: dotted keys and what the command's own flags gave for them, which win over those here; None was not given.
+            flags: dotted keys and what the command's own flags gave for them; None was not given.
             comparison: what is compared, if it is a comparison.
             settings: what was given by ``--set``; all of it by default.
             references: whether references are wanted; None was not said.
@@ -205,7 +205,7 @@ class RunOptions:
         """
         from datg.search.request import Request
 
-        flags = {**flags, "evaluation.test_tasks": self.final_episodes or flags.get("evaluation.test_tasks")}
+        flags = {**flags, "evaluation.test_tasks": self.final_episodes}
         if self.address in (None, "local") and (self.wait_for_gpus is not None or self.wait is not None):
             raise ConfigError(
                 "`--wait-for-gpus` and `--wait` wait for nodes of a cluster: give its --address, or leave them out."

@@ -68,7 +68,12 @@ class Dataset:
         """
         position = {name: index for index, name in enumerate(self.table.names)}
         counts = self.table.counts.copy()
-        if {name + HELD_OUT for name in self.split.base} != set(self.split.validation):
+        held_out = {name + HELD_OUT for name in self.split.base}
+        if held_out < set(self.split.validation):
+            raise DataError(
+                f"held-out examples of {self.name} are given back to all of its base classes; leave `base_classes` out."
+            )
+        if held_out != set(self.split.validation):
             raise DataError(
                 f"data set {self.name} does not hold out examples of each of its base classes (protocol {self.split.protocol}); "
                 "name one that was imported with --protocol hold-out, for instance with --set dataset=NAME."

@@ -79,7 +79,7 @@ def train_seeds(
 
         if (seed_dir / BEST).exists():
             novel = dataset.part("novel")
-            evaluate_curve(seed_dir, novel, device=str(device), progress=evaluated)
+            evaluate_curve(seed_dir, novel, device=str(device))
             evaluate_best(seed_dir / BEST, novel, device=str(device), progress=evaluated, save_to=seed_dir / EVALUATION)
         write_outcome(seed_dir, TrialOutcome(outcome, cause, time.time()))
 

@@ -100,6 +100,8 @@ def _seconds(config: TrialConfig, data: TrialData, device: torch.device) -> floa
 
     validations = -(-iterations // config.training.eval_every)
     validated = validations * evaluated(sizes.validation_tasks, "validation")
+    if sizes.novel_curve:
+        validated *= 2  # likewise on novel classes, once it has ended
     return trained + validated + evaluated(sizes.test_tasks, ON_NOVEL.purpose)
 
 

@@ -82,7 +82,7 @@ def resolve_settings(
     if make_grid is None:
         if config.evaluation.novel_curve:
             raise ConfigError(
-                "`evaluation.novel_curve` looks at novel classes while a trial is under way, and no search may: leave it out, or "
+                "`evaluation.novel_curve` evaluates novel classes over training, and no search may have that: leave it out, or "
                 "compare with it (datg compare --novel-curve)."
             )
         space = _space(raw_space or {}, config, layers, dataset)

@@ -26,6 +26,11 @@ def weights_at(folder: Path, iteration: int) -> Path:
     return folder / CURVE / f"{iteration}.safetensors"
 
 
+def scores_of(weights: Path) -> Path:
+    """Return where the accuracies of such weights on novel classes lie."""
+    return weights.with_suffix(".parquet")
+
+
 def is_own_network(checkpoint: object) -> TypeGuard[str]:
     """Return whether a checkpoint is the one that a search or final training has trained in its own folder."""
     return isinstance(checkpoint, str) and Path(checkpoint).parts[-2:] == (NETWORK, BEST)

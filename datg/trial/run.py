@@ -35,6 +35,7 @@ from datg.trial.folder import (
     Now,
     ValidationReport,
     report_lines,
+    scores_of,
     tell_now,
     weights_at,
 )
@@ -244,7 +245,9 @@ class _Run:
             improved.save(folder / BEST_VALIDATION, {"iteration": progress.iteration})
             self._save_weights(folder / BEST, progress)
         if self.config.evaluation.novel_curve:
-            self._save_weights(weights_at(folder, progress.iteration), progress)
+            weights = weights_at(folder, progress.iteration)
+            scores_of(weights).unlink(missing_ok=True)  # of a training that was begun anew
+            self._save_weights(weights, progress)
         # Last, because it is what a continued trial trusts: the best weights are never older than it says.
         self._save_last(folder)
         self._write_progress(folder)

@@ -38,6 +38,15 @@ SMALL += [
             "no row of this reproduction has it: `strategy.foo`",
         ),
         (["table1", "--datasets", "glyphs", "--tune-strategies", "datg"], "give --tune N, too"),
+        (
+            ["table1", "--datasets", "glyphs", "--set", "base_classes=9"],
+            "`base_classes` is what a table or figure is about",
+        ),
+        (
+            ["table1", "--datasets", "glyphs", "--name", "paper-"],
+            "cannot be called paper--glyphs-protonet-1shot: give another",
+        ),
+        (["all", "table9", "--datasets", "glyphs"], "`table9` is not a known table or figure"),
         (["--resume", "nothing"], "`nothing` is no reproduction in"),
     ],
 )
@@ -77,6 +86,8 @@ def test_a_reproduction_that_was_stopped_goes_on_and_ends_with_everything(tmp_pa
         other = place.run("reproduce", *what, "--tune", 3, code=2)
         assert "--tune: nothing -> 3" in other
         place.run("reproduce", "--resume", "paper", "--seeds", 5, code=2)
+        stopped = place.run("reproduce", "--resume", "paper", "--no-report", "--time-budget", 0, code=75)
+        assert "go on with: datg reproduce --resume paper" in stopped
         process = place.start("reproduce", "--resume", "paper", "--no-report")
         until(lambda: list(tmp_path.glob("runs/paper-glyphs-protonet-1shot-32classes/trials/*/last.safetensors")))
         process.send_signal(signal.SIGKILL)
@@ -92,7 +103,12 @@ def test_a_reproduction_that_was_stopped_goes_on_and_ends_with_everything(tmp_pa
         assert (folder.path / form).stat().st_size > 0
     assert len((folder.path / "seeds.csv").read_text().splitlines()) == 1 + 5 * 4
     assert len((folder.path / "figure4a.csv").read_text().splitlines()) == 1 + 2 * 3 * 3
-    done = run("reproduce", "--resume", "paper", "--json", "--no-report", cwd=tmp_path, data_root=data_root)
+    elsewhere = tmp_path / "elsewhere"  # the project was moved, its data too
+    elsewhere.mkdir()
+    (tmp_path / "runs").rename(elsewhere / "runs")
+    there = ["--resume", elsewhere / "runs" / "paper", "--data-root", data_root]
+    done = run("reproduce", *there, "--json", "--no-report", cwd=tmp_path, data_root=tmp_path / "gone")
+    (elsewhere / "runs").rename(tmp_path / "runs")
     told = json.loads(done.stdout)
     assert [row["seeds"] for row in told["tables"]["table1"]] == [2, 2]
     assert len({claim["claim"] for claim in told["claims"]}) == 1 + 2 + 3

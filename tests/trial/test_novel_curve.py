@@ -1,21 +1,40 @@
 """The accuracy on novel classes over training is measured when training has ended, and nothing can be chosen by it."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
 from datg.errors import ConfigError
+from datg.report.page.comparison import comparison_sections
+from datg.search.comparison.grid import Comparison
 from datg.search.disk_space import bytes_needed
+from datg.search.space import with_params
+from datg.search.state.folder import SearchFolder
 from datg.storage.checkpoint import load_checkpoint
+from datg.storage.files import write_yaml
+from datg.trial.accuracies import Evaluation
 from datg.trial.config import TrialConfig
 from datg.trial.data import TrialData
 from datg.trial.final_evaluation import evaluate_best
-from datg.trial.folder import BEST, CURVE, EVALUATION, read_reports, weights_at
+from datg.trial.folder import (
+    BEST,
+    CONFIG,
+    CURVE,
+    EVALUATION,
+    PROGRESS,
+    read_reports,
+    report_lines,
+    scores_of,
+    weights_at,
+)
 from datg.trial.novel_curve import evaluate_curve, read_curve
+from datg.trial.records import TrialOutcome, write_outcome
 from datg.trial.run import run_trial
 from tests.search.conftest import settings_for
+from tests.search.study.test_driver import progress_of
 from tests.trial.test_run import config_of, dataset_of, without_time
 
 CURVED = {"evaluation": {"validation_tasks": 20, "test_tasks": 40, "novel_curve": True}}
@@ -85,8 +104,40 @@ def test_what_is_evaluated_is_not_evaluated_again(tmp_path, monkeypatch):
     assert asked == [first.name]
 
 
+def test_a_comparison_draws_its_curves(tmp_path, glyphs, data_root):
+    """On its page, which is written from folders alone."""
+    comparison = Comparison.parse("protonet", "vanilla,datg", 2, settings={}, tuned=[])
+    settings = settings_for(glyphs, data_root, partial(comparison.grid, glyphs), evaluation__novel_curve=True)
+    folder = SearchFolder(tmp_path / "curved")
+    folder.path.mkdir()
+    settings.save(folder)
+    sections = {part.title: part.blocks for part in comparison_sections(folder, settings)}
+    assert not sections["Novel classes over training"][1:], "nothing has begun"
+    for number in range(4):
+        write_trial(folder, settings, number)
+    drawn = {part.title: part.blocks for part in comparison_sections(folder, settings)}["Novel classes over training"][
+        1
+    ].drawn
+    assert [line.name for line in drawn.data] == ["vanilla", "datg"] and list(drawn.data[0].x) == [10, 20, 30, 40]
+
+
+def write_trial(folder, settings, number):
+    path = folder.trial(number)
+    path.mkdir(parents=True)
+    write_yaml(path / CONFIG, with_params(settings.config, settings.grid[number]).to_dict())
+    (path / PROGRESS).write_text(report_lines([vars(progress_of(10 * step, 0.4)) for step in range(1, 5)]))
+    scores = Evaluation(np.full(20, 0.4, np.float32))
+    scores.save(path / EVALUATION, {})
+    (path / CURVE).mkdir()
+    for step in range(1, 5):
+        scores.save(scores_of(weights_at(path, 10 * step)), {})
+    write_outcome(path, TrialOutcome("finished", "", 1.0))
+
+
 def test_no_search_may_have_it(glyphs, data_root):
-    with pytest.raises(ConfigError, match="`evaluation.novel_curve` looks at novel classes while a trial is under way"):
+    with pytest.raises(
+        ConfigError, match="`evaluation.novel_curve` evaluates novel classes over training, and no search may"
+    ):
         settings_for(glyphs, data_root, evaluation__novel_curve=True)
 
 

@@ -5,10 +5,13 @@ from datg.report.page import figures
 from datg.report.page.dataset import data_blocks, picture_blocks
 from datg.report.page.found import score_cells
 from datg.report.page.page import Block, Figure, Section, Table, Text, cell, score, section
+from datg.report.page.reproduction import draw_interactive
 from datg.report.status import read_status
 from datg.search.comparison.forms import describe_spreads, explain_intervals, format_row
 from datg.search.comparison.table import compare
 from datg.search.comparison.tuning import outcomes
+from datg.search.reproduction.curves import figure_of, over_training
+from datg.search.reproduction.forms import BANDS
 from datg.search.settings import SearchSettings
 from datg.search.state.folder import SearchFolder
 from datg.search.state.records import RecordReader
@@ -22,6 +25,7 @@ def comparison_sections(folder: SearchFolder, settings: SearchSettings) -> list[
         section("What was found", lambda: _rows(folder, settings, records)),
         section("Searches", lambda: _searches(folder, settings)),
         section("Trainings", lambda: _trainings(records)),
+        section("Novel classes over training", lambda: _novel_curves(settings, records)),
         section("Data", lambda: data_blocks(settings, None)),
         section("Pictures of the data", lambda: picture_blocks(settings, None)),
         section("How it was made", lambda: _made(settings)),
@@ -85,6 +89,22 @@ def _trainings(records: list[TrialRecord]) -> list[Block]:
         Table(head, rows, sortable=True),
         Figure("Validation accuracy as it was", curves, "no training has been validated yet"),
     ]
+
+
+def _novel_curves(settings: SearchSettings, records: list[TrialRecord]) -> list[Block]:
+    """Return a figure for each learner, if the comparison measures novel classes over training."""
+    if not settings.config.evaluation.novel_curve:
+        return []
+    pairs = list(dict.fromkeys((record.searched["learner"], record.searched["strategy"]) for record in records))
+    blocks: list[Block] = [
+        Text(["Measured when training has ended, on the weights of every validation; nothing is chosen by it."])
+    ]
+    for learner in dict.fromkeys(learner for learner, _ in pairs):
+        own = [record for record in records if record.searched["learner"] == learner]
+        points = {name: over_training(own, name) for other, name in pairs if other == learner}
+        figure = figure_of("", learner, "iterations", points, [])
+        blocks.append(Figure(f"{learner}; {BANDS}", draw_interactive(figure), "nothing has been evaluated yet"))
+    return blocks
 
 
 def _made(settings: SearchSettings) -> list[Block]:

@@ -23,28 +23,44 @@ from datg.search.reproduction.forms import (
     write_files,
 )
 from datg.search.reproduction.paper import FIGURES, PROTOCOL
-from datg.search.reproduction.tables import CONFIRMED, REFUTED, Claim, ReproducedTable
+from datg.search.reproduction.tables import CONFIRMED, NOT_RUN, REFUTED, UNDECIDED, Claim, ReproducedTable
 from datg.search.state.folder import SearchFolder
 
 
-def write_reproduction(folder: SearchFolder, *, running: bool) -> Reproduced:
-    """Write tables, points, pictures and the page of a reproduction from what has been found so far, and return it.
+def read_reproduction(folder: SearchFolder) -> Reproduced:
+    """Return what a reproduction has found so far.
 
     Raises:
-        StateError: the reproduction or one of its comparisons is damaged.
+        StateError: it or one of its comparisons is damaged.
+    """
+    return Reproduced.read(ReproductionResults(folder, Reproduction.load(folder)))
+
+
+def write_reproduction_files(reproduced: Reproduced) -> None:
+    """Write its tables, points and pictures into its folder.
+
+    Raises:
         OSError: a file cannot be written.
     """
-    reproduced = Reproduced.read(ReproductionResults(folder, Reproduction.load(folder)))
     write_files(reproduced)
+    quick = describe_quick(reproduced.results)
     for figure in reproduced.figures:
         if any(figure.lines.values()):
-            draw_reproduced(figure, FIGURES[figure.name], folder.path / f"{figure.name}.png")
+            title = "\n".join([*([quick] if quick else []), FIGURES[figure.name]])
+            draw_reproduced(figure, title, reproduced.results.folder.path / f"{figure.name}.png")
+
+
+def write_page_of(reproduced: Reproduced, *, running: bool) -> None:
+    """Write its page into its folder.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     title = "The paper's tables and figures as they came out here."
-    quick = describe_quick(reproduced.results)
+    folder, quick = reproduced.results.folder, describe_quick(reproduced.results)
     write_page(
         folder.report, folder.name, f"{quick} {title}" if quick else title, _sections(reproduced), running=running
     )
-    return reproduced
 
 
 def _sections(reproduced: Reproduced) -> list[Section]:
@@ -60,11 +76,9 @@ def _sections(reproduced: Reproduced) -> list[Section]:
 
 def _claims(claims: list[Claim]) -> list[Block]:
     verdicts = [claim.verdict for claim in claims]
-    counted = [f"{verdicts.count(verdict)} {verdict}" for verdict in (CONFIRMED, REFUTED)]
-    others = len(claims) - verdicts.count(CONFIRMED) - verdicts.count(REFUTED)
-    answer = (
-        f"Of {len(claims)} things that the paper says of what was run here: {', '.join(counted)}, {others} undecided."
-    )
+    counted = [f"{verdicts.count(verdict)} {verdict}" for verdict in (CONFIRMED, REFUTED, UNDECIDED)]
+    run = len(claims) - verdicts.count(NOT_RUN)
+    answer = f"Of {run} things that the paper says of what was run here: {', '.join(counted)}."
     return [Text([answer], "answer"), Text([VERDICTS])]
 
 
@@ -81,11 +95,12 @@ def _table(found: ReproducedTable, results: ReproductionResults) -> list[Block]:
 def _figure(figure: ReproducedFigure, results: ReproductionResults) -> list[Block]:
     quick, claims = describe_quick(results), [format_claim(claim) for claim in figure.claims]
     blocks: list[Block] = [Text([quick], "warning")] if quick else []
-    blocks += [Figure(f"{figure.where}; {BANDS}", _drawn(figure), "nothing has been evaluated yet")]
+    blocks += [Figure(f"{figure.where}; {BANDS}", draw_interactive(figure), "nothing has been evaluated yet")]
     return [*blocks, *([Table(list(claims[0]), [list(claim.values()) for claim in claims])] if claims else [])]
 
 
-def _drawn(figure: ReproducedFigure) -> go.Figure | None:
+def draw_interactive(figure: ReproducedFigure) -> go.Figure | None:
+    """Draw means with error bars, a line a strategy; None before anything has been evaluated."""
     if not any(figure.lines.values()):
         return None
     drawn = go.Figure()
@@ -95,7 +110,10 @@ def _drawn(figure: ReproducedFigure) -> go.Figure | None:
             y=[summary.mean for summary in line.values()],
             error_y={"type": "data", "array": [band(summary) for summary in line.values()]},
             mode="lines+markers",
-            line={"color": figures.COLOURS[index], "dash": figures.DASHES[index]},
+            line={
+                "color": figures.COLOURS[index % len(figures.COLOURS)],
+                "dash": figures.DASHES[index % len(figures.DASHES)],
+            },
             name=strategy,
         )
     return figures.styled(drawn, xaxis_title=figure.axis, yaxis_title="accuracy on novel classes")

@@ -7,11 +7,11 @@ from datg.final_training.run import TRAINING
 from datg.report.page.comparison import comparison_sections
 from datg.report.page.found import Search
 from datg.report.page.page import write_page
-from datg.report.page.reproduction import write_reproduction
+from datg.report.page.reproduction import read_reproduction, write_page_of, write_reproduction_files
 from datg.report.page.search import search_sections
 from datg.report.page.several import several_sections
 from datg.report.page.training import training_sections
-from datg.search.reproduction.folder import is_reproduction
+from datg.search.reproduction.folder import reproduction_in
 from datg.search.settings import SearchSettings
 from datg.search.state.folder import REPORT, SearchFolder, active_driver, find_folder
 
@@ -35,12 +35,14 @@ def write_report(output: Path, names: list[str], out: Path | None = None) -> Pat
         file = out or training / REPORT
         write_page(file, training.name, "A final training.", training_sections(training), running=False)
         return file
-    if len(names) == 1 and (reproduction := _reproduction(output, names[0])) is not None:
+    if len(names) == 1 and (reproduction := reproduction_in(output, names[0])) is not None:
         if out is not None:
             raise ConfigError(
                 "`--out` is for a page alone, and a reproduction has tables and pictures beside it; leave it out."
             )
-        write_reproduction(reproduction, running=bool(active_driver(reproduction)))
+        reproduced = read_reproduction(reproduction)
+        write_reproduction_files(reproduced)
+        write_page_of(reproduced, running=bool(active_driver(reproduction)))
         return reproduction.report
     folders = [find_folder(output, name) for name in names]
     if len(folders) == 1:
@@ -70,11 +72,6 @@ def write_folder(folder: SearchFolder, out: Path | None = None, *, running: bool
     search = Search.read(folder, running=running)
     write_page(file, folder.name, search.describe(), search_sections(search), running=running, claim=CLAIM)
     return file
-
-
-def _reproduction(output: Path, name: str) -> SearchFolder | None:
-    places = (output / name, Path(name))
-    return next((SearchFolder(path.absolute()) for path in places if is_reproduction(path)), None)
 
 
 def _training(output: Path, name: str) -> Path | None:

@@ -159,9 +159,12 @@ def csv_text(entries: Iterable[dict[str, Any]]) -> str:
 def _caption(folder: SearchFolder, settings: SearchSettings) -> str:
     config = settings.config
     task, training = config.task, config.training
+    fewer = "" if config.base_classes is None else f", {config.base_classes} base classes"
+    other = "" if config.evaluation.test_dataset is None else f" of {config.evaluation.test_dataset}"
     return (
-        f"{folder.name}: {config.dataset}, {config.backbone_name}, {task.ways}-way {task.shots}-shot, preset {training.preset}, "
-        f"{training.iterations} iterations, {config.evaluation.test_tasks} tasks of novel classes, the same for every row."
+        f"{folder.name}: {config.dataset}{fewer}, {config.backbone_name}, {task.ways}-way {task.shots}-shot, "
+        f"preset {training.preset}, {training.iterations} iterations, {config.evaluation.test_tasks} tasks of novel "
+        f"classes{other}, the same for every row."
     )
 
 

@@ -7,16 +7,35 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from datg.data.catalog import open_dataset
 from datg.errors import ConfigError, StateError
-from datg.search.reproduction.paper import LEARNERS, TABLES
+from datg.search.reproduction.paper import LEARNERS, ORDER
 from datg.search.reproduction.plan import Unit
 from datg.search.settings import SearchSettings, shortened
-from datg.search.state.folder import SearchFolder, check_name
+from datg.search.state.folder import SearchFolder, check_name, check_owner
 from datg.search.state.records import RecordReader
 from datg.storage.files import read_yaml, write_yaml
 from datg.trial.records import TrialRecord
 
 REPRODUCTION = "reproduction.yaml"
+
+
+class AtHand(BaseModel):
+    """Hold what a reproduction keeps of a data set.
+
+    Attributes:
+        shape: of an example.
+        base_classes: how many there are.
+        fingerprint: of its examples.
+        iterations: of a training on it, where a quick look trains for less.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    shape: tuple[int, ...]
+    base_classes: int
+    fingerprint: str
+    iterations: int
 
 
 class Reproduction(BaseModel):
@@ -26,10 +45,11 @@ class Reproduction(BaseModel):
         asked: by option, as :meth:`check_asked` compares it.
         targets: tables and figures.
         datasets: in order; those that were not at hand are not in any unit.
+        strategies: rows that are wanted.
         units: the comparisons, in the order in which they run.
         left_out: what is not run, and why, a sentence each.
         missing: how to import each data set that was not at hand.
-        full_iterations: of a training on each data set, where ``quick`` trains for less.
+        at_hand: what is known of each data set that was.
         quick: whether fewer iterations, seeds and tasks are run than the table wants.
         data_root: where data sets were found.
         command: by which it was begun.
@@ -42,11 +62,12 @@ class Reproduction(BaseModel):
     datasets: tuple[str, ...]
     learners: tuple[str, ...] = LEARNERS
     shots: tuple[int, ...]
+    strategies: tuple[str, ...] = ORDER
     seeds: int
     units: list[Unit]
     left_out: list[str] = []
     missing: dict[str, str] = {}
-    full_iterations: dict[str, int] = {}
+    at_hand: dict[str, AtHand] = {}
     quick: bool = False
     data_root: str
     command: str = ""
@@ -88,10 +109,19 @@ class Reproduction(BaseModel):
             lines.append("go back to those, or begin another one under another --name.")
             raise ConfigError("\n".join(["this reproduction has begun otherwise, and it cannot change:", *lines]))
 
-    @property
-    def tables(self) -> list[str]:
-        """Return which of the paper's tables it makes."""
-        return [name for name in self.targets if name in TABLES]
+    def check_data(self, root: Path) -> None:
+        """Refuse to go on with other data than it began with.
+
+        Raises:
+            DataError: a data set is missing.
+            StateError: one holds other examples by now.
+        """
+        for name, known in self.at_hand.items():
+            if open_dataset(name, root).table.fingerprint != known.fingerprint:
+                raise StateError(
+                    f"{name} in {root} holds other examples than when this reproduction began, and a table of both would compare "
+                    "nothing; import the old data again, or begin another reproduction."
+                )
 
 
 @dataclass
@@ -131,9 +161,17 @@ def unit_folder(folder: SearchFolder, unit: Unit) -> SearchFolder:
     return folder.beside(f"{folder.name}-{unit.suffix}")
 
 
-def is_reproduction(path: Path) -> bool:
-    """Return whether a reproduction lies in a folder."""
-    return (path / REPRODUCTION).exists()
+def reproduction_in(output: Path, name: str) -> SearchFolder | None:
+    """Return the folder of a reproduction, by name below ``output`` or by path; None if there is none.
+
+    Raises:
+        StateError: it is somebody else's, or others may write there.
+    """
+    for path in (output / name, Path(name)):
+        if (path / REPRODUCTION).exists():
+            check_owner(path)
+            return SearchFolder(path.absolute())
+    return None
 
 
 def find_reproduction(output: Path, name: str) -> SearchFolder:
@@ -142,9 +180,9 @@ def find_reproduction(output: Path, name: str) -> SearchFolder:
     Raises:
         ConfigError: there is none.
     """
-    for path in (output / name, Path(name)):
-        if is_reproduction(path):
-            return SearchFolder(path.absolute())
+    found = reproduction_in(output, name)
+    if found is not None:
+        return found
     there = sorted(path.parent.name for path in output.glob(f"*/{REPRODUCTION}"))
     listed = f"reproductions there: {', '.join(there)}" if there else "there is none yet"
     raise ConfigError(f"`{name}` is no reproduction in {output}; {listed}.")
@@ -152,4 +190,4 @@ def find_reproduction(output: Path, name: str) -> SearchFolder:
 
 def begun_as(output: Path, name: str) -> bool:
     """Return whether a reproduction has begun under a name."""
-    return is_reproduction(output / check_name(name))
+    return (output / check_name(name) / REPRODUCTION).exists()

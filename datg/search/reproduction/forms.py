@@ -19,13 +19,14 @@ from datg.search.reproduction.folder import ReproductionResults
 from datg.search.reproduction.paper import FIGURES, PROTOCOL, TABLES
 from datg.search.reproduction.tables import Claim, ReproducedTable, Row, reproduce_table
 from datg.storage.files import write_text
+from datg.storage.lease import TRIAL_LEASE, read_lease
 
 PAGE = "results.md"
 DASH = "—"
-BANDS = "bands are Student's 95 % intervals over seeds"
+BANDS = "bands are Student's 95 % intervals over seeds, or over tasks where there is one seed"
 VERDICTS = (
     "An ordering is confirmed or refuted if Student's 95 % interval over training seeds leaves out 0, and undecided otherwise; "
-    "each by itself, without a correction for how many there are."
+    "each by itself, without a correction for how many there are. With one seed there is no such interval."
 )
 
 
@@ -41,9 +42,17 @@ class Reproduced:
     def read(cls, results: ReproductionResults) -> "Reproduced":
         """Make tables and figures from the trainings that have been evaluated."""
         targets = results.reproduction.targets
-        tables = [reproduce_table(TABLES[name], results) for name in targets if name in TABLES]
+        tables = [
+            found for name in targets if name in TABLES and (found := reproduce_table(TABLES[name], results)).rows
+        ]
         figures = [reproduce_figure(name, results) for name in targets if name in FIGURES]
         return cls(results, tables, [figure for figure in figures if figure is not None])
+
+    @property
+    def scored(self) -> bool:
+        """Return whether there is any accuracy."""
+        rows = any(row.ours is not None for found in self.tables for row in found.rows)
+        return rows or any(any(figure.lines.values()) for figure in self.figures)
 
     @property
     def claims(self) -> list[Claim]:
@@ -140,9 +149,10 @@ def describe_conditions(results: ReproductionResults) -> list[str]:
     for _, settings, _ in results.begun():
         config, split = settings.config, settings.provenance["split"]
         classes = ", ".join(f"{len(split[part])} {part}" for part in ("base", "validation", "novel"))
+        shape = " x ".join(map(str, results.reproduction.at_hand[config.dataset].shape))
         if config.base_classes is None:
             lines.append(
-                f"{config.dataset} ({classes} classes, split {split['protocol']}): {config.backbone_name}, "
+                f"{config.dataset} ({shape}; {classes} classes, split {split['protocol']}): {config.backbone_name}, "
                 f"{config.task.ways}-way, preset {config.training.preset}, {config.training.iterations} iterations, "
                 f"{config.evaluation.test_tasks} tasks of novel classes."
             )
@@ -155,10 +165,11 @@ def describe_quick(results: ReproductionResults) -> str:
     if not reproduction.quick:
         return ""
     shares = {
-        f"{settings.config.training.iterations} of {reproduction.full_iterations[unit.dataset]} iterations on {unit.dataset}"
+        f"{settings.config.training.iterations} of {reproduction.at_hand[unit.dataset].iterations} iterations on {unit.dataset}"
         for unit, settings, _ in results.begun()
     }
-    return f"A QUICK LOOK, which decides nothing: {', '.join(sorted(shares))}; {reproduction.seeds} seeds, few tasks."
+    parts = [*sorted(shares), f"{reproduction.seeds} seeds"]
+    return f"A QUICK LOOK, not a result: {', '.join(parts)}."
 
 
 def describe_rest(results: ReproductionResults) -> list[str]:
@@ -169,10 +180,13 @@ def describe_rest(results: ReproductionResults) -> list[str]:
 
 
 def describe_effort(results: ReproductionResults) -> str:
-    """Return how much was trained, for how long."""
+    """Return how much was trained, for how long, and on what."""
     reports = [record.last for _, _, records in results.begun() for record in records if record.last is not None]
     seconds = format_duration(sum(report.seconds for report in reports))
-    return f"{len(reports)} trainings, {seconds} of training and validation one after the other (searches apart)."
+    places = [read_lease(record.folder / TRIAL_LEASE) for _, _, records in results.begun() for record in records]
+    kinds = sorted({f"{place.device} ({place.processor})" for place in places if place is not None and place.is_active})
+    on = f" on {', '.join(kinds)}" if kinds else ""
+    return f"{len(reports)} trainings, {seconds} of training and validation one after the other{on}; searches apart."
 
 
 def write_files(reproduced: Reproduced) -> None:
@@ -227,6 +241,9 @@ def _page(reproduced: Reproduced) -> list[str]:
         lines += [f"## {found.table.title}", "", *_table_lines(found, header, rows, claims)]
     for figure in reproduced.figures:
         lines += [f"## {FIGURES[figure.name]}", "", *([quick, ""] if quick else [])]
+        if not any(figure.lines.values()):
+            lines += ["Nothing has been evaluated yet.", ""]
+            continue
         lines += [
             f"{figure.where}; {BANDS}.",
             "",
@@ -243,6 +260,7 @@ def as_json(reproduced: Reproduced) -> dict[str, Any]:
     """Return everything as a program wants it."""
     return {
         "reproduction": reproduced.results.folder.name,
+        "quick": reproduced.results.reproduction.quick,
         "tables": {found.table.name: [row_values(row) for row in found.rows] for found in reproduced.tables},
         "figures": {figure.name: figure_values(figure) for figure in reproduced.figures},
         "claims": [claim_values(claim) for claim in reproduced.claims],

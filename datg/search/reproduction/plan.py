@@ -187,10 +187,10 @@ def _units(
     assert target == GROWTH
     classes = len(datasets[name].split.base)
     sizes = growth_sizes(classes, ways[name])
-    if len(sizes) < 2:
+    if not sizes or sizes[-1] < 2 * sizes[0]:
         return [], [
-            f"{name} has {classes} base classes, and a curve over smaller sets needs more than {2 * ways[name]} (two clusters "
-            f"of {ways[name]}); import it with more, or name another with --datasets."
+            f"{name} has {classes} base classes, and a curve over smaller sets begins at {2 * ways[name]} (two clusters of "
+            f"{ways[name]}) and needs twice as many; import it with more, or name another with --datasets."
         ]
     return [unit.model_copy(update={"base_classes": None if size == classes else size}) for size in reversed(sizes)], []
 

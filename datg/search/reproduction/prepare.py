@@ -11,13 +11,20 @@ from datg.data.dataset_yaml import add_dataset_yaml, dataset_yaml_for, read_data
 from datg.data.splits import TaskSize
 from datg.errors import ConfigError, DataError, unknown_name
 from datg.search.comparison.grid import OWN_SECTIONS, Comparison, options_of, without_own_sections
-from datg.search.reproduction.folder import Reproduction, unit_folder
+from datg.search.reproduction.folder import AtHand, Reproduction, unit_folder
 from datg.search.reproduction.paper import DATASETS
 from datg.search.reproduction.plan import Unit, Wanted, make_plan
 from datg.search.request import Request
-from datg.search.state.folder import SearchFolder
+from datg.search.state.folder import SearchFolder, check_name
 from datg.trial.config import PRESETS, TrainingSection
 
+# Settings that make a row or a point what it is.
+OWN_KEYS = {
+    "base_classes": ": figure4b has it",
+    "task.shots": ", but with --shots",
+    "evaluation.test_dataset": ": table2 has it",
+    "evaluation.novel_curve": ": figure4a has it",
+}
 QUICK_SEEDS, SEEDS = 2, 3
 QUICK_ITERATIONS = 200  # at most
 QUICK_VALIDATIONS = 4
@@ -100,11 +107,20 @@ def make_reproduction(
         datasets=wanted.datasets,
         learners=wanted.learners,
         shots=wanted.shots,
+        strategies=wanted.strategies,
         seeds=seeds,
         units=plan.units,
         left_out=plan.left_out,
         missing=missing,
-        full_iterations={name: int(layers.values.get("training.iterations", own)) for name, layers in fixed.items()},
+        at_hand={
+            name: AtHand(
+                shape=dataset.table.shape,
+                base_classes=len(dataset.split.base),
+                fingerprint=dataset.table.fingerprint,
+                iterations=int(fixed[name].values.get("training.iterations", own)),
+            )
+            for name, dataset in datasets.items()
+        },
         quick=quick,
         data_root=str(root),
         command=command,
@@ -120,31 +136,58 @@ def _fixed(dataset: Dataset, spaces: Path) -> Layers:
 
 def _check_options(units: list[Unit], given: list[str]) -> None:
     """Refuse options of strategies and learners that no comparison has."""
+    for key, instead in OWN_KEYS.items():
+        if key in parse_settings(given):
+            raise ConfigError(f"`{key}` is what a table or figure is about, and is not given with --set{instead}.")
     known = options_of({unit.learner for unit in units}, {name for unit in units for name in unit.strategies})
     for key in parse_settings(given):
         if key.partition(".")[0] in OWN_SECTIONS and key not in known:
             raise ConfigError("no row of this reproduction has it: " + unknown_name("key", key, known))
 
 
-def request_for(
-    unit: Unit, reproduction: Reproduction, folder: SearchFolder, general: Request, given: list[str]
-) -> Request:
+def check_names(reproduction: Reproduction, name: str) -> None:
+    """Refuse names of data sets that no comparison can be called after.
+
+    Args:
+        reproduction: whose comparisons are called ``<name>-<suffix>``.
+        name: of the reproduction.
+
+    Raises:
+        ConfigError: naming the data set.
+    """
+    seen: dict[str, Unit] = {}
+    for unit in reproduction.units:
+        try:
+            check_name(f"{name}-{unit.suffix}")
+        except ConfigError as error:
+            raise ConfigError(
+                f"a comparison on {unit.dataset} cannot be called {name}-{unit.suffix}: give another --name, or import the data "
+                f"set under another one ({error})"
+            ) from error
+        if unit.suffix in seen:
+            raise ConfigError(
+                f"two comparisons would be called {name}-{unit.suffix}; import {unit.dataset} under another name."
+            )
+        seen[unit.suffix] = unit
+
+
+def request_for(unit: Unit, reproduction: Reproduction, folder: SearchFolder, general: Request) -> Request:
     """Return the request of one comparison.
 
     Args:
         unit: which.
         reproduction: it belongs to.
         folder: of the reproduction.
-        general: resources and places.
-        given: what was given by ``--set``.
+        general: resources, places, and what was given by ``--set``.
     """
+    given = general.settings
     own = options_of([unit.learner], unit.strategies)
     settings = {
         key: value
         for key, value in parse_settings(given).items()
         if key.partition(".")[0] not in OWN_SECTIONS or key in own
     }
-    quick = _quick(reproduction.full_iterations[unit.dataset], settings) if reproduction.quick else {}
+    quick = _quick(reproduction.at_hand[unit.dataset].iterations, settings) if reproduction.quick else {}
     settings = {**{key: value for key, value in quick.items() if key in own}, **settings}
     comparison = Comparison.parse(
         unit.learner, ",".join(unit.strategies), reproduction.seeds, settings=settings, tuned=[], tune=unit.tune
@@ -164,7 +207,6 @@ def request_for(
         settings=without_own_sections(given),
         comparison=comparison,
         name=unit_folder(folder, unit).name,
-        data_root=Path(reproduction.data_root),
     )
 
 

@@ -9,7 +9,7 @@ from datg.search.reproduction.paper import Column, Ordering, PaperTable
 from datg.search.reproduction.plan import Unit, table_columns, table_strategies
 from datg.trial.accuracies import Summary, summarise
 
-CONFIRMED, REFUTED, UNDECIDED = "confirmed", "refuted", "undecided"
+CONFIRMED, REFUTED, UNDECIDED, NOT_RUN = "confirmed", "refuted", "undecided", "not run"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,9 +57,11 @@ class Claim:
 
     @property
     def verdict(self) -> str:
-        """Return confirmed or refuted if Student's 95 % interval over seeds leaves out 0, else undecided."""
+        """Return confirmed or refuted if Student's 95 % interval over seeds leaves out 0, else undecided; or not run."""
         found = self.difference
-        if found is None or found.seeds_ci95 is None or abs(found.mean) <= found.seeds_ci95:
+        if found is None:
+            return NOT_RUN
+        if found.seeds_ci95 is None or abs(found.mean) <= found.seeds_ci95:
             return UNDECIDED
         return CONFIRMED if found.mean > 0 else REFUTED
 
@@ -108,7 +110,7 @@ def unit_scores(unit: Unit, results: ReproductionResults) -> dict[str, Scores]:
 
 def _rows(table: PaperTable, column: Column, unit: Unit, results: ReproductionResults) -> Iterator[Row]:
     scores, settings = unit_scores(unit, results), results.settings(unit)
-    for name in table_strategies(table, unit.learner, unit.strategies):
+    for name in _rows_of(table, unit, results):
         records = [record for record in results.records(unit) if record.searched["strategy"] == name]
         bad = [record.outcome for record in records if record.outcome not in ("", "finished")]
         lacking = results.reproduction.seeds - len(scores[name])
@@ -122,7 +124,7 @@ def _rows(table: PaperTable, column: Column, unit: Unit, results: ReproductionRe
 def _missing(table: PaperTable, column: Column, learner: str, results: ReproductionResults) -> Iterator[Row]:
     lacking = [name for name in (column.dataset, column.tested_on) if name in results.reproduction.missing]
     remark = f"not at hand: {', '.join(lacking)}" if lacking else "left out"
-    for name in table_strategies(table, learner, tuple(table.strategies[learner])):
+    for name in table_strategies(table, learner, results.reproduction.strategies):
         yield _row(table, column, learner, name, {}, tuned=None, remark=remark)
 
 
@@ -152,7 +154,7 @@ def _row(
 def _claims(table: PaperTable, column: Column, unit: Unit, results: ReproductionResults) -> Iterator[Claim]:
     scores = unit_scores(unit, results)
     tuned = f", best of {unit.tune} each" if unit.tune else ""
-    for ahead, behind in _orderings(table, unit):
+    for ahead, behind in _orderings(table, unit, results):
         yield Claim(
             text=f"{ahead} is ahead of {behind}",
             where=f"{column.title}, {unit.learner}, {column.shots}-shot{tuned}",
@@ -160,6 +162,12 @@ def _claims(table: PaperTable, column: Column, unit: Unit, results: Reproduction
         )
 
 
-def _orderings(table: PaperTable, unit: Unit) -> list[Ordering]:
-    rows = table_strategies(table, unit.learner, unit.strategies)
+def _rows_of(table: PaperTable, unit: Unit, results: ReproductionResults) -> tuple[str, ...]:
+    """Return what of a comparison is a row of the table; a figure may have added strategies to it."""
+    wanted = [name for name in unit.strategies if name in results.reproduction.strategies]
+    return table_strategies(table, unit.learner, wanted)
+
+
+def _orderings(table: PaperTable, unit: Unit, results: ReproductionResults) -> list[Ordering]:
+    rows = _rows_of(table, unit, results)
     return [(ahead, behind) for ahead, behind in table.orderings if ahead in rows and behind in rows]

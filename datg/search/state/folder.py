@@ -220,7 +220,7 @@ def find_folder(output: Path, search: str) -> SearchFolder:
     for path in (output / search, Path(search)):
         if (path / SEARCH_YAML).exists() or (path / STUDY).exists():
             folder = SearchFolder(path.absolute())
-            _check_owner(folder.path)
+            check_owner(folder.path)
             return folder
     searches = sorted(folders_in(output), key=_natural)
     listed = f"searches there: {', '.join(searches)}" if searches else "there is none yet"
@@ -232,8 +232,12 @@ def folders_in(output: Path) -> list[str]:
     return [path.parent.name for path in output.glob(f"*/{SEARCH_YAML}")]
 
 
-def _check_owner(path: Path) -> None:
-    """Refuse a folder that is not the user's own: what lies in it decides what runs."""
+def check_owner(path: Path) -> None:
+    """Refuse a folder that is not the user's own: what lies in it decides what runs.
+
+    Raises:
+        StateError: it is somebody else's, or others may write into it.
+    """
     status = path.stat()
     if status.st_uid != os.getuid():
         raise StateError(

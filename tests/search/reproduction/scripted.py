@@ -59,7 +59,7 @@ def write_reproduction_folder(place, data_root, what, accuracy, *, seeds=3, quic
 
 
 def _write_unit(folder, unit, reproduction, general, accuracy):
-    settings, _, _ = _settings(request_for(unit, reproduction, folder, general, []))
+    settings, _, _ = _settings(request_for(unit, reproduction, folder, general))
     told = [accuracy(unit, one["strategy"]["name"], one["seed"]) for one in settings.grid]
     if all(one is None for one in told):
         return

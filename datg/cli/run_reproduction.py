@@ -1,0 +1,194 @@
+"""Runs the comparisons of a reproduction one after the other, tells what they cost, and shows what came out."""
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from datg.cli.console import console, print_rows
+from datg.cli.run_comparison import run_comparison
+from datg.cli.search_options import RunOptions
+from datg.errors import ConfigError, DataError
+from datg.report.status import read_status
+from datg.runtime.exit_codes import ExitCode
+from datg.runtime.progress import format_duration
+from datg.runtime.signals import raise_on_signals
+from datg.search.disk_space import check_room
+from datg.search.prepare import Bill, bill
+from datg.search.reproduction.folder import Reproduction, unit_folder
+from datg.search.reproduction.forms import (
+    as_json,
+    describe_claim,
+    describe_conditions,
+    describe_rest,
+    format_row,
+    without_silent,
+)
+from datg.search.reproduction.plan import Unit
+from datg.search.reproduction.prepare import check_names, request_for
+from datg.search.request import Request
+from datg.search.state.folder import DriverLock, SearchFolder, named_folder, new_folder
+from datg.search.state.resume import as_begun
+from datg.storage.disk_size import format_size
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PREFIX, LONGEST = "reproduction", "reproduction-20261231-99"  # by data and number, where no name is given
+GOOD = (ExitCode.DONE, ExitCode.NO_SUCCESS)  # of a comparison that is done
+
+
+def check_and_make_folder(
+    reproduction: Reproduction, general: Request, name: str | None, *, leaving_out: bool
+) -> tuple[SearchFolder, Reproduction]:
+    """Check every comparison, and the room for all of them, before the first one runs; make the folder.
+
+    Args:
+        reproduction: what is to be run.
+        general: resources, places, and what was given by ``--set``.
+        name: of the folder; by date if it is None.
+        leaving_out: whether a comparison that the data do not fit is left out.
+
+    Returns:
+        The folder, and what remains of the reproduction.
+
+    Raises:
+        ConfigError: a comparison cannot be run, or nothing can.
+    """
+    check_names(reproduction, name or LONGEST)
+    place = SearchFolder(general.output.absolute() / (name or PREFIX))
+    reproduction, bills = _checked(reproduction, general, place, leaving_out=leaving_out)
+    check_room(general.output, sum(one.size for one in bills))
+    folder = new_folder(general.output, PREFIX) if name is None else named_folder(general.output, name)
+    reproduction.save(folder)
+    return folder, reproduction
+
+
+def _checked(
+    reproduction: Reproduction, general: Request, place: SearchFolder, *, leaving_out: bool
+) -> tuple[Reproduction, list[Bill]]:
+    units, bills, left_out = [], [], []
+    for unit in reproduction.units:
+        try:
+            bills.append(bill(request_for(unit, reproduction, place, general), timed=False))
+        except (ConfigError, DataError) as error:
+            if not leaving_out:
+                raise
+            left_out.append(f"{unit.suffix}: {error}")
+        else:
+            units.append(unit)
+    if not units:
+        raise ConfigError("\n".join(left_out))
+    return reproduction.model_copy(update={"units": units, "left_out": [*reproduction.left_out, *left_out]}), bills
+
+
+def show_bill(reproduction: Reproduction, general: Request, out: "Console", *, leaving_out: bool) -> None:
+    """Print what every comparison costs, and all of them together."""
+    place = SearchFolder(Path(PREFIX).absolute())
+    check_names(reproduction, LONGEST)
+    reproduction, _ = _checked(reproduction, general, place, leaving_out=leaving_out)
+    rows, seconds, together, trainings, size = [], 0.0, 0.0, 0, 0
+    for number, unit in enumerate(reproduction.units, 1):
+        out.print(f"timing {number} of {len(reproduction.units)}: {unit.suffix}", soft_wrap=True)
+        cost = bill(request_for(unit, reproduction, place, general))
+        assert cost.length is not None
+        rows.append(
+            {
+                "comparison": unit.suffix,
+                "trainings": str(cost.trainings),
+                "iterations": str(cost.iterations),
+                "one by one": format_duration(cost.length.seconds),
+                f"{cost.at_once} at once": format_duration(cost.length.at_once(cost.at_once)),
+                "disk": format_size(cost.size),
+            }
+        )
+        seconds, together = seconds + cost.length.seconds, together + cost.length.at_once(cost.at_once)
+        trainings, size = trainings + cost.trainings, size + cost.size
+    print_rows(rows, out)
+    for line in _rest(reproduction):
+        out.print(line, soft_wrap=True)
+    print(
+        f"{trainings} trainings, {format_duration(seconds)} one after the other, {format_duration(together)} as many at once as "
+        f"this machine can, {format_size(size)} (timed here, from a few iterations of each kind; what is pruned takes less)"
+    )
+
+
+def _rest(reproduction: Reproduction) -> list[str]:
+    return [*reproduction.left_out, *(f"{name} is not at hand; {how}" for name, how in reproduction.missing.items())]
+
+
+def run_reproduction(folder: SearchFolder, reproduction: Reproduction, general: Request, options: RunOptions) -> int:
+    """Run what is missing of every comparison, show what came out, and return the exit code.
+
+    It is that of the comparison that was stopped or broke; else 0, or 3 if no training of any has succeeded.
+    """
+    out, began, code = console(), time.monotonic(), int(ExitCode.DONE)
+    for line in reproduction.left_out:
+        out.print(line, soft_wrap=True)
+    with DriverLock(folder):
+        for number, unit in enumerate(reproduction.units, 1):
+            out.print(f"comparison {number} of {len(reproduction.units)}: {unit.suffix}", soft_wrap=True)
+            code = _run_unit(folder, unit, reproduction, _with_time_left(general, began), options)
+            if code not in GOOD:
+                break
+        scored = _show(folder, options)
+    if code not in GOOD:
+        out.print(f"go on with: datg reproduce --resume {folder.name} --output {general.output}", soft_wrap=True)
+        return code
+    return ExitCode.DONE if scored else ExitCode.NO_SUCCESS
+
+
+def _with_time_left(request: Request, began: float) -> Request:
+    budget = request.time_budget
+    return request if budget is None else replace(request, time_budget=max(0.0, budget - (time.monotonic() - began)))
+
+
+def _run_unit(
+    folder: SearchFolder, unit: Unit, reproduction: Reproduction, general: Request, options: RunOptions
+) -> int:
+    """Run what is missing of one comparison, and return its exit code, or that of the reason to stop after it."""
+    request, place = request_for(unit, reproduction, folder, general), unit_folder(folder, unit)
+    begun = place.name if place.settings.exists() else None
+    if begun is not None:
+        request = as_begun(request, begun)
+        if read_status(place).done:
+            return ExitCode.DONE
+    assert general.data_root is not None
+    reproduction.check_data(general.data_root)
+    found = run_comparison(request, begun, options.tracking_uri, as_json=False, report=options.report)
+    raise_on_signals()
+    return found.code if found.code not in GOOD or found.stopped is None else found.stopped
+
+
+def _show(folder: SearchFolder, options: RunOptions) -> bool:
+    """Write what has been found so far in every form, and print it; return whether there is any accuracy."""
+    from datg.report.page.reproduction import (  # imports plotly
+        read_reproduction,
+        write_page_of,
+        write_reproduction_files,
+    )
+
+    out, reproduced = console(), read_reproduction(folder)
+    try:
+        write_reproduction_files(reproduced)
+        if options.report:
+            write_page_of(reproduced, running=False)
+    except OSError as error:  # a full disk takes no results: they are printed
+        out.print(
+            f"tables in {folder.path} were not written ({error.strerror or error}); try again with: datg report {folder.name}"
+        )
+    if options.as_json:
+        print(json.dumps(as_json(reproduced)))
+        return reproduced.scored
+    for line in describe_conditions(reproduced.results):
+        out.print(line, soft_wrap=True)
+    for found in reproduced.tables:
+        out.print(f"\n{found.table.title}")
+        print_rows(without_silent([format_row(row, between="\n") for row in found.rows]), out)
+    for claim in reproduced.claims:
+        out.print(describe_claim(claim), soft_wrap=True)
+    for line in describe_rest(reproduced.results):
+        out.print(line, soft_wrap=True)
+    out.print(f"tables and figures: {folder.path}", soft_wrap=True)
+    return reproduced.scored
