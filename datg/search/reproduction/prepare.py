@@ -29,9 +29,8 @@ QUICK_SEEDS, SEEDS = 2, 3
 QUICK_ITERATIONS = 200  # at most
 QUICK_VALIDATIONS = 4
 QUICK_TASKS = {"evaluation.validation_tasks": 100, "evaluation.test_tasks": 500}
-QUICK_OPTIONS = {
-    "strategy.samples_test": 2
-}  # of Meta-Dropout, whose 30 draws of noise cost more than all else together
+# Of Meta-Dropout, whose 30 draws of noise would cost more than all else together.
+QUICK_OPTIONS = {"strategy.samples_test": 2}
 
 
 def find_datasets(names: tuple[str, ...], root: Path) -> tuple[dict[str, Dataset], dict[str, str]]:
