@@ -1,6 +1,6 @@
 """A reproduction as text and files: every table as Markdown, CSV and LaTeX, points of figures as CSV, all of it on one page."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from datg.runtime.progress import format_duration
@@ -46,7 +46,12 @@ class Reproduced:
             found for name in targets if name in TABLES and (found := reproduce_table(TABLES[name], results)).rows
         ]
         figures = [reproduce_figure(name, results) for name in targets if name in FIGURES]
-        return cls(results, tables, [figure for figure in figures if figure is not None])
+        quick = results.reproduction.quick
+        return cls(
+            results,
+            [replace(found, claims=_judged(found.claims, quick=quick)) for found in tables],
+            [replace(figure, claims=_judged(figure.claims, quick=quick)) for figure in figures if figure is not None],
+        )
 
     @property
     def scored(self) -> bool:
@@ -59,6 +64,10 @@ class Reproduced:
         """Return what became of everything that the paper says."""
         of_tables = [claim for table in self.tables for claim in table.claims]
         return of_tables + [claim for figure in self.figures for claim in figure.claims]
+
+
+def _judged(claims: list[Claim], *, quick: bool) -> list[Claim]:
+    return [replace(claim, quick=quick) for claim in claims]
 
 
 def format_row(row: Row, *, between: str = " ") -> dict[str, str]:

@@ -49,11 +49,13 @@ class Claim:
         text: what is claimed.
         where: data set, learner and shots.
         difference: paired by task and by seed; None where no seed has both.
+        quick: whether it was only looked at quickly, which decides nothing.
     """
 
     text: str
     where: str
     difference: Summary | None
+    quick: bool = False
 
     @property
     def verdict(self) -> str:
@@ -61,7 +63,7 @@ class Claim:
         found = self.difference
         if found is None:
             return NOT_RUN
-        if found.seeds_ci95 is None or abs(found.mean) <= found.seeds_ci95:
+        if self.quick or found.seeds_ci95 is None or abs(found.mean) <= found.seeds_ci95:
             return UNDECIDED
         return CONFIRMED if found.mean > 0 else REFUTED
 

@@ -187,11 +187,12 @@ def test_files_tell_what_the_table_tells(results):
     assert "QUICK" not in markdown + page
 
 
-def test_a_quick_look_says_so_in_every_header(tmp_path, data_root):
+def test_a_quick_look_says_so_in_every_header_and_decides_nothing(tmp_path, data_root):
     results = write_reproduction_folder(
         tmp_path / "paper", data_root, wanted("table1", "table3", "figure4a"), steady, quick=True
     )
-    write_reproduction(results.folder, running=False)
+    reproduced = write_reproduction(results.folder, running=False)
+    assert {claim.verdict for claim in reproduced.claims} == {UNDECIDED} and as_json(reproduced)["quick"]
     place = results.folder.path
     for name in ("table1.md", "table1.tex", "table3.md", "table3.tex"):
         assert "A QUICK LOOK, not a result: 40 of 400 iterations on glyphs, 3 seeds." in (place / name).read_text()
