@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from datg.errors import ConfigError, DataError
-from datg.final_training import run as module
 from datg.final_training.run import prepare_training
 from datg.storage.files import write_yaml
+from datg.trial import data as trial_data
 from datg.trial.data import provenance_of
 from datg.trial.exported import training_seeds
 from tests.trial.test_run import config_of, dataset_of
@@ -37,7 +37,7 @@ def prepare(tmp_path, monkeypatch):
     write_yaml(path, {"config": config_of().to_dict(), "provenance": {"search": "s", "data": provenance_of(exported)}})
 
     def act(dataset=exported, settings=(), **options):
-        monkeypatch.setattr(module, "open_dataset", lambda name, root: replace(dataset, name=name))
+        monkeypatch.setattr(trial_data, "open_dataset", lambda name, root: replace(dataset, name=name))
         return prepare_training(
             path,
             list(settings),
