@@ -111,6 +111,6 @@ def test_a_reproduction_that_was_stopped_goes_on_and_ends_with_everything(tmp_pa
     (elsewhere / "runs").rename(tmp_path / "runs")
     told = json.loads(done.stdout)
     assert [row["seeds"] for row in told["tables"]["table1"]] == [2, 2]
-    assert len({claim["claim"] for claim in told["claims"]}) == 1 + 2 + 3
+    assert len({claim["claim"] for claim in told["claims"]}) == 1 + 3 + 3
     page = run("report", "paper", cwd=tmp_path, data_root=data_root).stdout
     assert page.strip() == str(folder.report)
