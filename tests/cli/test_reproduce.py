@@ -99,7 +99,7 @@ def test_a_reproduction_that_was_stopped_goes_on_and_ends_with_everything(tmp_pa
     folder = SearchFolder(tmp_path / "runs" / "paper")
     units = yaml.safe_load((folder.path / "reproduction.yaml").read_text())["units"]
     assert [unit["base_classes"] for unit in units] == [None, 32, 24, 16, 10]
-    for form in ("table1.md", "table1.tex", "table1.csv", "figure4a.png", "figure4b.png", "seeds.csv", "report.html"):
+    for form in ("table1.md", "table1.tex", "table1.csv", "figure4a.png", "figure4b.png", "seeds.csv", "results.md"):
         assert (folder.path / form).stat().st_size > 0
     assert len((folder.path / "seeds.csv").read_text().splitlines()) == 1 + 5 * 4
     assert len((folder.path / "figure4a.csv").read_text().splitlines()) == 1 + 2 * 3 * 3
@@ -113,4 +113,4 @@ def test_a_reproduction_that_was_stopped_goes_on_and_ends_with_everything(tmp_pa
     assert [row["seeds"] for row in told["tables"]["table1"]] == [2, 2]
     assert len({claim["claim"] for claim in told["claims"]}) == 1 + 3 + 3
     page = run("report", "paper", cwd=tmp_path, data_root=data_root).stdout
-    assert page.strip() == str(folder.report)
+    assert page.strip() == str(folder.report) and folder.report.stat().st_size > 0
