@@ -21,7 +21,6 @@ from datg.search.reproduction.forms import (
     as_json,
     describe_claim,
     describe_conditions,
-    describe_rest,
     format_row,
     without_silent,
 )
@@ -35,7 +34,7 @@ from datg.storage.disk_size import format_size
 if TYPE_CHECKING:
     from rich.console import Console
 
-PREFIX, LONGEST = "reproduction", "reproduction-20261231-99"  # by data and number, where no name is given
+PREFIX, LONGEST = "reproduction", "reproduction-20261231-99"  # by date and number, where no name is given
 GOOD = (ExitCode.DONE, ExitCode.NO_SUCCESS)  # of a comparison that is done
 
 
@@ -106,16 +105,12 @@ def show_bill(reproduction: Reproduction, general: Request, out: "Console", *, l
         seconds, together = seconds + cost.length.seconds, together + cost.length.at_once(cost.at_once)
         trainings, size = trainings + cost.trainings, size + cost.size
     print_rows(rows, out)
-    for line in _rest(reproduction):
+    for line in reproduction.rest:
         out.print(line, soft_wrap=True)
     print(
         f"{trainings} trainings, {format_duration(seconds)} one after the other, {format_duration(together)} as many at once as "
         f"this machine can, {format_size(size)} (timed here, from a few iterations of each kind; what is pruned takes less)"
     )
-
-
-def _rest(reproduction: Reproduction) -> list[str]:
-    return [*reproduction.left_out, *(f"{name} is not at hand; {how}" for name, how in reproduction.missing.items())]
 
 
 def run_reproduction(folder: SearchFolder, reproduction: Reproduction, general: Request, options: RunOptions) -> int:
@@ -188,7 +183,7 @@ def _show(folder: SearchFolder, options: RunOptions) -> bool:
         print_rows(without_silent([format_row(row, between="\n") for row in found.rows]), out)
     for claim in reproduced.claims:
         out.print(describe_claim(claim), soft_wrap=True)
-    for line in describe_rest(reproduced.results):
+    for line in reproduced.results.reproduction.rest:
         out.print(line, soft_wrap=True)
     out.print(f"tables and figures: {folder.path}", soft_wrap=True)
     return reproduced.scored

@@ -36,9 +36,8 @@ from datg.search.state.inbox import ENQUEUE, Inbox
 from datg.search.study.driver import SearchDriver
 from datg.trial.config import PRESETS
 
-SEARCHED_WITHOUT = {
-    "evaluation.novel_curve": False
-}  # a comparison may have it, the searches that it begins with may not
+# A comparison may have it, the searches that it begins with may not.
+SEARCHED_WITHOUT = {"evaluation.novel_curve": False}
 
 
 def _layers(request: Request, dataset: Dataset) -> tuple[Layers, Any]:

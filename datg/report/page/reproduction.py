@@ -17,7 +17,6 @@ from datg.search.reproduction.forms import (
     describe_conditions,
     describe_effort,
     describe_quick,
-    describe_rest,
     format_claim,
     format_row,
     write_files,
@@ -69,7 +68,7 @@ def _sections(reproduced: Reproduced) -> list[Section]:
         section("What the paper says", lambda: _claims(reproduced.claims)),
         *(section(found.table.title, partial(_table, found, results)) for found in reproduced.tables),
         *(section(FIGURES[figure.name], partial(_figure, figure, results)) for figure in reproduced.figures),
-        section("What has not run", lambda: [Text(rest)] if (rest := describe_rest(results)) else []),
+        section("What has not run", lambda: [Text(rest)] if (rest := results.reproduction.rest) else []),
         section("How it was made", lambda: _made(results)),
     ]
 
@@ -84,19 +83,22 @@ def _claims(claims: list[Claim]) -> list[Block]:
 
 def _table(found: ReproducedTable, results: ReproductionResults) -> list[Block]:
     rows = [format_row(row) for row in found.rows]
-    claims = [format_claim(claim) for claim in found.claims]
     quick = describe_quick(results)
     blocks: list[Block] = [Text([quick], "warning")] if quick else []
-    blocks += [Table(list(rows[0]), [list(row.values()) for row in rows], sortable=True)] if rows else []
-    blocks += [Text([INTERVALS])]
-    return [*blocks, *([Table(list(claims[0]), [list(claim.values()) for claim in claims])] if claims else [])]
+    blocks += [Table(list(rows[0]), [list(row.values()) for row in rows], sortable=True), Text([INTERVALS])]
+    return [*blocks, *_judged(found.claims)]
+
+
+def _judged(claims: list[Claim]) -> list[Block]:
+    rows = [format_claim(claim) for claim in claims]
+    return [Table(list(rows[0]), [list(row.values()) for row in rows])] if rows else []
 
 
 def _figure(figure: ReproducedFigure, results: ReproductionResults) -> list[Block]:
-    quick, claims = describe_quick(results), [format_claim(claim) for claim in figure.claims]
+    quick = describe_quick(results)
     blocks: list[Block] = [Text([quick], "warning")] if quick else []
     blocks += [Figure(f"{figure.where}; {BANDS}", draw_interactive(figure), "nothing has been evaluated yet")]
-    return [*blocks, *([Table(list(claims[0]), [list(claim.values()) for claim in claims])] if claims else [])]
+    return [*blocks, *_judged(figure.claims)]
 
 
 def draw_interactive(figure: ReproducedFigure) -> go.Figure | None:

@@ -9,7 +9,7 @@ from datg.search.comparison.table import Scores, paired
 from datg.search.reproduction.folder import ReproductionResults
 from datg.search.reproduction.paper import CURVE, FIGURE_LEARNER, FIGURE_SHOTS, FIGURE_STRATEGIES, GROWTH
 from datg.search.reproduction.plan import Unit
-from datg.search.reproduction.tables import Claim, unit_scores
+from datg.search.reproduction.tables import Claim
 from datg.trial.accuracies import Accuracies, Summary, summarise
 from datg.trial.novel_curve import read_curve
 from datg.trial.records import DONE, TrialRecord
@@ -93,7 +93,7 @@ def _over_classes(units: list[Unit], strategy: str, results: ReproductionResults
     points: Points = {}
     for unit in units:
         whole = results.reproduction.at_hand[unit.dataset].base_classes
-        points[unit.base_classes or whole] = unit_scores(unit, results)[strategy]
+        points[unit.base_classes or whole] = results.scores(unit)[strategy]
     return points
 
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from datg.data.catalog import open_dataset
 from datg.errors import ConfigError, StateError
+from datg.search.comparison.table import Scores, scores_of
 from datg.search.reproduction.paper import LEARNERS, ORDER
 from datg.search.reproduction.plan import Unit
 from datg.search.settings import SearchSettings, shortened
@@ -91,6 +92,11 @@ class Reproduction(BaseModel):
                 f"{path} cannot be read ({str(error).splitlines()[0]}); restore it from a copy, or begin another reproduction."
             ) from error
 
+    @property
+    def rest(self) -> list[str]:
+        """Return what is not run, and by which command what is missing comes, a sentence each."""
+        return [*self.left_out, *(f"{name} is not at hand; {how}" for name, how in self.missing.items())]
+
     def check_asked(self, asked: dict[str, Any]) -> None:
         """Refuse to go on with another reproduction than this one.
 
@@ -131,6 +137,7 @@ class ReproductionResults:
     folder: SearchFolder
     reproduction: Reproduction
     _read: dict[str, tuple[SearchSettings, list[TrialRecord]]] = field(default_factory=dict)
+    _scores: dict[str, dict[str, Scores]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Read every comparison that has begun."""
@@ -147,6 +154,16 @@ class ReproductionResults:
     def settings(self, unit: Unit) -> SearchSettings | None:
         """Return the settings of a comparison; None before it has begun."""
         return self._read[unit.suffix][0] if unit.suffix in self._read else None
+
+    def scores(self, unit: Unit) -> dict[str, Scores]:
+        """Return accuracies by seed of each strategy of a comparison, read once."""
+        if unit.suffix not in self._scores:
+            records = self.records(unit)
+            self._scores[unit.suffix] = {
+                name: scores_of([record for record in records if record.searched["strategy"] == name])
+                for name in unit.strategies
+            }
+        return self._scores[unit.suffix]
 
     def begun(self) -> Iterator[tuple[Unit, SearchSettings, list[TrialRecord]]]:
         """Return every comparison that has begun."""

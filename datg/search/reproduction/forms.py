@@ -181,13 +181,6 @@ def describe_quick(results: ReproductionResults) -> str:
     return f"A QUICK LOOK, not a result: {', '.join(parts)}."
 
 
-def describe_rest(results: ReproductionResults) -> list[str]:
-    """Return what is missing, and by which command it comes, a sentence each."""
-    reproduction = results.reproduction
-    missing = [f"{name} is not at hand; {how}" for name, how in reproduction.missing.items()]
-    return [*reproduction.left_out, *missing]
-
-
 def describe_effort(results: ReproductionResults) -> str:
     """Return how much was trained, for how long, and on what."""
     reports = [record.last for _, _, records in results.begun() for record in records if record.last is not None]
@@ -261,7 +254,7 @@ def _page(reproduced: Reproduced) -> list[str]:
         ]
         claims = [format_claim(claim) for claim in figure.claims]
         lines += [VERDICTS, "", *markdown_table(claims), ""] if claims else []
-    rest = describe_rest(results)
+    rest = results.reproduction.rest
     return [*lines, *(["## What has not run", "", *(f"- {line}" for line in rest), ""] if rest else [])]
 
 

@@ -47,12 +47,10 @@ def find_datasets(names: tuple[str, ...], root: Path) -> tuple[dict[str, Dataset
     for name in names or DATASETS:
         try:
             found[name] = open_dataset(name, root)
-        except DataError as error:
-            if names:
+        except DataError:
+            if names or (root / name).exists():  # asked for by name, or there and damaged
                 raise
             missing[name] = f"import it (docs/data_sets/{name}.md): datg import_data {name} RAW_FILES"
-            if (root / name).exists():  # it is there, and damaged
-                raise DataError(str(error)) from error
     if not found:
         raise DataError(
             f"none of the paper's data sets ({', '.join(DATASETS)}) is in {root}; import one (datg import_data NAME RAW_FILES), "

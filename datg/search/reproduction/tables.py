@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from datg.search.comparison.table import Scores, paired, scores_of
+from datg.search.comparison.table import Scores, paired
 from datg.search.reproduction.folder import ReproductionResults
 from datg.search.reproduction.paper import Column, Ordering, PaperTable
 from datg.search.reproduction.plan import Unit, table_columns, table_strategies
@@ -101,17 +101,8 @@ def _is_of(unit: Unit, column: Column, learner: str) -> bool:
     )
 
 
-def unit_scores(unit: Unit, results: ReproductionResults) -> dict[str, Scores]:
-    """Return accuracies by seed of each strategy of a comparison."""
-    records = results.records(unit)
-    return {
-        name: scores_of([record for record in records if record.searched["strategy"] == name])
-        for name in unit.strategies
-    }
-
-
 def _rows(table: PaperTable, column: Column, unit: Unit, results: ReproductionResults) -> Iterator[Row]:
-    scores, settings = unit_scores(unit, results), results.settings(unit)
+    scores, settings = results.scores(unit), results.settings(unit)
     for name in _rows_of(table, unit, results):
         records = [record for record in results.records(unit) if record.searched["strategy"] == name]
         bad = [record.outcome for record in records if record.outcome not in ("", "finished")]
@@ -154,7 +145,7 @@ def _row(
 
 
 def _claims(table: PaperTable, column: Column, unit: Unit, results: ReproductionResults) -> Iterator[Claim]:
-    scores = unit_scores(unit, results)
+    scores = results.scores(unit)
     tuned = f", best of {unit.tune} each" if unit.tune else ""
     for ahead, behind in _orderings(table, unit, results):
         yield Claim(
