@@ -10,7 +10,6 @@ import argparse
 import math
 import multiprocessing
 import os
-import platform
 import queue
 import signal
 import statistics
@@ -21,7 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -30,6 +29,7 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.processor import model, version
 from benchmarks.random_pictures import NAME, write_pictures
 from datg.data.catalog import Dataset, open_dataset
 from datg.data.episodes import Tasks, TaskSampler
@@ -49,7 +49,6 @@ from datg.trial.training import Training
 Row = dict[str, Any]
 CPU = torch.device("cpu")
 LONG = 30.0  # seconds; of an evaluation that takes longer a fiftieth is timed
-TRAINED = [(learner, strategy) for learner in ("protonet", "maml") for strategy in ("datg", "vanilla")]
 
 
 @dataclass(frozen=True)
@@ -65,6 +64,8 @@ class Effort:
         tasks: of an evaluation.
         iterations: that a training is extrapolated to.
         trials: at once on one GPU.
+        learners: whose training is timed.
+        ways: names of :data:`WAYS` that it is timed in; several trials, and whole trainings, in the last.
     """
 
     side: int = 84
@@ -75,6 +76,8 @@ class Effort:
     tasks: int = 20_000
     iterations: int = 15_000
     trials: tuple[int, ...] = (1, 8, 2, 4)  # the ends first
+    learners: tuple[str, ...] = ("protonet", "maml")
+    ways: tuple[str, ...] = ("by kernels", "graphs", "graphs, compiled")
 
 
 FULL, TINY = (
@@ -133,6 +136,11 @@ class Bench:
         data, where = TrialData.from_dataset(self.dataset), device or self.device
         return make_training(config, data, where, cluster_base_classes(config, data.base, where))
 
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """Return the ways in which it is trained here: graphs are of GPUs."""
+        return self.effort.ways if self.device.type == "cuda" else ("by kernels",)
+
     def wait(self) -> None:
         """Wait until the device has done everything."""
         if self.device.type == "cuda":
@@ -158,7 +166,14 @@ class Bench:
 
 def machine(bench: Bench) -> Iterator[Row]:
     """Say what the machine is, and what it does at best."""
-    yield {"processor": platform.machine(), "torch": torch.__version__, "device": device_name(bench.device)}
+    side = bench.effort.side
+    yield {
+        "device": device_name(bench.device),
+        "torch": torch.__version__,
+        "processor": f"{os.cpu_count()} cores, {model()}",
+        "data": f"random pictures, {side} x {side}, 5-way 1-shot, 4 tasks",
+        "version": version(),
+    }
     for name, dtype in (("float32", torch.float32), ("bf16", torch.bfloat16)):
         size = 8192 if bench.device.type == "cuda" else 256
         left, right = (torch.randn(size, size, device=bench.device).to(dtype) for _ in range(2))
@@ -250,34 +265,33 @@ def exact_products() -> Iterator[None]:
 
 # By name: how a step is computed.
 WAYS: dict[str, Row] = {
-    "graphs, compiled": {"compile": True, "cuda_graphs": True},
-    "graphs": {"cuda_graphs": True},
     "by kernels": {},
+    "graphs": {"cuda_graphs": True},
+    "graphs, compiled": {"compile": True, "cuda_graphs": True},
 }
+
+
+def _trained(bench: Bench) -> Iterator[tuple[Row, Row]]:
+    """Return what is trained, and in which way, with the settings of that."""
+    for learner, strategy, how in product(bench.effort.learners, ("datg", "vanilla"), bench.ways):
+        yield {"learner": learner, "strategy": strategy, "how": how}, WAYS[how]
 
 
 def speed(bench: Bench) -> Iterator[Row]:
     """Time iterations: kernel by kernel, as CUDA graphs, and these with compiled blocks."""
-    for how, settings in WAYS.items() if bench.device.type == "cuda" else [("by kernels", WAYS["by kernels"])]:
-        for learner, strategy in TRAINED:
-            training = bench.training(learner, strategy, **settings)
-            row: Row = {"learner": learner, "strategy": strategy, "how": how}
-            row["warm-up, s"] = bench.warm_up(training)
-            row["ms an iteration"] = 1000 * bench.rate(training, bench.effort.seconds)
-            yield row | _profile(bench, training)
+    for row, settings in _trained(bench):
+        training = bench.training(row["learner"], row["strategy"], **settings)
+        row["warm-up, s"] = bench.warm_up(training)
+        row["ms an iteration"] = 1000 * bench.rate(training, bench.effort.seconds)
+        yield row | _profile(bench, training)
 
 
 def graphs(bench: Bench) -> Iterator[Row]:
-    """Compare the losses of a training by graphs with those of one kernel by kernel."""
-    for learner, strategy in TRAINED:
-        losses = []
-        for settings in WAYS.values():
-            training = bench.training(learner, strategy, precision="float32", **settings)
-            training.advance(bench.effort.compared)
-            losses.append(training.mean_losses()["loss"])
-        yield {"learner": learner, "strategy": strategy, "iterations": bench.effort.compared} | dict(
-            zip(WAYS, losses, strict=True)
-        )
+    """Compare the mean loss of the first iterations by graphs with that of the same ones kernel by kernel."""
+    for row, settings in _trained(bench):
+        training = bench.training(row["learner"], row["strategy"], precision="float32", **settings)
+        training.advance(bench.effort.compared)
+        yield row | {"iterations": bench.effort.compared, "mean loss": training.mean_losses()["loss"]}
 
 
 def _profile(bench: Bench, training: Training) -> Row:
@@ -328,7 +342,7 @@ def sharing(bench: Bench) -> Iterator[Row]:
 def _share(root: Path, device: str, effort: Effort, barrier: Any, rates: Any) -> None:
     torch.set_num_threads(1)
     bench = Bench(torch.device(device), root, open_dataset(NAME, root), effort)
-    training = bench.training("protonet", "datg", **(WAYS["graphs, compiled"] if device == "cuda" else {}))
+    training = bench.training("protonet", "datg", **WAYS[bench.ways[-1]])
     bench.warm_up(training)
     barrier.wait(120)
     rates.put(1 / bench.rate(training, effort.seconds))
@@ -358,11 +372,16 @@ def _seconds_of_tasks(bench: Bench, learner: Learner, sampler: TaskSampler, task
 
 def length(bench: Bench) -> Iterator[Row]:
     """Extrapolate whole trainings by DATG."""
-    for learner in ("protonet", "maml"):
-        training = bench.training(learner, "datg", **(WAYS["graphs, compiled"] if bench.device.type == "cuda" else {}))
+    for learner in bench.effort.learners:
+        training = bench.training(learner, "datg", **WAYS[bench.ways[-1]])
         warm_up = bench.warm_up(training)
         seconds = bench.rate(training, 2 * bench.effort.seconds) * (bench.effort.iterations - bench.effort.warm_up)
-        yield {"learner": learner, "iterations": bench.effort.iterations, "s": warm_up + seconds}
+        yield {
+            "learner": learner,
+            "how": bench.ways[-1],
+            "iterations": bench.effort.iterations,
+            "s": warm_up + seconds,
+        }
 
 
 # By name: what is measured, and its share of the time.
@@ -432,6 +451,8 @@ def main(arguments: list[str] | None = None) -> int:
         "--tiny", action="store_true", help="small pictures, few tasks: seconds, and no figures to quote"
     )
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--learners", nargs="+", choices=FULL.learners, default=FULL.learners, help="that are trained")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=FULL.ways, help="in which they are trained on a GPU")
     asked = parser.parse_args(arguments)
     device = torch.device(asked.device)
     if device.type == "cuda" and not torch.cuda.is_available():
@@ -439,7 +460,7 @@ def main(arguments: list[str] | None = None) -> int:
             f"torch {torch.__version__} sees no GPU here, so there is nothing to check; --device cpu --tiny shows how it goes."
         )
         return 2
-    effort = TINY if asked.tiny else FULL
+    effort = replace(TINY if asked.tiny else FULL, learners=tuple(asked.learners), ways=tuple(asked.ways))
     if asked.output is not None:
         asked.output.mkdir(parents=True, exist_ok=True)
     file = f"{device_name(device).lower().replace(' ', '-')}.json"

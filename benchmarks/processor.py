@@ -26,17 +26,17 @@ def kind() -> str:
 def describe(threads: int) -> dict[str, Any]:
     """Return what a file of results says of the machine and of this package."""
     return {
-        "processor": _model(),
+        "processor": model(),
         "vector units": torch.backends.cpu.get_cpu_capability(),
         "bf16 units": precisions()[-1] == "bf16",
         "cores": os.cpu_count(),
         "threads": threads,
         "torch": torch.__version__,
-        "version": _version(),
+        "version": version(),
     }
 
 
-def _model() -> str:
+def model() -> str:
     """Return the name of the processor, as Linux tells it."""
     file = Path("/proc/cpuinfo")
     lines = file.read_text().splitlines() if file.exists() else []
@@ -44,7 +44,7 @@ def _model() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _version() -> str:
+def version() -> str:
     """Return the commit that is measured, with `+` where files differ from it; empty outside a repository."""
     found = subprocess.run(
         ["git", "describe", "--always", "--dirty=+", "--exclude=*"], capture_output=True, text=True, check=False
