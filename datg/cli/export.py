@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from datg.cli.options import OUTPUT, WHAT, Json, Output, Verbose
+from datg.runtime.called import command
 
 
 def export(
@@ -37,7 +38,7 @@ def export(
     if len(paths) < top:
         print(f"only {len(paths)} of the {top} asked: the others were pruned, failed or are not done")
     for path in paths:
-        print(f"{path}: {describe(read_yaml(path)['provenance'])}\n  python launchers/train.py {path} --seeds 3")
+        print(f"{path}: {describe(read_yaml(path)['provenance'])}\n  {command('train', path, '--seeds 3')}")
 
 
 def describe(provenance: dict[str, Any]) -> str:

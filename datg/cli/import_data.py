@@ -10,6 +10,7 @@ from datg.cli.options import DataRoot, Json, Verbose, names
 from datg.data import search_spaces
 from datg.data.importing.formats import FORMATS
 from datg.data.protocols import PROTOCOLS
+from datg.runtime.called import command
 
 if TYPE_CHECKING:
     from datg.data.catalog import Dataset
@@ -221,5 +222,5 @@ def _describe(dataset: "Dataset") -> list[str]:
         f"split {split.protocol}: {len(split.base)} base, {len(split.validation)} validation, {len(split.novel)} novel classes"
     )
     lines += [f"note: {remark}" for remark in split.remarks]
-    lines += [f"fingerprint {table.fingerprint}", f"next: python launchers/search.py --dataset {dataset.name}"]
+    lines += [f"fingerprint {table.fingerprint}", f"next: {command('search', '--dataset', dataset.name)}"]
     return lines

@@ -80,12 +80,12 @@ class _Commands(TyperGroup):
         """Return a command, or nothing where there is none of that name."""
         if cmd_name.replace("-", "_") not in COMMANDS:
             return None
-        app = _application()
+        app = _typer()
         app.command(name=cmd_name, cls=GroupedCommand)(load_command(cmd_name))
         return typer.main.get_command(app)
 
 
-def _application(**options: Any) -> typer.Typer:
+def _typer(**options: Any) -> typer.Typer:
     return typer.Typer(
         **{"add_completion": False, "pretty_exceptions_enable": False, "rich_markup_mode": None, **options}
     )
@@ -99,9 +99,9 @@ def _show_version(asked: bool) -> None:
         raise typer.Exit
 
 
-def main() -> None:
-    """Run `datg`."""
-    app = _application(cls=_Commands, add_completion=True, no_args_is_help=True)
+def application() -> typer.Typer:
+    """Return `datg` with all its commands."""
+    app = _typer(cls=_Commands, add_completion=True, no_args_is_help=True)
 
     @app.callback()
     def datg(
@@ -112,7 +112,12 @@ def main() -> None:
     ) -> None:
         """Search the hyperparameters of few-shot learning on diverse and authentic generated tasks (DATG)."""
 
-    _run(app)
+    return app
+
+
+def main() -> None:
+    """Run `datg`."""
+    _run(application())
 
 
 def run(name: str) -> None:
@@ -122,7 +127,7 @@ def run(name: str) -> None:
 
 def run_command(command: Callable[..., Any]) -> None:
     """Run a function as a program, its annotated parameters as options."""
-    app = _application()
+    app = _typer()
     app.command(cls=GroupedCommand)(command)
     _run(app)
 

@@ -3,6 +3,7 @@
 from datg.cli.mlflow_runs import how_to_compare
 from datg.report.selection import describe_selection
 from datg.report.status import causes, how_to_resume
+from datg.runtime.called import command
 from datg.runtime.exit_codes import ExitCode
 from datg.runtime.progress import format_duration
 from datg.search.comparison.forms import describe_spreads, explain_intervals
@@ -27,7 +28,8 @@ def summary(session: SearchSession, code: int, uri: str, unsent: Unsent | None) 
         lines.append(f"{session.stop.reason}; their causes stand above. Once they are repaired, go on with: {resume}")
     elif code == ExitCode.DAMAGED:
         lines.append(
-            "best weights of the trials above are damaged: restore them from a copy, or make them again with replay.py."
+            "best weights of the trials above are damaged: restore them from a copy, or make them again with: "
+            + command("replay", folder.name, "TRIAL")
         )
     elif code == ExitCode.NO_SUCCESS:
         lines.append("no trial succeeded; the causes stand above.")
@@ -37,7 +39,7 @@ def summary(session: SearchSession, code: int, uri: str, unsent: Unsent | None) 
             lines.append(f"what failed above is not lost; try it again with: {resume}")
     lines.append(f"compare in MLflow: {how_to_compare(folder, session.settings, uri)}")
     if unsent is not None:
-        lines.append(f"MLflow lacks {unsent}; send the rest with: python launchers/sync_mlflow.py {folder.name}")
+        lines.append(f"MLflow lacks {unsent}; send the rest with: {command('sync_mlflow', folder.name)}")
     return lines
 
 
@@ -71,7 +73,7 @@ def _results(session: SearchSession) -> list[str]:
     return [
         *describe_selection(selection, records, session.references(), settings),
         f"best configuration: {folder.best}",
-        f"export: python launchers/export.py {folder.name} --top 3 --out configs",
+        f"export: {command('export', folder.name, '--top 3 --out configs')}",
     ]
 
 

@@ -8,6 +8,7 @@ from datg.cli.console import console, print_rows, show_status
 from datg.cli.messages import how_it_stopped, status_line, summary
 from datg.cli.mlflow_runs import how_to_compare, search_run
 from datg.report.leaderboard import reference_row
+from datg.runtime.called import command
 from datg.runtime.exit_codes import ExitCode
 from datg.search.run import run_search
 from datg.search.session import SearchSession
@@ -92,4 +93,6 @@ def _write_report(folder: SearchFolder, say: Callable[[str], None]) -> None:
 
         say(f"report: {write_folder(folder, running=False)}")
     except Exception as error:
-        say(f"report.html was not written ({type(error).__name__}: {error}); try again with: datg report {folder.name}")
+        say(
+            f"report.html was not written ({type(error).__name__}: {error}); try again with: {command('report', folder.name)}"
+        )

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from datg.cli.options import Json, Output, Verbose
+from datg.runtime.called import command
 
 PATIENCE = 20.0  # seconds that a driver's answer is waited for; it looks every 5
 
@@ -45,4 +46,6 @@ def stop_trial(
     elif driver:
         print(f"{driver} has not answered yet; the answer will be in {folder.inbox / 'done' / name}.yaml")
     else:
-        print(f"{folder.name} is not driven; trial {trial} ends when it goes on: datg search --resume {folder.name}")
+        print(
+            f"{folder.name} is not driven; trial {trial} ends when it goes on: {command('search', '--resume', folder.name)}"
+        )

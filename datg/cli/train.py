@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from datg.cli.options import OUTPUT, WHAT, DataRoot, Device, Json, Output, Settings, TestDataset, TrackingUri, Verbose
+from datg.runtime.called import command
 from datg.runtime.exit_codes import ExitCode
 from datg.runtime.signals import Terminated, leave
 
@@ -118,7 +119,7 @@ def train(
             print(describe_summary(summary))
     if unsent is not None:
         out.print(f"MLflow lacks {unsent}; the same command sends the rest, and the model.")
-    out.print(f"apply it: datg apply {prepared.folder} SUPPORT QUERIES", soft_wrap=True)
+    out.print(f"apply it: {command('apply', prepared.folder, 'SUPPORT QUERIES')}", soft_wrap=True)
     leave(code)
 
 

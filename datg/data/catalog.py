@@ -11,6 +11,7 @@ from datg.data import glyphs, search_spaces
 from datg.data.class_table import ClassTable, open_table
 from datg.data.splits import ALL_BASE_EXAMPLES, HELD_OUT, Split
 from datg.errors import ConfigError, DataError
+from datg.runtime.called import command
 from datg.storage.files import read_yaml
 from datg.storage.locks import OptionalLock
 
@@ -133,7 +134,7 @@ def _how_to_get(name: str, root: Path) -> str:
     """Return that a data set is missing, what there is, and how one comes by it."""
     imported = (path.parent.name for path in root.glob("*/table.json"))
     names = list(dict.fromkeys([*BUILT_IN, *sorted(imported)]))
-    command = f"python launchers/import_data.py {name} RAW_FILES"
+    way = command("import_data", name, "RAW_FILES")
     spaces = {path.stem: path for path in search_spaces().glob("*.yaml")}
     raw = read_yaml(spaces[name]).get("raw") if name in spaces else None
     if raw is None:
@@ -143,10 +144,10 @@ def _how_to_get(name: str, root: Path) -> str:
         meant = f", did you mean {near[0]}?" if near else "."
         return (
             f"data set `{name}` is not in {root}; known: {', '.join(names)}{meant} One of your own (class folders, a CSV of "
-            f"paths and labels, .npz, .h5ad) is imported first: {command}"
+            f"paths and labels, .npz, .h5ad) is imported first: {way}"
         )
     return (
-        f"data set `{name}` is not in {root}. Its files come from {raw['from']}; import them (forms: {raw['forms']}): {command}\n"
+        f"data set `{name}` is not in {root}. Its files come from {raw['from']}; import them (forms: {raw['forms']}): {way}\n"
         f"At hand without any files: {', '.join(names)}."
     )
 

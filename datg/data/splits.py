@@ -15,7 +15,13 @@ HELD_OUT = " (held out)"  # ends the name of a class of held-out examples; it fo
 
 
 class TaskSize(BaseModel):
-    """The geometry of every task, in training and in evaluation: N, K and Q."""
+    """The geometry of every task, in training and in evaluation.
+
+    Attributes:
+        ways: N, classes of a task.
+        shots: K, labelled (support) examples of each.
+        queries: Q, examples of each that are to be classified.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

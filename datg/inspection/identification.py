@@ -24,7 +24,7 @@ THUMBNAIL = 8
 VOTES = 20
 SURE = 0.5  # more than this share of the votes
 AT_ONCE = 512
-HEADER = "# python launchers/import_data.py {name} RAW --protocol file --split-file {path}\n"
+HEADER = "# datg import_data {name} RAW --protocol file --split-file {path}\n"
 
 
 @dataclass(frozen=True)

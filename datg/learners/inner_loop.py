@@ -39,6 +39,7 @@ class InnerLoopOptions(LearnerOptions):
     """The inner loop.
 
     Attributes:
+        inner_lr: learning rate of a step.
         inner_steps: steps in training.
         inner_steps_test: steps in evaluation.
     """

@@ -9,6 +9,7 @@ from typing import Any
 from datg.config import flatten
 from datg.errors import ConfigError, StateError
 from datg.report.leaderboard import leaderboard, reference_row
+from datg.runtime.called import command
 from datg.search.state.folder import SearchFolder, active_driver
 from datg.search.state.inbox import Inbox
 from datg.storage.disk_size import total_size
@@ -142,9 +143,8 @@ def _is_done(folder: SearchFolder) -> bool:
 
 def how_to_resume(name: str, *, comparison: bool, external: bool) -> str:
     """Return the command that goes on with a search, whose study may be in an external database."""
-    launcher = "compare" if comparison else "search"
-    storage = " --study-storage URL" if external else ""
-    return f"python launchers/{launcher}.py --resume {name}{storage}"
+    storage = ["--study-storage URL"] if external else []
+    return command("compare" if comparison else "search", "--resume", name, *storage)
 
 
 def causes(records: list[TrialRecord]) -> list[str]:

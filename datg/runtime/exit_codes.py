@@ -6,10 +6,10 @@ from enum import IntEnum
 class ExitCode(IntEnum):
     """Say what the end of a command means."""
 
-    DONE = 0
-    BUG = 1
+    DONE = 0  # done
+    BUG = 1  # an error of this program; its traceback is shown
     USAGE = 2  # wrong usage, configuration, data or resources
     NO_SUCCESS = 3  # no trial succeeded
     DAMAGED = 4  # damaged state
     RESUMABLE = 75  # stopped or not finished; the same command, or --resume, goes on
-    CTRL_C = 130
+    CTRL_C = 130  # stopped by Ctrl-C; can be gone on with like 75

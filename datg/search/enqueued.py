@@ -7,6 +7,7 @@ from typing import Any
 
 from datg.config import flatten, parse_settings
 from datg.errors import ConfigError, unknown_name
+from datg.runtime.called import command
 from datg.search.settings import SearchSettings
 from datg.search.space import Range, with_params
 from datg.storage.files import parse_yaml
@@ -50,7 +51,8 @@ def check_places(
     wanted = taken + len(enqueued)
     if enqueued and wanted > settings.trials:
         left, own = max(0, settings.trials - taken), "" if begun else ", trial 0 is the method's own setting"
-        way = f"datg search --resume {search} --trials {wanted} --enqueue ..." if search else f"--trials {wanted}"
+        more = f"--trials {wanted}"
+        way = command("search", "--resume", search, more, "--enqueue ...") if search else more
         raise ConfigError(
             f"`--enqueue` asks for {len(enqueued)} trials, but {left} of the {settings.trials} are left{own}; make room: {way}"
         )

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from datg.errors import ConfigError
+from datg.runtime.called import command
 from datg.search.settings import SearchSettings
 from datg.search.state.folder import SearchFolder
 from datg.storage.files import write_yaml
@@ -78,4 +79,4 @@ def write_export(
     }
     here = os.path.relpath(path)
     shown = path if here.startswith(os.pardir) else here  # a project's folder may be moved
-    write_yaml(path, content, header=f"# python launchers/train.py {shown} --seeds 3\n")
+    write_yaml(path, content, header=f"# {command('train', shown, '--seeds 3')}\n")

@@ -11,6 +11,7 @@ from datg.config import USER_SOURCES, Layers, flatten, sentences
 from datg.data.catalog import Dataset, with_test_dataset
 from datg.errors import ConfigError, unknown_name
 from datg.learners import LEARNERS
+from datg.runtime.called import command
 from datg.search.references import references_of
 from datg.search.settings import SearchSettings
 from datg.search.space import Space, bounds_of, check_space, whole_space
@@ -121,7 +122,7 @@ def _space(given: Any, config: TrialConfig, layers: Layers, dataset: Dataset) ->
     if not space:
         raise ConfigError(
             f"nothing is left to search for strategy {config.strategy_name}; add a key to the `space` of the YAML, or train it "
-            "with launchers/train.py."
+            f"with: {command('train', 'CONFIG')}."
         )
     check_space(space, config, bounds_of(config, len(dataset.split.base)))
     return space

@@ -49,9 +49,7 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise StateError(
-            f"{path} does not exist; give a checkpoint that a trial or launchers/train.py wrote."
-        ) from None
+        raise StateError(f"{path} does not exist; give a checkpoint that a trial or datg train wrote.") from None
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error  # safetensors leaves the name out
     except (SafetensorError, KeyError, ValueError) as error:

@@ -49,7 +49,7 @@ class MetaDropout(Strategy):
     Attributes:
         samples: draws of the noise in each inner step of training, over which the loss is averaged.
         samples_test: likewise in a final evaluation.
-        samples_validation: likewise in a validation, whose cost is in proportion; fewer score a little lower (README).
+        samples_validation: likewise in a validation, whose cost is in proportion; fewer score a little lower.
         clip: largest absolute value of an entry of the outer gradient; None leaves it as it is.
     """
 

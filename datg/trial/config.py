@@ -33,7 +33,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "training.milestones": [],
     },
 }
-DEFAULT_PRESET = "mlti"  # the README says what measurement decided it
+DEFAULT_PRESET = "mlti"  # docs/results/further.md says what measurement decided it
 
 _LEARNER_OPTIONS = {name: learner.options for name, learner in LEARNERS.items()}
 _BACKBONE_OPTIONS = {name: backbone.options for name, backbone in BACKBONES.items()}
@@ -69,10 +69,13 @@ class TrainingSection(_Section):
 
     Attributes:
         preset: where optimiser, lr, momentum and milestones come from unless they are given.
-        optimiser: sgd or adam.
+        optimiser: of the outer loop, sgd or adam.
+        lr: learning rate at the beginning.
         momentum: of sgd; the first beta of adam.
         weight_decay: L2.
         milestones: shares of the iterations after which the rate is multiplied by gamma.
+        gamma: what it is multiplied by.
+        iterations: outer updates, each on one meta-batch.
         batch: B, tasks a meta-batch.
         eval_every: iterations between validations.
         keep: the weights that are evaluated and exported: those of the best validation, or the last ones.
@@ -131,6 +134,8 @@ class TrialConfig(_Section):
     """Hold everything that decides what a trial computes, except the data themselves.
 
     Attributes:
+        dataset: name of the data set.
+        seed: of training; validation and test tasks have a seed of their own.
         base_classes: train on so many of the base classes, the first in a fixed random order (paper, Figure 4b); None for all.
     """
 

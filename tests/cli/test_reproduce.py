@@ -59,7 +59,7 @@ def test_what_cannot_be_meant_is_refused_with_a_sentence(arguments, said, tmp_pa
 def test_none_of_the_papers_data_sets_at_hand_is_said_with_two_ways_out(tmp_path):
     done = run("reproduce", "all", cwd=tmp_path, data_root=tmp_path / "data", code=2)
     assert "none of the paper's data sets (mini_imagenet, isic, dermnet, tabula_muris) is in" in done.stderr
-    assert "datg import_data" in done.stderr and "--datasets glyphs" in done.stderr
+    assert "python launchers/import_data.py NAME" in done.stderr and "--datasets glyphs" in done.stderr
 
 
 @pytest.mark.slow

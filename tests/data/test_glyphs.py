@@ -88,16 +88,16 @@ def test_a_table_that_another_version_drew_is_refused_and_left_as_it_is(glyphs, 
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("skin", r"known: glyphs\. One of your own .* is imported first: python launchers/import_data.py skin"),
+        ("skin", r"known: glyphs\. One of your own .* is imported first: datg import_data skin"),
         ("dermnt", r"known: glyphs, did you mean dermnet\? One of your own"),
         ("generic_images", r"known: glyphs\. One of your own"),
         (
             "dermnet",
-            r"come from https://.*\(forms: .*\): python launchers/import_data.py dermnet RAW_FILES\n.*: glyphs\.$",
+            r"come from https://.*\(forms: .*\): datg import_data dermnet RAW_FILES\n.*: glyphs\.$",
         ),
         ("isic", r"come from https://challenge.isic-archive.com"),
-        ("tabula_muris", r"come from https://.*import_data.py tabula_muris"),
-        ("mini_imagenet", r"come from https://.*import_data.py mini_imagenet"),
+        ("tabula_muris", r"come from https://.*import_data tabula_muris"),
+        ("mini_imagenet", r"come from https://.*import_data mini_imagenet"),
     ],
 )
 def test_a_missing_data_set_says_what_there_is_and_how_one_comes_by_it(name, said, tmp_path):

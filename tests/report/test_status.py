@@ -53,11 +53,7 @@ def test_a_status_needs_the_folder_alone(glyphs, data_root, folder):
     assert status.unsent.points == status.unsent.total > 0
     assert json.loads(json.dumps(status.as_json()))["search"] == folder.name
     text = "\n".join(format_status(status))
-    assert (
-        "interrupted" in summary_line(status)
-        and "go on with: python launchers/search.py" in text
-        and "MLflow: lacks" in text
-    )
+    assert "interrupted" in summary_line(status) and "go on with: datg search" in text and "MLflow: lacks" in text
 
 
 def test_a_driver_shows_as_long_as_it_lives(glyphs, data_root, folder):

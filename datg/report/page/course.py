@@ -7,6 +7,7 @@ from datg.report.page import figures
 from datg.report.page.found import Search
 from datg.report.page.page import Block, Figure, Table, Text, cell
 from datg.report.status import how_to_resume
+from datg.runtime.called import command
 from datg.runtime.progress import format_duration
 from datg.storage.lease import TRIAL_LEASE, read_lease
 from datg.trial.records import FAILED, TrialRecord
@@ -85,7 +86,7 @@ def _commands(search: Search) -> list[str]:
     resume = how_to_resume(comparison or name, comparison=bool(comparison), external=external)
     return [
         resume if comparison else f"{resume}    # with more --trials it goes on",
-        f"python launchers/export.py {name} --top 3 --out configs",
-        f"python launchers/train.py configs/{name}-top1.yaml --seeds 3",
-        f"python launchers/replay.py {name} {search.selection.best.number if search.selection.best else 0}",
+        command("export", name, "--top 3 --out configs"),
+        command("train", f"configs/{name}-top1.yaml", "--seeds 3"),
+        command("replay", name, search.selection.best.number if search.selection.best else 0),
     ]

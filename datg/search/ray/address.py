@@ -31,7 +31,7 @@ def check_address(address: str) -> None:
     if address.startswith(("http://", "https://")):
         raise ConfigError(
             f"`--address` {address} is of Ray's dashboard; name the cluster itself, usually HOST:6379, or submit the command "
-            f"there: ray job submit --address {address} -- python launchers/search.py --address auto ..."
+            f"there: ray job submit --address {address} -- datg search --address auto ..."
         )
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():

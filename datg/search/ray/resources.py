@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from datg.errors import ConfigError
+from datg.runtime.called import command
 from datg.storage.lease import SECONDS_BETWEEN_HEARTBEATS
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def allocate(nodes: list[dict[str, float]], asked: Resources, cluster: "ClusterN
     """
     if not nodes:
         raise ConfigError(
-            "no node of the cluster can run a trial; look at them with: datg check_cluster --address ADDRESS"
+            f"no node of the cluster can run a trial; look at them with: {command('check_cluster', '--address ADDRESS')}"
         )
     cpus = asked.cpus_per_trial
     most_gpus = max(node.get("GPU", 0.0) for node in nodes)

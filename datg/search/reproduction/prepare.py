@@ -10,6 +10,7 @@ from datg.data.catalog import Dataset, open_dataset
 from datg.data.dataset_yaml import add_dataset_yaml, dataset_yaml_for, read_dataset_yaml
 from datg.data.splits import TaskSize
 from datg.errors import ConfigError, DataError, unknown_name
+from datg.runtime.called import command
 from datg.search.comparison.grid import OWN_SECTIONS, Comparison, options_of, without_own_sections
 from datg.search.reproduction.folder import AtHand, Reproduction, unit_folder
 from datg.search.reproduction.paper import DATASETS
@@ -53,8 +54,8 @@ def find_datasets(names: tuple[str, ...], root: Path) -> tuple[dict[str, Dataset
             missing[name] = f"import it (docs/data_sets/{name}.md): datg import_data {name} RAW_FILES"
     if not found:
         raise DataError(
-            f"none of the paper's data sets ({', '.join(DATASETS)}) is in {root}; import one (datg import_data NAME RAW_FILES), "
-            "or name one of your own or the built-in one with --datasets glyphs."
+            f"none of the paper's data sets ({', '.join(DATASETS)}) is in {root}; import one "
+            f"({command('import_data', 'NAME RAW_FILES')}), or name one of your own or the built-in one with --datasets glyphs."
         )
     return found, missing
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from optuna.trial import FrozenTrial
 
 from datg.errors import ConfigError, StateError
+from datg.runtime.called import command
 from datg.search.state.folder import SearchFolder
 from datg.search.study.stored import pruning_state
 from datg.storage.checkpoint import check_checkpoint, load_checkpoint
@@ -111,7 +112,7 @@ def _repair_reports(trial_dir: Path, trial: FrozenTrial) -> list[str]:
         return []
     return _rewrite_reports(trial_dir, least=told) or [
         f"{trial_dir / PROGRESS} is damaged: it lacks validations of trial {trial.number}; their objectives are in "
-        "the study, and launchers/replay.py makes the trial again"
+        f"the study, and {command('replay', 'SEARCH', trial.number)} makes the trial again"
     ]
 
 

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 from datg.errors import ConfigError, StateError, without_password
+from datg.runtime.called import command
 from datg.search.enqueued import Params, check_places, read_enqueued
 from datg.search.request import Request
 from datg.search.session import SearchSession, open_search_study, open_session, start_ray_for
@@ -93,10 +94,8 @@ def as_begun(request: Request, comparison: str) -> Request:
 
 def _check_kind(folder: SearchFolder, saved: SearchSettings, *, comparison: bool) -> None:
     if bool(saved.grid) != comparison:
-        kind, launcher = ("comparison", "compare") if saved.grid else ("search", "search")
-        raise ConfigError(
-            f"{folder.name} is a {kind}; go on with: python launchers/{launcher}.py --resume {folder.name}"
-        )
+        kind, name = ("comparison", "compare") if saved.grid else ("search", "search")
+        raise ConfigError(f"{folder.name} is a {kind}; go on with: {command(name, '--resume', folder.name)}")
 
 
 def _reopen_study(

@@ -38,7 +38,7 @@ _METHODS = (
 )
 _WHAT_IS_LEFT = (
     "restore it from a copy. What its trials computed is still in trials/: config.yaml, progress.jsonl, best weights and "
-    "evaluations, which launchers/status.py, evaluate.py and train.py read."
+    "evaluations, which datg status, evaluate and train read."
 )
 
 

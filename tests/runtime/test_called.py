@@ -1,0 +1,20 @@
+"""What commands are called in what is printed: as the user called this one, so that they work."""
+
+import pytest
+
+from datg.runtime.called import command
+
+
+@pytest.mark.parametrize(
+    ("program", "called"),
+    [
+        ("launchers/search.py", "python launchers/export.py first --top 3"),
+        ("/home/anna/DATG/launchers/search.py", "python launchers/export.py first --top 3"),
+        ("/home/anna/.venv/bin/datg", "datg export first --top 3"),
+        ("/home/anna/my_search.py", "datg export first --top 3"),
+        ("", "datg export first --top 3"),
+    ],
+)
+def test_a_command_is_called_as_this_one_was(monkeypatch, program, called):
+    monkeypatch.setattr("sys.argv", [program, "--dataset", "glyphs"])
+    assert command("export", "first", "--top 3") == called
