@@ -7,7 +7,7 @@ WORKERS := 2
 QUICK := tests/backbones tests/generation tests/learners tests/strategies tests/search/study/test_driver.py \
     tests/search/study/test_stored.py tests/data/test_protocols.py tests/data/test_class_table.py tests/trial/test_config.py
 
-.PHONY: install search test slow check quick lowest
+.PHONY: install search test slow check docs quick lowest
 
 install: $(INSTALLED)
 
@@ -33,6 +33,10 @@ check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The documentation as a site, in build/site; a link that leads nowhere is an error.
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 # For between two changes.
 quick: check

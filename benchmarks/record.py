@@ -2,11 +2,12 @@
 
 python -m benchmarks.run --dataset dermnet --output benchmarks/results    # on each kind of processor: a file of its own
 python -m benchmarks.gpu_check --output benchmarks/results                # on each kind of GPU
-python -m benchmarks.record docs/performance.md                           # puts the table there, between its marks
+python -m benchmarks.record docs/performance.md                           # puts the table there, and pictures beside it
 """
 
 import argparse
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,10 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     before, _, rest = text.partition(BEGIN)
     page.write_text(f"{before}{BEGIN}\n{table()}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+    pictures = page.parent / "images"
+    pictures.mkdir(exist_ok=True)
+    for picture in RESULTS.glob("*.png"):  # of measurements since the last time
+        shutil.move(picture, pictures / picture.name)
     return 0
 
 

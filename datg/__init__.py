@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datg.api import run_search as run_search
     from datg.api import run_trial as run_trial
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 _PUBLIC = (
     *("FewShotModel", "SearchResult", "StopTrial", "TrialConfig", "evaluate", "load_model"),
     *("open_dataset", "open_search", "run_search", "run_trial"),

@@ -1,4 +1,4 @@
-"""Pages that MkDocs makes from the code: commands, configuration keys, strategies, search spaces, exit codes."""
+"""Pages that MkDocs makes: of the code (commands, configuration keys, strategies, ...), and of files at the project's root."""
 
 import inspect
 import re
@@ -22,6 +22,8 @@ from datg.search.study import PRUNERS, SAMPLERS
 from datg.strategies import STRATEGIES
 from datg.trial.config import PRESETS, EvaluationSection, TrainingSection, TrialConfig
 
+ROOT = Path(__file__).parent.parent
+ROOT_PAGES = {"index.md": "README.md", "contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}
 STRATEGY_PAGES = "reference/strategies/"
 SPHINX_ROLE = re.compile(r":\w+:`~?(?:[\w.]*\.)?(\w+)`")
 
@@ -40,7 +42,21 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are made from the code."""
     for path, lines in _pages():
         files.append(File.generated(config, path, content="\n".join(lines) + "\n"))
+    for page, path in ROOT_PAGES.items():
+        files.append(File.generated(config, page, content=_from_root((ROOT / path).read_text(encoding="utf-8"))))
     return files
+
+
+def _from_root(text: str) -> str:
+    """Return a file of the root with links as they are below `docs/`; what is not part of the site is no link there."""
+    pages = {path: page for page, path in ROOT_PAGES.items()}
+
+    def moved(link: re.Match[str]) -> str:
+        words, target = link.groups()
+        inside = pages.get(target, target.removeprefix("docs/"))
+        return f"[{words}]({inside})" if "://" in target or inside != target else words
+
+    return re.sub(r"\[([^]]*)\]\(([^)]+)\)", moved, text)
 
 
 def _pages() -> Iterator[tuple[str, Iterable[str]]]:

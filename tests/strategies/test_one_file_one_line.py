@@ -1,4 +1,7 @@
-"""A new strategy is one file and one line: everything else knows it from there."""
+"""A new strategy, learner, backbone, raw form or protocol is one file and one line: everything else knows it from there.
+
+What is added are the examples that the documentation shows.
+"""
 
 import json
 import os
@@ -7,63 +10,34 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parent.parent.parent
-TOY = '''"""Toy: real tasks of one cluster, with the loss weighted."""
-
-from dataclasses import dataclass
-from typing import Any, ClassVar
-
-from datg.learners.learner import Learner
-from datg.strategies.strategy import Batch, Clustering, Losses, Strategy, Weight, query_losses
-
-
-@dataclass(frozen=True, kw_only=True)
-class Toy(Strategy):
-    """Tasks of one cluster.
-
-    Attributes:
-        weight: of the loss.
-    """
-
-    name: ClassVar[str] = "toy"
-
-    weight: Weight = 2.0
-
-    refused_learners: ClassVar[dict[str, str]] = {"reptile": "a toy has no patience"}
-    vanilla_settings: ClassVar[tuple[dict[str, Any], ...]] = ({"weight": 1.0},)
-
-    def clustering(self, ways: int) -> Clustering:
-        """Return two clusters of raw features."""
-        return Clustering(number=2, features="raw", checkpoint=None, file=None, smallest=ways)
-
-    def ranges(self) -> dict[str, dict[str, list[Any]]]:
-        """Return the weight."""
-        return {"strategy.weight": {"log": [0.1, 10]}}
-
-    def losses(self, learner: Learner, batch: Batch) -> Losses:
-        """Return the weighted cross-entropy of B tasks of the first cluster."""
-        assert batch.clusters is not None
-        tasks = batch.sampler.draw(batch.size, generator=batch.streams.tasks, within=batch.clusters[0])
-        encoded = learner.encode(batch.sampler.classes.gather_tasks(tasks.rows), batch.shots, 0, learner.last_shared)
-        loss = query_losses(learner.classify(encoded, batch.shots)).mean()
-        return Losses(total=self.weight * loss, cross_entropy=loss)
-'''
-LINE = '        "toy": "datg.strategies.toy:Toy",\n'
+# By example: the folder that it belongs in, and its line in the table there.
+EXAMPLES = {
+    "one_cluster": ("strategies", '        "one_cluster": "datg.strategies.one_cluster:OneCluster",\n'),
+    "cosine": ("learners", '        "cosine": "datg.learners.cosine:CosineNet",\n'),
+    "conv3": ("backbones", '        "conv3": "datg.backbones.conv3:Conv3",\n'),
+    "json_lists": ("data/importing/formats", '        "json-lists": "datg.data.importing.formats.json_lists",\n'),
+    "by_frequency": ("data/protocols", '        "by-frequency": "datg.data.protocols.by_frequency:BY_FREQUENCY",\n'),
+}
 
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory):
-    """A copy of the project with one more strategy."""
+    """A copy of the project with the examples in their places."""
     place = tmp_path_factory.mktemp("copy")
     for name in ("datg", "tests", "launchers", "search_spaces", "benchmarks"):
         shutil.copytree(ROOT / name, place / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", place)
-    (place / "datg" / "strategies" / "toy.py").write_text(TOY)
-    table = place / "datg" / "strategies" / "__init__.py"
-    table.write_text(table.read_text().replace('        "vanilla": ', LINE + '        "vanilla": '))
-    assert LINE in table.read_text()
+    for example, (folder, line) in EXAMPLES.items():
+        shutil.copy(ROOT / "examples" / "extend" / f"{example}.py", place / "datg" / folder)
+        table = place / "datg" / folder / "__init__.py"
+        before, begin, after = table.read_text().partition("NameTable(\n    {\n")
+        assert begin, "the table is where it was"
+        table.write_text(before + begin + line + after)
     return place
 
 
@@ -74,18 +48,46 @@ def run(copy, *command, cwd=None):
     return found.stdout
 
 
+def test_the_lines_are_those_that_the_documentation_shows():
+    pages = "".join((ROOT / "docs" / "extend" / name).read_text() for name in ("index.md", "strategy.md"))
+    for example, (_, line) in EXAMPLES.items():
+        assert f'--8<-- "examples/extend/{example}.py"' in pages and line.strip() in pages
+
+
 @pytest.mark.slow
-def test_the_contract_finds_a_new_strategy_and_it_holds(copy):
+def test_the_contracts_find_what_was_added_and_it_holds(copy):
     tests = ["tests/strategies/test_contract.py", "tests/trial/test_config.py", "tests/search/test_space.py"]
-    said = run(copy, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "toy", *tests)
+    tests += ["tests/backbones/test_contract.py"]
+    said = run(
+        copy, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "one_cluster or conv3", *tests
+    )
     assert "passed" in said and "failed" not in said
 
 
 @pytest.mark.slow
-def test_a_search_of_a_new_strategy_runs(copy, data_root, tmp_path):
-    assert "toy, vanilla" in " ".join(run(copy, sys.executable, "launchers/search.py", "--help").split())
-    small = ["--set", "training.iterations=4", "--set", "training.eval_every=2", "--set", "backbone.filters=4"]
-    small += ["--set", "evaluation.validation_tasks=20", "--final-episodes", "20", "--trials", "1", "--json"]
-    options = ["--dataset", "glyphs", "--strategy", "toy", "--no-references", "--data-root", str(data_root), *small]
-    found = json.loads(run(copy, sys.executable, str(copy / "launchers" / "search.py"), *options, cwd=tmp_path))
+def test_a_search_of_what_was_added_runs(copy, tmp_path):
+    rng, lists = np.random.default_rng(0), {}
+    for label in range(15):
+        lists[f"class {label}"] = [f"{label}-{number}.png" for number in range(22 - label // 8)]
+        for name in lists[f"class {label}"]:
+            Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(tmp_path / name)
+    (tmp_path / "lists.json").write_text(json.dumps(lists))
+    launchers, places = copy / "launchers", ["--data-root", str(tmp_path / "data")]
+    how = ["--protocol", "by-frequency", "--image-size", "16", "--ways", "3", *places]
+    run(
+        copy,
+        sys.executable,
+        str(launchers / "import_data.py"),
+        "noise",
+        str(tmp_path / "lists.json"),
+        *how,
+        cwd=tmp_path,
+    )
+
+    assert "one_cluster, vanilla" in " ".join(run(copy, sys.executable, "launchers/search.py", "--help").split())
+    small = ["--set", "training.iterations=4", "--set", "training.eval_every=2", "--set", "backbone.name=conv3"]
+    small += ["--set", "backbone.filters=4", "--set", "evaluation.validation_tasks=20", "--set", "task.ways=3"]
+    small += ["--set", "task.queries=5", "--final-episodes", "20", "--trials", "1", "--json", "--no-references"]
+    asked = ["--dataset", "noise", "--strategy", "one_cluster", "--learner", "cosine", *places, *small]
+    found = json.loads(run(copy, sys.executable, str(launchers / "search.py"), *asked, cwd=tmp_path))
     assert found["exit"] == 0 and found["trials"][0]["strategy.weight"] == 2.0

@@ -1,0 +1,16 @@
+"""A search from Python: other ranges, a trial of one's own, and what came out as a table.
+
+python examples/search_from_python.py
+"""
+
+import datg
+
+found = datg.run_search(
+    "glyphs",
+    settings={"search.trials": 6, "training.iterations": 200, "training.eval_every": 40, "evaluation.test_tasks": 2000},
+    enqueue=[{"strategy.clusters": 4}],
+    notify=print,
+)
+trials = found.dataframe()
+print(trials[["trial", "outcome", "validation", "test", "strategy.clusters", "strategy.mmd_weight"]])
+print("best by validation:", found.best_config.strategy)

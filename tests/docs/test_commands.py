@@ -1,0 +1,69 @@
+"""Commands that the documentation shows: the command line takes each of them, and what can be run here is run."""
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.main import get_command
+
+from datg.cli.main import COMMANDS, application
+from tests.docs.fences import ROOT, commands, fences
+
+# What makes a search of the documentation short; everything else is run as it stands.
+SHORT = (
+    "--trials 3 --set training.iterations=20 --set training.eval_every=10 --set backbone.filters=8 "
+    "--set evaluation.validation_tasks=100 --final-episodes 200"
+)
+BY_CI = "make"  # commands that are CI's own
+
+
+@pytest.mark.parametrize(
+    ("page", "name", "arguments"), commands(), ids=lambda value: " ".join(value) if isinstance(value, list) else value
+)
+def test_the_command_line_takes_every_command_that_is_shown(page, name, arguments):
+    if name.startswith("-") or name == "COMMAND":
+        return
+    assert name.replace("-", "_") in COMMANDS, f"{page} shows `datg {name}`"
+    if "..." in arguments or not arguments or "--help" in arguments:
+        return
+    group = get_command(application())
+    command = group.get_command(typer.Context(group), name)
+    command.make_context(name, list(arguments))  # raises what a user would read
+
+
+@pytest.mark.parametrize("fence", [fence for fence in fences() if fence.reason], ids=lambda fence: fence.name)
+def test_what_is_not_run_says_why(fence):
+    assert len(fence.reason.split()) >= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "page", sorted({fence.page for fence in fences() if not fence.reason}), ids=lambda page: str(page.relative_to(ROOT))
+)
+def test_what_a_page_shows_runs_from_top_to_bottom(page, tmp_path, data_root):
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    _write_program(programs / "datg")
+    environment = {
+        **os.environ,
+        "PATH": f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "DATG_DATA": str(data_root),
+    }
+    for fence in fences():
+        if fence.page != page or fence.reason:
+            continue
+        lines = [line for line in fence.text.splitlines() if line.split()[:1] not in ([BY_CI], ["source"])]
+        call = [sys.executable, "-c", fence.text] if fence.language == "python" else ["bash", "-ec", "\n".join(lines)]
+        done = subprocess.run(call, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=280)
+        assert done.returncode == 0, f"{fence.text}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+
+
+def _write_program(path: Path) -> None:
+    """Write a `datg` whose searches are short."""
+    real = shlex.quote(str(Path(sys.executable).parent / "datg"))
+    path.write_text(f'#!/bin/sh\n[ "$1" = search ] && set -- "$@" {SHORT}\nexec {real} "$@"\n')
+    path.chmod(0o755)
