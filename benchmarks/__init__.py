@@ -1,1 +1,1 @@
-"""Measurements behind the figures of the README: each is a ratio within one run."""
+"""Measurements behind the figures of docs/performance.md and docs/results: each is a ratio within one run."""

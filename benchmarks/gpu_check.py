@@ -2,11 +2,12 @@
 
     python -m benchmarks.gpu_check --minutes 8 --output results       # on 84 x 84 random pictures, 5-way 1-shot, 4 tasks
 
-Needs torch, numpy, scikit-learn, pyarrow, pydantic, PyYAML and safetensors. Every part has its share of the time; what it does
-not come to is said. Every figure is written to a file that is called after the device as soon as it is measured.
+Needs what a trial needs: this package's dependencies but Ray, Optuna and MLflow. Every part has its share of the time; what
+it does not come to is said. Every figure is written to a file that is called after the device as soon as it is measured.
 """
 
 import argparse
+import json
 import math
 import multiprocessing
 import os
@@ -36,6 +37,7 @@ from datg.data.episodes import Tasks, TaskSampler
 from datg.learners import LEARNERS
 from datg.learners.learner import Learner
 from datg.learners.running_statistics import accumulate_running_statistics
+from datg.runtime.precision import resolve
 from datg.runtime.random_streams import RandomStreams
 from datg.storage.files import write_json
 from datg.strategies import STRATEGIES
@@ -97,6 +99,12 @@ class Report:
 
     file: Path | None
     parts: dict[str, list[Row]] = field(default_factory=dict)
+
+    def keep_but(self, parts: list[str]) -> None:
+        """Take over what the file holds already, without ``parts``, which are measured anew."""
+        if self.file is not None and self.file.exists():
+            found: dict[str, list[Row]] = json.loads(self.file.read_text(encoding="utf-8"))
+            self.parts = {name: rows for name, rows in found.items() if name not in parts}
 
     def add(self, part: str, row: Row) -> None:
         """Note and print a row."""
@@ -171,7 +179,7 @@ def machine(bench: Bench) -> Iterator[Row]:
         "device": device_name(bench.device),
         "torch": torch.__version__,
         "processor": f"{os.cpu_count()} cores, {model()}",
-        "data": f"random pictures, {side} x {side}, 5-way 1-shot, 4 tasks",
+        "data": f"random pictures, {side} x {side}, 5-way 1-shot, 4 tasks, {resolve('auto', bench.device)}",
         "version": version(),
     }
     for name, dtype in (("float32", torch.float32), ("bf16", torch.bfloat16)):
@@ -413,7 +421,7 @@ def measure(bench: Bench, minutes: float, parts: list[str], report: Report) -> b
         process.start()
         assert process.pid is not None
         try:
-            while (row := rows.get(timeout=max(0.0, ends - time.monotonic()) + GRACE)) is not None:
+            while (row := _next_row(rows, process, ends + GRACE)) is not None:
                 report.add(name, row)
                 whole &= "failed" not in row
                 if time.monotonic() >= ends:
@@ -430,6 +438,25 @@ def measure(bench: Bench, minutes: float, parts: list[str], report: Report) -> b
     return whole
 
 
+def _next_row(rows: Any, process: Any, deadline: float) -> Row | None:
+    """Return the next row of a part, None after the last.
+
+    Raises:
+        queue.Empty: nothing came until ``deadline``.
+    """
+    while True:
+        alive = process.is_alive()  # asked first: what a dead process has sent is there
+        try:
+            row: Row | None = rows.get(timeout=max(0.0, min(1.0, deadline - time.monotonic())))
+            return row
+        except queue.Empty:
+            if not alive:
+                rows.put(None)
+                return {"failed": f"its process ended with {process.exitcode}"}
+            if time.monotonic() >= deadline:
+                raise
+
+
 def _send_rows(name: str, root: Path, device: str, effort: Effort, rows: Any) -> None:
     """Measure a part, in a process of its own; None is the last of the rows."""
     os.setpgid(0, 0)  # what it starts ends with it
@@ -437,7 +464,8 @@ def _send_rows(name: str, root: Path, device: str, effort: Effort, rows: Any) ->
         for row in PARTS[name][0](Bench(torch.device(device), root, open_dataset(NAME, root), effort)):
             rows.put(row)
     except Exception as error:
-        rows.put({"failed": f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"})
+        text = str(error).strip() or "without a message"
+        rows.put({"failed": f"{type(error).__name__}: {text.splitlines()[0]}"})
     rows.put(None)
 
 
@@ -445,7 +473,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure, print, and write what was measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=8.0, help="for everything together")
-    parser.add_argument("--output", type=Path, help="a folder for a file that is called after the device")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="a folder for a file that is called after the device; other parts in it stay",
+    )
     parser.add_argument("--device", default="cuda", help="cpu measures the same there, for a look at this program")
     parser.add_argument(
         "--tiny", action="store_true", help="small pictures, few tasks: seconds, and no figures to quote"
@@ -465,6 +497,7 @@ def main(arguments: list[str] | None = None) -> int:
         asked.output.mkdir(parents=True, exist_ok=True)
     file = f"{device_name(device).lower().replace(' ', '-')}.json"
     report = Report(None if asked.output is None else asked.output / file)
+    report.keep_but(asked.parts)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         write_pictures(root / NAME, effort.examples, side=effort.side)

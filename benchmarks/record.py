@@ -73,23 +73,23 @@ def _of_a_gpu(found: dict[str, Any]) -> Cells:
     return cells
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Print the table, or write it into a page."""
+def main(arguments: list[str] | None = None, results: Path = RESULTS) -> int:
+    """Print the table, or write it into a page and move the pictures of ``results`` beside it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("page", type=Path, nargs="?", help="a Markdown file with both marks")
     page = parser.parse_args(arguments).page
     if page is None:
-        print(table())
+        print(table(results))
         return 0
     text = page.read_text(encoding="utf-8")
     if BEGIN not in text or END not in text:
         print(f"{page} must have the lines {BEGIN} and {END}, between which the table goes.", file=sys.stderr)
         return 2
     before, _, rest = text.partition(BEGIN)
-    page.write_text(f"{before}{BEGIN}\n{table()}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+    page.write_text(f"{before}{BEGIN}\n{table(results)}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
     pictures = page.parent / "images"
     pictures.mkdir(exist_ok=True)
-    for picture in RESULTS.glob("*.png"):  # of measurements since the last time
+    for picture in results.glob("*.png"):  # of measurements since the last time
         shutil.move(picture, pictures / picture.name)
     return 0
 

@@ -47,7 +47,7 @@ from datg.search.study.driver import SearchDriver
 from datg.search.study.stored import open_study, sqlite_url
 from datg.trial.folder import ValidationReport
 
-START = 10.0  # seconds from the command to the first step: README
+START = 10.0  # seconds from the command to the first step: docs/performance.md
 EVALUATION = 3.0  # seconds of a final evaluation
 REPORTS = 30  # validations of a trial of the large search
 NODE = 8  # GPUs of a node

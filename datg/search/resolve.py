@@ -84,7 +84,7 @@ def resolve_settings(
         if config.evaluation.novel_curve:
             raise ConfigError(
                 "`evaluation.novel_curve` evaluates novel classes over training, and no search may have that: leave it out, or "
-                "compare with it (datg compare --novel-curve)."
+                f"compare with it: {command('compare', '--novel-curve')}."
             )
         space = _space(raw_space or {}, config, layers, dataset)
     else:

@@ -2,6 +2,9 @@
 
 import contextlib
 import json
+import multiprocessing
+import os
+import queue
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -81,6 +84,36 @@ def test_what_hangs_is_killed(bench, monkeypatch, capsys):
     monkeypatch.setattr(gpu_check, "GRACE", 0.0)
     assert not measure(bench, 0.0001, ["machine"], Report(None))
     assert "it hangs" in capsys.readouterr().out
+
+
+def die(bench):
+    yield {"here": 1}
+    os._exit(7)
+
+
+def fail_without_a_word(bench):
+    raise queue.Empty
+    yield
+
+
+@pytest.mark.parametrize(
+    ("part", "told"), [(die, "its process ended with 7"), (fail_without_a_word, "Empty: without a message")]
+)
+def test_a_part_that_dies_or_fails_says_so_at_once(bench, monkeypatch, part, told):
+    fork = multiprocessing.get_context("fork")
+    monkeypatch.setattr(gpu_check.multiprocessing, "get_context", lambda kind: fork)
+    monkeypatch.setitem(PARTS, "machine", (part, 0.05))
+    report, began = Report(None), time.monotonic()
+    assert not measure(bench, 1.0, ["machine"], report)
+    assert report.parts["machine"][-1] == {"failed": told} and time.monotonic() - began < 20
+
+
+def test_parts_that_are_not_asked_for_stay_in_the_file(tmp_path):
+    (tmp_path / "gpu.json").write_text(json.dumps({"speed": [{"old": 1}], "machine": [{"old": 2}]}))
+    report = Report(tmp_path / "gpu.json")
+    report.keep_but(["machine"])
+    report.add("machine", {"new": 3})
+    assert json.loads((tmp_path / "gpu.json").read_text()) == {"speed": [{"old": 1}], "machine": [{"new": 3}]}
 
 
 @pytest.mark.slow

@@ -48,11 +48,14 @@ def test_the_page_has_what_was_measured():
     assert table() in page.read_text(encoding="utf-8"), "python -m benchmarks.record docs/performance.md"
 
 
-def test_a_page_keeps_what_stands_around_the_marks(tmp_path, capsys):
-    page = tmp_path / "page.md"
+def test_a_page_keeps_what_stands_around_the_marks(results, tmp_path, capsys):
+    page = tmp_path / "docs" / "page.md"
+    page.parent.mkdir()
     page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
-    assert main([str(page)]) == 0
-    assert page.read_text() == f"before\n{BEGIN}\n{table()}\n{END}\nafter\n"
+    (results / "cpu.png").write_bytes(b"a picture")
+    assert main([str(page)], results) == 0
+    assert page.read_text() == f"before\n{BEGIN}\n{table(results)}\n{END}\nafter\n"
+    assert (page.parent / "images" / "cpu.png").read_bytes() == b"a picture" and not (results / "cpu.png").exists()
     page.write_text("without marks")
-    assert main([str(page)]) == 2 and "must have the lines" in capsys.readouterr().err
+    assert main([str(page)], results) == 2 and "must have the lines" in capsys.readouterr().err
     assert page.read_text() == "without marks"

@@ -1,6 +1,7 @@
 """Commands that the documentation shows: the command line takes each of them, and what can be run here is run."""
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import typer
 from typer.main import get_command
 
 from datg.cli.main import COMMANDS, application
-from tests.docs.fences import ROOT, commands, fences
+from tests.docs.fences import PAGES, ROOT, RUN, commands, fences
 
 # What makes a search of the documentation short; everything else is run as it stands.
 SHORT = (
@@ -40,26 +41,31 @@ def test_what_is_not_run_says_why(fence):
     assert len(fence.reason.split()) >= 2
 
 
+def test_every_block_is_of_a_kind_that_is_looked_at():
+    kinds = {found for page in PAGES for found in re.findall(r"^ *```([\w{].*)$", page.read_text(), re.MULTILINE)}
+    assert kinds <= {*RUN, "text", "yaml", "json"}
+
+
+def test_every_target_of_make_that_is_shown_is_there():
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    shown = {target for page in PAGES for target in re.findall(r"^`?make (\w+)", page.read_text(), re.MULTILINE)}
+    assert {"search", "test", "quick"} <= shown <= targets
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "page", sorted({fence.page for fence in fences() if not fence.reason}), ids=lambda page: str(page.relative_to(ROOT))
-)
-def test_what_a_page_shows_runs_from_top_to_bottom(page, tmp_path, data_root):
+def test_what_the_pages_show_runs_from_top_to_bottom(tmp_path, data_root):
     programs = tmp_path / "programs"
     programs.mkdir()
     _write_program(programs / "datg")
-    environment = {
-        **os.environ,
-        "PATH": f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "DATG_DATA": str(data_root),
-    }
-    for fence in fences():
-        if fence.page != page or fence.reason:
+    path = f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "DATG_DATA": str(data_root)}
+    for fence in fences():  # one folder for all pages: a search that an earlier page has run is gone on with, and done
+        if fence.reason:
             continue
         lines = [line for line in fence.text.splitlines() if line.split()[:1] not in ([BY_CI], ["source"])]
         call = [sys.executable, "-c", fence.text] if fence.language == "python" else ["bash", "-ec", "\n".join(lines)]
         done = subprocess.run(call, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=280)
-        assert done.returncode == 0, f"{fence.text}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+        assert done.returncode == 0, f"{fence.name}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
 
 
 def _write_program(path: Path) -> None:

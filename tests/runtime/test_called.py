@@ -1,4 +1,4 @@
-"""What commands are called in what is printed: as the user called this one, so that they work."""
+"""What commands are called in what is printed: as the user called this one."""
 
 import pytest
 

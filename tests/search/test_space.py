@@ -65,7 +65,7 @@ def test_a_data_set_without_a_file_of_its_own_gets_the_generic_one_of_its_shape(
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_shipped_file_begins_with_the_command_that_runs_it(path):
     name = "NAME" if path.stem.startswith("generic_") else path.stem
-    assert path.read_text().startswith(f"# python launchers/search.py --dataset {name}\n")
+    assert path.read_text().startswith(f"# datg search --dataset {name}\n")
 
 
 def dataset_of(base, shape=(3, 28, 28)):

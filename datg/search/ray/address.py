@@ -5,6 +5,7 @@ import socket
 from pathlib import Path
 
 from datg.errors import ConfigError
+from datg.runtime.called import command
 from datg.search.ray.worker import describe_error, system_message
 
 AUTO_ADDRESS = "auto"
@@ -31,7 +32,7 @@ def check_address(address: str) -> None:
     if address.startswith(("http://", "https://")):
         raise ConfigError(
             f"`--address` {address} is of Ray's dashboard; name the cluster itself, usually HOST:6379, or submit the command "
-            f"there: ray job submit --address {address} -- datg search --address auto ..."
+            f"there: ray job submit --address {address} -- {command('search', '--address auto ...')}"
         )
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
