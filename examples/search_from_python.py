@@ -7,7 +7,7 @@ import datg
 
 found = datg.run_search(
     "glyphs",
-    settings={"search.trials": 6, "training.iterations": 200, "training.eval_every": 40, "evaluation.test_tasks": 2000},
+    settings={"search.trials": 4, "training.iterations": 80, "training.eval_every": 20, "evaluation.test_tasks": 2000},
     enqueue=[{"strategy.clusters": 4}],
     notify=print,
 )

@@ -1,5 +1,8 @@
-"""The notebook, as a reader runs it."""
+"""The notebook and the script of `examples/`, as a reader runs them."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -8,7 +11,8 @@ from nbclient import NotebookClient
 
 from tests.faults.searches import NOT_NICE
 
-NOTEBOOK = Path(__file__).parent.parent / "examples" / "quickstart.ipynb"
+EXAMPLES = Path(__file__).parent.parent / "examples"
+NOTEBOOK = EXAMPLES / "quickstart.ipynb"
 
 
 @pytest.mark.slow
@@ -24,3 +28,12 @@ def test_the_quickstart_notebook_runs_from_end_to_end(tmp_path, monkeypatch):
     shown = "\n".join(str(output) for cell in notebook.cells for output in cell.get("outputs", []))
     assert "novel classes: 0." in shown and "calibration error" in shown
     assert "strategy.alpha" in shown and (tmp_path / "runs" / "quickstart" / "best.safetensors").exists()
+
+
+@pytest.mark.slow
+def test_a_search_from_python_prints_its_table(tmp_path, data_root):
+    environment = {**os.environ, **NOT_NICE, "DATG_DATA": str(data_root)}
+    call = [sys.executable, str(EXAMPLES / "search_from_python.py")]
+    done = subprocess.run(call, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "strategy.mmd_weight" in done.stdout and "best by validation: Datg(" in done.stdout
