@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are made from the code."""
-    for path, lines in _pages():
+    for path, lines in pages():
         files.append(File.generated(config, path, content="\n".join(lines) + "\n"))
     for page, path in ROOT_PAGES.items():
         files.append(File.generated(config, page, content=_from_root((ROOT / path).read_text(encoding="utf-8"))))
@@ -49,17 +50,18 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def _from_root(text: str) -> str:
     """Return a file of the root with links as they are below `docs/`; what is not part of the site is no link there."""
-    pages = {path: page for page, path in ROOT_PAGES.items()}
+    moved_pages = {path: page for page, path in ROOT_PAGES.items()}
 
     def moved(link: re.Match[str]) -> str:
         words, target = link.groups()
-        inside = pages.get(target, target.removeprefix("docs/"))
+        inside = moved_pages.get(target, target.removeprefix("docs/"))
         return f"[{words}]({inside})" if "://" in target or inside != target else words
 
     return re.sub(r"\[([^]]*)\]\(([^)]+)\)", moved, text)
 
 
-def _pages() -> Iterator[tuple[str, Iterable[str]]]:
+def pages() -> Iterator[tuple[str, Iterable[str]]]:
+    """Return the path and the lines of every page that is made from the code."""
     yield "reference/commands.md", _commands()
     yield "reference/configuration.md", _configuration()
     yield "reference/search_spaces.md", _search_spaces()
@@ -253,9 +255,7 @@ def _plain(text: str) -> str:
 
 def main() -> None:
     """Write the pages into a folder, to look at them."""
-    import sys
-
-    for path, lines in _pages():
+    for path, lines in pages():
         target = Path(sys.argv[1]) / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -14,7 +14,7 @@ def pages():
     found = importlib.util.spec_from_file_location("hooks", ROOT / "docs" / "hooks.py")
     hooks = importlib.util.module_from_spec(found)
     found.loader.exec_module(hooks)
-    return {path: "\n".join(lines) for path, lines in hooks._pages()}
+    return {path: "\n".join(lines) for path, lines in hooks.pages()}
 
 
 def rows(page):
