@@ -2,7 +2,6 @@
 
 import inspect
 import re
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -251,15 +250,3 @@ def _prose(thing: Any) -> str:
 
 def _plain(text: str) -> str:
     return SPHINX_ROLE.sub(r"`\1`", text).replace("``", "`")
-
-
-def main() -> None:
-    """Write the pages into a folder, to look at them."""
-    for path, lines in pages():
-        target = Path(sys.argv[1]) / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

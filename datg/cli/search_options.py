@@ -1,7 +1,5 @@
 """What a search and a comparison are asked for alike."""
 
-import shlex
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,6 +22,7 @@ from datg.cli.options import (
 )
 from datg.data import search_spaces
 from datg.errors import ConfigError
+from datg.runtime.called import this_command
 from datg.search.ray.resources import Resources, parse_gpus
 
 if TYPE_CHECKING:
@@ -233,7 +232,7 @@ class RunOptions:
             ),
             allow_change=self.allow_change,
             comparison=comparison,
-            command=_command(),
+            command=this_command(),
             references=references,
             notify=lambda text: console().print(text, soft_wrap=True),
         )
@@ -260,10 +259,3 @@ class SearchOptions(RunOptions):
     def flags(self) -> dict[str, Any]:
         """Return what these flags give, by dotted key."""
         return {"task.shots": self.shots, "evaluation.test_dataset": self.test_dataset}
-
-
-def _command() -> str:
-    """Return how this program was called; passwords are refused on the command line, so there is none in it."""
-    program = Path(sys.argv[0]).name
-    called = ["python", f"launchers/{program}"] if program.endswith(".py") else [program]
-    return shlex.join([*called, *sys.argv[1:]])

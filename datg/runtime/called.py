@@ -1,5 +1,6 @@
 """How a user calls commands here: `datg COMMAND`, or a launcher of a checkout, which are the same."""
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -9,6 +10,16 @@ def command(name: str, *arguments: object) -> str:
 
     The launcher is named as seen from the checkout, wherever this program was called from.
     """
+    called = f"python launchers/{name}.py" if _is_launcher() else f"datg {name}"
+    return " ".join([called, *map(str, arguments)])
+
+
+def this_command() -> str:
+    """Return how this program was called; passwords are refused on the command line, so there is none in it."""
+    program, arguments = Path(sys.argv[0]), shlex.join(sys.argv[1:])
+    return command(program.stem, arguments) if _is_launcher() else f"{program.name} {arguments}"
+
+
+def _is_launcher() -> bool:
     program = Path(sys.argv[0])
-    launcher = program.suffix == ".py" and program.parent.name == "launchers"
-    return " ".join([f"python launchers/{name}.py" if launcher else f"datg {name}", *map(str, arguments)])
+    return program.suffix == ".py" and program.parent.name == "launchers"
