@@ -82,12 +82,12 @@ def test_a_reproduction_that_was_stopped_goes_on_and_ends_with_everything(tmp_pa
         until(lambda: list(tmp_path.glob("runs/paper-glyphs-protonet-1shot/trials/*/last.safetensors")))
         process.send_signal(signal.SIGTERM)
         place.wait(process, 75)
-        assert "go on with: datg reproduce --resume paper" in place.said(process)
+        assert "go on with: python launchers/reproduce.py --resume paper" in place.said(process)
         other = place.run("reproduce", *what, "--tune", 3, code=2)
         assert "--tune: nothing -> 3" in other
         place.run("reproduce", "--resume", "paper", "--seeds", 5, code=2)
         stopped = place.run("reproduce", "--resume", "paper", "--no-report", "--time-budget", 0, code=75)
-        assert "go on with: datg reproduce --resume paper" in stopped
+        assert "go on with: python launchers/reproduce.py --resume paper" in stopped
         process = place.start("reproduce", "--resume", "paper", "--no-report")
         until(lambda: list(tmp_path.glob("runs/paper-glyphs-protonet-1shot-32classes/trials/*/last.safetensors")))
         process.send_signal(signal.SIGKILL)

@@ -63,7 +63,7 @@ def test_a_job_whose_time_is_over_is_queued_again_and_goes_on_to_the_end(slurm, 
     until(lambda: list(place.path.glob("runs/*/trials/*/progress.jsonl")))
     slurm.run("scancel", "--signal=USR1", "--batch", job)
     until(lambda: slurm.job(job).get("Restarts") == "1", timeout=60)
-    assert f"stopped (SIGUSR1); go on with: python launchers/search.py --resume datg-{job}" in said(place, job)
+    assert f"stopped (SIGUSR1); go on with: datg search --resume datg-{job}" in said(place, job)
     found = ended(slurm, job)
     assert (found["JobState"], found["ExitCode"]) == ("COMPLETED", "0:0"), said(place, job)
     assert "best by validation" in said(place, job).partition("SIGUSR1")[2]
@@ -79,7 +79,7 @@ def test_a_cancelled_job_saves_and_is_not_queued_again(slurm, submit, place):
     slurm.run("scancel", job)
     found = ended(slurm, job)
     assert (found["JobState"], found["Restarts"]) == ("CANCELLED", "0")
-    assert "stopped (SIGTERM); go on with: python launchers/search.py --resume mine" in said(place, job)
+    assert "stopped (SIGTERM); go on with: datg search --resume mine" in said(place, job)
     until(lambda: not ray_processes(job), timeout=60)
 
 
