@@ -11,6 +11,9 @@ import torch
 from datg.runtime.precision import resolve
 
 CPU = torch.device("cpu")
+MATRIX_RATE = (
+    "matrix product, 10^9 multiply-adds a second"  # what a file of results calls what bounds arithmetic, by precision
+)
 
 
 def precisions() -> list[str]:

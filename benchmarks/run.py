@@ -21,7 +21,7 @@ import numpy as np
 import typer
 
 from benchmarks.contestants import Contestant, Machine
-from benchmarks.processor import describe, kind, precisions
+from benchmarks.processor import MATRIX_RATE, describe, kind, precisions
 from benchmarks.random_pictures import NAME, write_pictures
 from datg.cli.console import console, print_rows
 from datg.cli.main import run_command
@@ -125,7 +125,7 @@ def main(
             **describe(threads),
             "data": dataset or "random pictures",
             "effort": "quick" if quick else "full",
-            "matrix product, 10^9 multiply-adds a second": {name: round(rate / 1e9) for name, rate in peaks.items()},
+            MATRIX_RATE: {name: round(rate / 1e9) for name, rate in peaks.items()},
         },
         "figures": [asdict(figure) for figure in figures],
         "share of a step that drawing and gathering takes": shares,

@@ -2,6 +2,7 @@
 
     python -m benchmarks.scaling                         # the model against simulations, 64 and 256 GPUs: minutes
     python -m benchmarks.scaling --ray 16                # ... and against Ray itself, with 16 invented GPUs
+    python -m benchmarks.scaling --output docs/images    # ... with a picture of the extrapolation
 
 Measured are what the driver needs for a report and to end a trial and suggest the next one, and the start; given are the interval
 between two reports of a trial, the seconds of a final evaluation, and the network on which the class table goes from node to
@@ -31,7 +32,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from unittest import mock
 
 import typer
@@ -53,6 +54,9 @@ REPORTS = 30  # validations of a trial of the large search
 NODE = 8  # GPUs of a node
 NETWORK = 1.25e9  # bytes a second from node to node: 10 Gbit/s
 TABLE = 107_000_000  # bytes: DermNet's 5,093 pictures of 84 x 84
+TRIALS = 1_000  # of the large search
+LARGE = 256  # GPUs of the large search
+MINUTES = (1, 4, 30)  # of a trial of the large search
 
 
 @dataclass
@@ -235,6 +239,7 @@ def main(
     trials: Annotated[int, typer.Option(min=1, help="Of the simulated searches.")] = 520,
     steps: Annotated[int, typer.Option(min=1, help="Reports of a simulated trial.")] = 6,
     ray: Annotated[int, typer.Option(min=0, help="Invented GPUs of a run with Ray itself.")] = 0,
+    output: Annotated[Path | None, typer.Option(help="A folder for a picture of the extrapolation.")] = None,
     data_root: DataRoot = None,
 ) -> None:
     """Compare model and simulation, then extrapolate."""
@@ -253,28 +258,69 @@ def main(
         rows.append(_row("Ray", observed, gpus=ray, trials=4 * ray, interval=interval))
     print_rows(rows, console())
     cost, write = statistics.median(costs), statistics.median(writing)
-    asked = [_large_search(minutes, cost, write) for minutes in (1, 4, 30)]
+    asked = [_large_search(minutes, cost, write) for minutes in MINUTES]
     print_rows(asked, console())
     driver_costs = {"driver, ms a report": round(1000 * cost, 1), "writing, ms a report": round(1000 * write, 1)}
     print(json.dumps({**driver_costs, "checks": rows, "1,000 trials on 256 GPUs": asked}))
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+        plot(cost, write, output / "scaling.png")
+
+
+def large_search(minutes: float, gpus: int, driver: float, writing: float) -> tuple[float, float]:
+    """Return the seconds that a search of 1,000 trials takes, and those that its GPUs alone would need.
+
+    Args:
+        minutes: of a trial.
+        gpus: in nodes of eight.
+        driver: seconds for a report, with its part of ends and suggestions.
+        writing: seconds to write a report, behind.
+    """
+    interval = 60 * minutes / REPORTS
+    training = predict(gpus=gpus, trials=TRIALS, steps=REPORTS, interval=interval, driver=driver, writing=writing)
+    before = START + broadcast(math.ceil(gpus / NODE), TABLE)
+    return before + training + TRIALS * EVALUATION / gpus, TRIALS * REPORTS * interval / gpus
 
 
 def _large_search(minutes: float, driver: float, writing: float) -> dict[str, object]:
-    """Return what 1,000 trials of so many ``minutes`` on 256 GPUs take, with ``driver`` and ``writing`` seconds a report."""
-    gpus, trials = 256, 1000
     interval = 60 * minutes / REPORTS
-    training = predict(gpus=gpus, trials=trials, steps=REPORTS, interval=interval, driver=driver, writing=writing)
-    sending = broadcast(gpus // NODE, TABLE)
-    wall = START + sending + training + trials * EVALUATION / gpus
-    waiting = 1 - trials * REPORTS * interval / gpus / wall
+    wall, least = large_search(minutes, LARGE, driver, writing)
     return {
         "minutes a trial": minutes,
         "1,000 trials on 256 GPUs, min": round(wall / 60, 1),
-        "start and broadcast, s": round(START + sending, 1),
-        "driver busy": f"{throughput(gpus, interval, driver, writing) * driver:.0%}",
-        "GPUs without work": f"{waiting:.0%}",
+        "training alone, min": round(least / 60, 1),
+        "start and broadcast, s": round(START + broadcast(LARGE // NODE, TABLE), 1),
+        "driver busy": f"{throughput(LARGE, interval, driver, writing) * driver:.0%}",
+        "GPUs without work": f"{1 - least / wall:.0%}",
         "GPUs that one driver keeps busy": round(interval / max(driver, writing)) + 1,
     }
+
+
+def plot(driver: float, writing: float, path: Path) -> None:
+    """Draw the minutes of the large search over its GPUs, and those that training alone would need."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    drawing = Figure(figsize=(7, 4.6), layout="constrained")
+    axes: Any = drawing.subplots()
+    gpus = [2**power for power in range(3, 11)]
+    for color, minutes in enumerate(MINUTES):
+        seconds = [large_search(minutes, number, driver, writing) for number in gpus]
+        whole, least = ([value / 60 for value in values] for values in zip(*seconds, strict=True))
+        axes.plot(gpus, whole, marker="o", color=f"C{color}", label=f"trials of {minutes} min")
+        axes.plot(gpus, least, linestyle="--", color=f"C{color}", label="training alone, GPUs always busy")
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_xticks(gpus, [str(number) for number in gpus])
+    axes.set_xlabel("GPUs")
+    axes.set_ylabel("minutes of the search")
+    axes.legend(fontsize=8)
+    axes.grid(alpha=0.3)
+    drawing.suptitle(
+        f"1,000 trials of {REPORTS} reports, none pruned; the driver takes {1000 * driver:.1f} ms a report"
+    )
+    FigureCanvasAgg(drawing)
+    drawing.savefig(path, dpi=110)
 
 
 def _row(how: str, observed: Observed, *, gpus: int, trials: int, interval: float) -> dict[str, object]:

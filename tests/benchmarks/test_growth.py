@@ -1,9 +1,10 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks import growth
-from benchmarks.growth import Point, measure, plot, slope
+from benchmarks.growth import Point, least_megabytes, measure, plot, slope
 
 LINE = [Point("tasks", n, 1e9 * n, 3.0 * n, 10 * n**2) for n in (1, 2, 4)]
 OTHER = [Point("side", n, 1e9 * n, 3.0 * n**0.5, 10) for n in (1, 4)]
@@ -17,8 +18,26 @@ def test_the_slope_is_the_power_of_the_work():
 
 def test_points_are_drawn(tmp_path):
     slopes = {cost: slope(LINE + OTHER, cost) for cost in ("milliseconds", "megabytes")}
-    plot(LINE + OTHER, slopes, "a step", tmp_path / "growth.png")
+    step = {"strategy": "vanilla", "learner": "protonet", "precision": "bf16", **growth.USUAL}
+    plot(LINE + OTHER, slopes, step, 58, tmp_path / "growth.png")
     assert (tmp_path / "growth.png").read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize(("precision", "bytes_each"), [("float32", 4), ("bf16", 2)])
+def test_a_gradient_needs_what_every_convolution_reads_and_writes(precision, bytes_each):
+    kept = []
+
+    def keep(module, inputs, output):
+        kept.extend([inputs[0].numel(), output.numel()])
+
+    layers = []
+    for channels in (3, 8, 8, 8):
+        layers += [torch.nn.Conv2d(channels, 8, 3, padding=1), torch.nn.MaxPool2d(2)]
+        layers[-2].register_forward_hook(keep)
+    torch.nn.Sequential(*layers)(torch.zeros(2, 3, 42, 42))
+    step = {"precision": precision, "side": 42, "filters": 8, "tasks": 1, "ways": 2, "shots": 1}
+    expected = sum(kept) / 2 * 2 * (1 + growth.QUERIES) * bytes_each / 2**20  # two pictures were looked at
+    assert least_megabytes(step) == pytest.approx(expected)
 
 
 @pytest.mark.slow
