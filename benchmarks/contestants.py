@@ -36,7 +36,7 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Machine:
-    """The machine and data of a contestant.
+    """Hold the machine and data of a contestant.
 
     Attributes:
         root: data sets.
@@ -50,7 +50,7 @@ class Machine:
 
 
 class Contestant:
-    """A process that answers calls of the methods of a :class:`Player`.
+    """Run a :class:`Player` in a process of its own, and answer calls of its methods.
 
     Besides, ``peak_memory`` is the most bytes that it has held, and ``profile`` the milliseconds of each operation.
     """
@@ -123,7 +123,7 @@ def _profile(player: Any, name: str, iterations: int) -> dict[str, float]:
 
 
 class Player:
-    """This package."""
+    """Answer calls by this package."""
 
     def __init__(self, machine: Machine) -> None:
         self.dataset: Dataset = open_dataset(machine.dataset, machine.root)
@@ -218,7 +218,7 @@ class Player:
 
 
 class TextbookPlayer(Player):
-    """The textbook, asked for the same."""
+    """Answer the same calls by the textbook."""
 
     def prepare(self, name: str, values: dict[str, Any]) -> None:
         """Make a training, and float32 data for it."""

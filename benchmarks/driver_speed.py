@@ -44,7 +44,7 @@ COMMITS = 200  # bare ones, for comparison
 
 @dataclass
 class Spent:
-    """The seconds that the driver needed, one entry a call."""
+    """Hold the seconds that the driver needed, one entry per call."""
 
     suggest: list[float] = field(default_factory=list)
     decide: list[float] = field(default_factory=list)

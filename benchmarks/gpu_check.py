@@ -246,7 +246,7 @@ def _distance(left: Tensor, right: Tensor) -> float:
 
 @dataclass(frozen=True)
 class HostDrawn(TaskSampler):
-    """Draws tasks on the CPU, for any device."""
+    """Draw tasks on the CPU, for any device."""
 
     host: TaskSampler
 

@@ -45,7 +45,7 @@ WARM_UP = 2
 
 @dataclass(frozen=True)
 class Point:
-    """A step that was measured.
+    """Hold the cost of one measured step.
 
     Attributes:
         growing: what was not as usual.

@@ -13,7 +13,7 @@ BASE, VALIDATION, NOVEL = 30, 20, 50
 
 
 def write_pictures(folder: Path, examples_a_class: int = 30, *, side: int = SIZE) -> None:
-    """Random pictures in as many classes as DermNet-S has."""
+    """Write random pictures in as many classes as DermNet-S has."""
     rng = np.random.default_rng(0)
     names = [f"class {index}" for index in range(BASE + VALIDATION + NOVEL)]
     with TableWriter(folder, shape=(3, side, side), dtype="uint8") as writer:

@@ -46,7 +46,7 @@ TEST_TASKS = 20_000  # what the costs that tasks share are spread over
 
 @dataclass(frozen=True)
 class Effort:
-    """The thoroughness of a measurement.
+    """Hold the thoroughness of a measurement.
 
     Attributes:
         strategy_iterations: that every strategy does in a round, which draw the layers that decide the cost; 0 leaves them out.
@@ -67,7 +67,7 @@ FULL = Effort(rounds=5, iterations=2, warm_up=3, shots=(1, 5), textbook_tasks=20
 
 @dataclass(frozen=True)
 class Figure:
-    """A line of the result.
+    """Hold one line of the result.
 
     Attributes:
         name: what was measured.
@@ -89,7 +89,7 @@ class Figure:
 
 
 class Disagreement(Exception):
-    """An error: both sides do not compute the same."""
+    """Say that both sides do not compute the same."""
 
 
 def main(

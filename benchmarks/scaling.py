@@ -61,7 +61,7 @@ MINUTES = (1, 4, 30)  # of a trial of the large search
 
 @dataclass
 class Observed:
-    """The times that a run took.
+    """Hold the times that a run took.
 
     Attributes:
         wall: seconds from the first step to the end of the last trial.

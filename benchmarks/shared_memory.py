@@ -52,7 +52,7 @@ def run_two(root: Path, name: str) -> list[int]:
 
 @ray.remote(num_cpus=1)
 class Worker:
-    """A process that runs a short trial and stays, as a search's workers do."""
+    """Run a short trial in a process that stays, as a search's workers do."""
 
     def run(self, dataset: Dataset) -> None:
         """Train and validate."""

@@ -26,7 +26,7 @@ Block = tuple[Tensor, Tensor, nn.BatchNorm2d]  # weight and bias of the convolut
 
 @dataclass(frozen=True)
 class Textbook:
-    """A learner on pictures, and float32 data by class.
+    """Hold a learner on pictures, and float32 data by class.
 
     Attributes:
         learner: its parameters are what is trained; conv4.

@@ -45,7 +45,7 @@ __all__ = [
 
 
 def open_dataset(name: str, data_root: Path | str | None = None) -> Dataset:
-    """Open a data set by name; ``glyphs`` is built in, others are imported before.
+    """Open a data set by name (``glyphs`` is built in; import others first).
 
     Args:
         name: of the data set.
@@ -72,7 +72,7 @@ def run_trial(
         config: what to train.
         dataset: its base classes are trained on, its validation classes scored on.
         report: called after every validation; may raise :class:`StopTrial`.
-        folder: where checkpoints and reports are kept; a trial found there goes on where it was.
+        folder: where checkpoints and reports are kept; a trial found there is resumed.
         device: where to train.
 
     Raises:

@@ -19,7 +19,7 @@ USER_SOURCES = ("--set", "flag")
 
 
 class Layers:
-    """Values under dotted keys, later layers replacing earlier ones."""
+    """Hold values under dotted keys, later layers replacing earlier ones."""
 
     def __init__(self, presets: Mapping[str, Mapping[str, Any]] | None = None, preset_key: str = "") -> None:
         """Start empty.

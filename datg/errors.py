@@ -8,27 +8,27 @@ LISTED = 12  # longer tables are listed only where no name comes near
 
 
 class DatgError(Exception):
-    """A mistake of the user or a state of the world that this package can name."""
+    """Name a mistake of the user or a state of the world."""
 
 
 class ConfigError(DatgError, ValueError):
-    """A flag, key, value or combination that cannot be run."""
+    """Name a flag, key, value or combination that cannot be run."""
 
 
 class DataError(DatgError, ValueError):
-    """Files or data sets that are missing, damaged or too small."""
+    """Name files or data sets that are missing, damaged or too small."""
 
 
 class StateError(DatgError):
-    """A search's folder or study that is damaged or belongs to something else."""
+    """Name a search's folder or study that is damaged or belongs to something else."""
 
 
 class TrialTaken(DatgError):
-    """Another process has taken over a trial's folder."""
+    """Say that another process has taken over a trial's folder."""
 
 
 class TrialDiverged(DatgError):
-    """Training produced a NaN or infinite loss; the configuration is to blame."""
+    """Say that training produced a NaN or infinite loss; the configuration is to blame."""
 
 
 def unknown_name(kind: str, name: str, choices: Iterable[str]) -> str:

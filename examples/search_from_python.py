@@ -1,4 +1,4 @@
-"""A search from Python: other ranges, a trial of one's own, and what came out as a table.
+"""A search from Python: own settings, an enqueued trial, the results as a table.
 
 python examples/search_from_python.py
 """

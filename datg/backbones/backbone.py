@@ -21,7 +21,7 @@ Affine = nn.Conv2d | nn.Linear
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneOptions(ABC):
-    """The hyperparameters of a backbone: a frozen dataclass, checked by its annotations.
+    """Hold the hyperparameters of a backbone: a frozen dataclass, checked by its annotations.
 
     Attributes:
         name: of the backbone, in its table and in configurations.
@@ -125,7 +125,7 @@ def owners(runs: tuple[int, ...]) -> npt.NDArray[np.int64]:
 
 
 class Dropout(Noise):
-    """Sets a share of the values to zero in training, and scales the rest up."""
+    """Set a share of the values to zero in training, and scale the rest up."""
 
     def __init__(self, share: float) -> None:
         """Drop a ``share`` in [0, 1) of the values."""
@@ -140,7 +140,7 @@ class Dropout(Noise):
 
 
 class Backbone(nn.Module, ABC):
-    """A list of blocks.
+    """Apply a list of blocks.
 
     Attributes:
         options: the class of this backbone's hyperparameters.

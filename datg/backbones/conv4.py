@@ -46,7 +46,7 @@ class Conv4Options(BackboneOptions):
 
 
 class ConvBlock(Block):
-    """`(n, channels, height, width)` to `(n, filters, height // 2, width // 2)`."""
+    """Map `(n, channels, height, width)` to `(n, filters, height // 2, width // 2)`."""
 
     def __init__(self, channels: int, filters: int, *, running_statistics: bool, generator: torch.Generator) -> None:
         super().__init__()
@@ -120,7 +120,7 @@ def _plain_max_pool(inputs: Tensor, size: int) -> Tensor:
 
 
 class Conv4(Backbone):
-    """Four :class:`ConvBlock`, for square or other pictures of at least 16 x 16."""
+    """Stack four :class:`ConvBlock`, for square or other pictures of at least 16 x 16."""
 
     options: ClassVar[type[BackboneOptions]] = Conv4Options
     depth: ClassVar[int] = 4

@@ -37,7 +37,7 @@ class Fc2Options(BackboneOptions):
 
 
 class FlatLinear(nn.Linear):
-    """A linear map of flattened examples."""
+    """Map flattened examples linearly."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Return `(n, *shape)` to `(n, out_features)`."""
@@ -45,7 +45,7 @@ class FlatLinear(nn.Linear):
 
 
 class LinearBlock(Block):
-    """`(n, *shape)` to `(n, width)`."""
+    """Map `(n, *shape)` to `(n, width)`."""
 
     def __init__(
         self, inputs: int, width: int, *, dropout: float, running_statistics: bool, generator: torch.Generator
@@ -75,7 +75,7 @@ class LinearBlock(Block):
 
 
 class Fc2(Backbone):
-    """Two :class:`LinearBlock`."""
+    """Stack two :class:`LinearBlock`."""
 
     options: ClassVar[type[BackboneOptions]] = Fc2Options
     depth: ClassVar[int] = 2

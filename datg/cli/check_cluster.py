@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 def check_cluster(
     address: Annotated[
-        str, typer.Option(help="Of the cluster: HOST:PORT, or auto for this machine's.", rich_help_panel=RESOURCES)
+        str,
+        typer.Option(help="Address of the cluster: HOST:PORT, or auto for this machine's.", rich_help_panel=RESOURCES),
     ] = "auto",
     output: Output = Path("runs"),
     as_json: Json = False,

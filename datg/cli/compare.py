@@ -39,7 +39,7 @@ def compare(
         int | None,
         typer.Option(
             min=1,
-            help="Number of training seeds: 0, 1, ... without those that a configuration was chosen by.",
+            help="Number of training seeds: 0, 1, ... except those a configuration was chosen with.",
             show_default="3",
             rich_help_panel=WHAT,
         ),
@@ -74,13 +74,13 @@ def compare(
         bool,
         typer.Option(
             "--novel-curve",
-            help="Evaluate novel classes over training, too, once it has ended: a curve that chooses nothing.",
+            help="Also evaluate novel classes over training, once it has ended; this chooses nothing.",
             rich_help_panel=WHAT,
         ),
     ] = False,
     resume: Annotated[
         str | None,
-        typer.Option(metavar="COMPARISON", help="Name of a comparison to go on with.", rich_help_panel=STOPPING),
+        typer.Option(metavar="COMPARISON", help="Comparison to resume.", rich_help_panel=STOPPING),
     ] = None,
     name: Name = None,
 ) -> None:

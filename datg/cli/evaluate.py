@@ -33,7 +33,7 @@ def evaluate(
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Evaluate the best weights of RUN on tasks of novel classes; those of a search are its best trial's by validation.
+    """Evaluate the best weights of RUN on tasks of novel classes; of a search, those of its best trial by validation.
 
     Example: datg evaluate runs/dermnet-20261122-1 --episodes 20000 --shots 5
     """

@@ -33,7 +33,7 @@ def inspect_data(
         str | None,
         typer.Option(
             metavar="DATASET",
-            help="A copy with class names, by which is found out which class is which.",
+            help="A copy with class names, used to identify the classes.",
             rich_help_panel=WHAT,
         ),
     ] = None,

@@ -54,7 +54,7 @@ def load_command(name: str) -> Callable[..., Any]:
 
 
 class GroupedCommand(TyperCommand):
-    """A command whose help shows options in the groups that `rich_help_panel` names, in plain text."""
+    """Show a command's options in the groups that `rich_help_panel` names, in plain text."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the groups in the order in which they first appear; `--help` comes last."""

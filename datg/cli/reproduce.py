@@ -44,7 +44,7 @@ def reproduce(
     strategies: Annotated[
         str | None,
         typer.Option(
-            help="Rows of the tables, with commas; what a table lacks is no row of it.",
+            help="Rows of the tables, with commas; a table skips those it lacks.",
             show_default="all",
             rich_help_panel=WHAT,
         ),
@@ -76,14 +76,14 @@ def reproduce(
     ] = False,
     resume: Annotated[
         str | None,
-        typer.Option(metavar="REPRODUCTION", help="Name of one to go on with.", rich_help_panel=STOPPING),
+        typer.Option(metavar="REPRODUCTION", help="Reproduction to resume.", rich_help_panel=STOPPING),
     ] = None,
     name: Name = None,
 ) -> None:
     """Run the paper's experiments on your data, and print the results beside the paper's numbers.
 
     Each comparison is like one of `datg compare`: parallel, resumable, shown in MLflow. What several tables share is run once.
-    With --dry-run it tells what it costs, timed from a few iterations of each kind.
+    --dry-run estimates the cost from a few iterations of each kind.
 
     Example: datg reproduce all --dry-run
 

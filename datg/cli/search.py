@@ -39,7 +39,7 @@ def search(
         int | None,
         typer.Option(
             min=1,
-            help="Number of trials in all; more on --resume prolong the search.",
+            help="Trials in all; a larger number with --resume extends the search.",
             show_default="of the YAML file, else 50",
             rich_help_panel=WHAT,
         ),
@@ -87,7 +87,7 @@ def search(
     ] = None,
     resume: Annotated[
         str | None,
-        typer.Option(metavar="SEARCH", help="Name of a search to go on with.", rich_help_panel=STOPPING),
+        typer.Option(metavar="SEARCH", help="Search to resume.", rich_help_panel=STOPPING),
     ] = None,
     name: Name = None,
 ) -> None:

@@ -36,7 +36,7 @@ BEGINNING = "reading settings and data, starting Ray"  # said at once; the first
 Name = Annotated[
     str | None,
     typer.Option(
-        help="Name to start it under, or to go on with if it has begun: the same command may be called again and again.",
+        help="Name to start under, or to resume if it exists: the same command may be repeated.",
         show_default="by data set and date",
         rich_help_panel=STOPPING,
     ),
@@ -62,7 +62,7 @@ def to_go_on_with(output: Path, resume: str | None, name: str | None) -> str | N
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """Options of whatever runs trials: what they may use, how they are stopped, where results go."""
+    """Hold the options of whatever runs trials: what they may use, how they are stopped, where results go."""
 
     settings: Settings = None
     final_episodes: Annotated[
@@ -176,7 +176,7 @@ class RunOptions:
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", help="Print every value and where it came from; run nothing.", rich_help_panel=OUTPUT
+            "--dry-run", help="Print every value, its source and a time estimate; keep nothing.", rich_help_panel=OUTPUT
         ),
     ] = False
     as_json: Json = False
@@ -240,7 +240,7 @@ class RunOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchOptions(RunOptions):
-    """Options of `search` and `compare`."""
+    """Hold the options of `search` and `compare`."""
 
     shots: Annotated[
         int | None, typer.Option(min=1, help="Number of support examples per class (K).", rich_help_panel=WHAT)

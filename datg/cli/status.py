@@ -24,9 +24,7 @@ def status(
     output: Output = Path("runs"),
     watch: Annotated[
         bool,
-        typer.Option(
-            "--watch", help="Show it again and again until nobody drives SEARCH any more.", rich_help_panel=OUTPUT
-        ),
+        typer.Option("--watch", help="Keep refreshing while SEARCH runs.", rich_help_panel=OUTPUT),
     ] = False,
     as_json: Json = False,
     verbose: Verbose = False,

@@ -24,7 +24,7 @@ def train(
         int,
         typer.Option(
             min=1,
-            help="Number of training seeds: 0, 1, ... but the search's own.",
+            help="Number of training seeds: 0, 1, ... except the search's own.",
             rich_help_panel=WHAT,
         ),
     ] = 1,
@@ -53,9 +53,9 @@ def train(
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Train CONFIG with several seeds, evaluate each on novel classes, log all and the model to MLflow.
+    """Train CONFIG with several seeds, evaluate each on novel classes, log results and model to MLflow.
 
-    The same command goes on with a training that was stopped.
+    The same command resumes a training that was stopped.
 
     Example: datg train configs/dermnet-20261122-1-top1.yaml --seeds 3
 

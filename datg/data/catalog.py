@@ -21,7 +21,7 @@ BUILT_IN = {"glyphs": glyphs}  # each with what draws it (`write`), and by which
 
 @dataclass(frozen=True)
 class Dataset:
-    """A class table with its split.
+    """Hold a class table with its split.
 
     Attributes:
         split: which of them are base, validation and novel.

@@ -26,7 +26,7 @@ DESCRIPTION = "table.json"
 
 @dataclass(frozen=True)
 class ClassTable:
-    """Examples grouped by class.
+    """Hold examples grouped by class.
 
     Attributes:
         examples: `(n, *shape)` examples of *all* classes of the data set, uint8 images with channels first
@@ -134,7 +134,7 @@ def open_table(folder: Path) -> ClassTable:
 
 
 class TableWriter:
-    """Writes a class table with flat memory: examples go to disk as they come, class by class.
+    """Write a class table with flat memory: examples go to disk as they come, class by class.
 
     Used as a context manager; :meth:`finish` makes the table appear, leaving without it removes every trace.
     """

@@ -30,7 +30,7 @@ def as_network_inputs(examples: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class DeviceTable:
-    """Some classes of a class table as tensors on one device.
+    """Hold some classes of a class table as tensors on one device.
 
     Attributes:
         examples: `(n, *shape)` uint8 or float32, all examples of the table.
@@ -85,7 +85,7 @@ class DeviceTable:
 
 @dataclass(frozen=True)
 class Tasks:
-    """B tasks by index.
+    """Hold B tasks by index.
 
     Attributes:
         classes: `(B, N)` int64, which class stands at each label.
@@ -105,7 +105,7 @@ class Tasks:
 
 @dataclass(frozen=True)
 class TaskSampler:
-    """Draws tasks of one geometry from some classes.
+    """Draw tasks of one geometry from some classes.
 
     Attributes:
         classes: where tasks are drawn from; every class needs at least ``shots + queries`` examples.

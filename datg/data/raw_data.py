@@ -79,7 +79,7 @@ class Workplace:
 
 
 class Form(Protocol):
-    """A module that reads one raw form."""
+    """Describe a module that reads one raw form."""
 
     FORM: str
 

@@ -15,7 +15,7 @@ HELD_OUT = " (held out)"  # ends the name of a class of held-out examples; it fo
 
 
 class TaskSize(BaseModel):
-    """The geometry of every task, in training and in evaluation.
+    """Hold the geometry of every task, in training and in evaluation.
 
     Attributes:
         ways: N, classes of a task.
@@ -31,7 +31,7 @@ class TaskSize(BaseModel):
 
 
 class Split(BaseModel):
-    """Disjoint lists of class names, and how they were chosen.
+    """Hold disjoint lists of class names, and how they were chosen.
 
     Attributes:
         protocol: the name of what chose them.
@@ -61,7 +61,7 @@ class Split(BaseModel):
 
 @dataclass(frozen=True)
 class AvailableClasses:
-    """The classes that a protocol chooses from.
+    """Hold the classes that a protocol chooses from.
 
     Attributes:
         parts: base, validation or novel by class, where the raw form or a division says so.

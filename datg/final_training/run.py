@@ -31,7 +31,7 @@ TRAINING = "training.yaml"
 
 @dataclass(frozen=True)
 class PreparedTraining:
-    """A final training that is ready to run.
+    """Hold a final training that is ready to run.
 
     Attributes:
         id: tells this training from others of the same name.

@@ -30,7 +30,7 @@ Chosen = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Augmented:
-    """Tasks on their way through augmentations.
+    """Hold tasks on their way through augmentations.
 
     Attributes:
         examples: `(n, N, K + Q, *shape)`.

@@ -25,7 +25,7 @@ MAX_ROUNDS = 100
 
 @dataclass(frozen=True)
 class Clusters:
-    """A partition of classes.
+    """Hold a partition of classes.
 
     Attributes:
         names: the classes.

@@ -43,7 +43,7 @@ class MixPlan:
 
 @dataclass(frozen=True)
 class Mixture:
-    """The tasks that were mixed at one layer, and all real tasks there.
+    """Hold the tasks that were mixed at one layer, and all real tasks there.
 
     Attributes:
         generated: `(b, N, M, *shape)` of the b tasks mixed at this layer.

@@ -62,7 +62,7 @@ class Read:
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads examples like those of one data set.
+    """Read examples like those of one data set.
 
     Attributes:
         shape: of an example.

@@ -13,7 +13,7 @@ from datg.inference.requests import answer
 
 
 class FewShotClassifier(PythonModel):
-    """Answers requests with the model in its artifacts."""
+    """Answer requests with the model in its artifacts."""
 
     def load_context(self, context: Any) -> None:
         """Read the model."""

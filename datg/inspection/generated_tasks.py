@@ -18,7 +18,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class GeneratedTask:
-    """One example of each class of a generated task, and what it was made of.
+    """Hold one example of each class of a generated task, and what it was made of.
 
     Attributes:
         first: `(N, *shape)` of T_i; pictures are in [0, 1].

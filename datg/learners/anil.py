@@ -10,13 +10,13 @@ from datg.learners.maml import MamlOptions
 
 @dataclass(frozen=True, kw_only=True)
 class AnilOptions(MamlOptions):
-    """The inner loop, as of MAML."""
+    """Hold the options of the inner loop, as of MAML."""
 
     name: ClassVar[str] = "anil"
 
 
 class Anil(InnerLoop):
-    """All blocks are shared, the head is adapted."""
+    """Share all blocks; adapt the head."""
 
     options: ClassVar[type[LearnerOptions]] = AnilOptions
 

@@ -9,7 +9,7 @@ from datg.learners.learner import Learner
 
 
 class Extension(Learner, ABC):
-    """A learner with parameters of a strategy around it; what a subclass does not change is the learner's own.
+    """Wrap a learner with parameters of a strategy; what a subclass does not change is the learner's own.
 
     Attributes:
         learner: the one inside.

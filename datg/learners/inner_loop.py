@@ -4,7 +4,7 @@ Per task, with phi the adapted parameters (the blocks above L_S and the head):
 
     phi_0 = their meta-parameters,    phi_{t+1} = phi_t - inner_lr * grad_phi CE(support; phi_t).
 
-Every set is normalised by its own batch statistics, in training and in evaluation (algorithms 1.4): evaluation is
+Every set is normalised by its own batch statistics, in training and in evaluation: evaluation is
 transductive in the query set. One task is written down plainly; all tasks of a batch take an inner step at once by
 `torch.func.vmap`, and classify their queries one after the other.
 """
@@ -36,7 +36,7 @@ BYTES_AN_EXAMPLE = 256_000  # that an inner loop holds for an example of an 84 x
 
 @dataclass(frozen=True, kw_only=True)
 class InnerLoopOptions(LearnerOptions):
-    """The inner loop.
+    """Hold the options of an inner loop.
 
     Attributes:
         inner_lr: learning rate of a step.
@@ -50,7 +50,7 @@ class InnerLoopOptions(LearnerOptions):
 
 
 class InnerLoop(NamedLearner, ABC):
-    """A backbone and a linear head, of which the blocks above L_S and the head are adapted to each task."""
+    """Adapt the blocks of a backbone above L_S, and a linear head, to each task."""
 
     def __init__(self, backbone: Backbone, options: Any, *, ways: int, generator: torch.Generator) -> None:
         """Add a classifier of ``ways`` outputs to ``backbone``, which keeps no running statistics."""

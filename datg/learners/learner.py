@@ -28,7 +28,7 @@ MakeBackbone = Callable[..., Backbone]
 
 @dataclass(frozen=True, kw_only=True)
 class LearnerOptions:
-    """The hyperparameters of a learner: a frozen dataclass, checked by its annotations.
+    """Hold the hyperparameters of a learner: a frozen dataclass, checked by its annotations.
 
     Attributes:
         name: of the learner, in its table and in configurations.
@@ -39,7 +39,7 @@ class LearnerOptions:
 
 
 class Learner(nn.Module, ABC):
-    """A backbone, and a way to classify queries given a support set."""
+    """Classify queries given a support set, by a backbone."""
 
     backbone: Backbone
 
@@ -111,7 +111,7 @@ class Learner(nn.Module, ABC):
 
 
 class NamedLearner(Learner, ABC):
-    """A learner of the table: it can be built from a configuration.
+    """Extend a learner of the table: it can be built from a configuration.
 
     Attributes:
         options: the class of this learner's hyperparameters.

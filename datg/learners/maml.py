@@ -12,7 +12,7 @@ from datg.learners.learner import LearnerOptions
 
 @dataclass(frozen=True, kw_only=True)
 class MamlOptions(InnerLoopOptions):
-    """The inner loop of MAML.
+    """Hold the options of MAML's inner loop.
 
     Attributes:
         first_order: treat inner gradients as constants (FOMAML).
@@ -24,7 +24,7 @@ class MamlOptions(InnerLoopOptions):
 
 
 class Maml(InnerLoop):
-    """The first L - 1 blocks are shared, the last one and the head are adapted."""
+    """Share the first L - 1 blocks; adapt the last one and the head."""
 
     options: ClassVar[type[LearnerOptions]] = MamlOptions
 

@@ -22,7 +22,7 @@ BYTES_A_VALUE = 128  # of activations for each input value, with what a normalis
 
 @dataclass(frozen=True)
 class Predictor:
-    """Classifies queries of tasks of some classes.
+    """Classify queries of tasks of some classes.
 
     Attributes:
         logits: of `(B, N, K + Q)` rows, `(B, N * Q, N)`; queries stand class by class.

@@ -30,9 +30,9 @@ class ProtoNetOptions(LearnerOptions):
 
     Attributes:
         evaluation_statistics: what evaluation normalises by: running statistics, or those of the task.
-        distance_scale: what squared distances are divided by in training: nothing (``none``), or the length d of an embedding
+        distance_scale: divisor of squared distances: nothing (``none``), or the length d of an embedding
             (``dimension``). Without it the first cross-entropy of an untrained network is some ln N + 3, and a large learning
-            rate may shrink the last block until nothing is learned any more. Accuracies do not depend on it.
+            rate may shrink the last block until nothing is learned. Given weights score the same either way.
     """
 
     name: ClassVar[str] = "protonet"
@@ -42,7 +42,7 @@ class ProtoNetOptions(LearnerOptions):
 
 
 class ProtoNet(NamedLearner):
-    """All blocks are shared; nothing is adapted."""
+    """Share all blocks; adapt nothing."""
 
     options: ClassVar[type[LearnerOptions]] = ProtoNetOptions
 

@@ -22,13 +22,13 @@ from datg.runtime.precision import to_float32
 
 @dataclass(frozen=True, kw_only=True)
 class ReptileOptions(InnerLoopOptions):
-    """The inner loop; its gradients are always constants to the outer step."""
+    """Hold the options of the inner loop, whose gradients are always constants to the outer step."""
 
     name: ClassVar[str] = "reptile"
 
 
 class Reptile(InnerLoop):
-    """Nothing is shared: every block and the head are adapted."""
+    """Share nothing: adapt every block and the head."""
 
     options: ClassVar[type[LearnerOptions]] = ReptileOptions
 

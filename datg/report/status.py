@@ -25,7 +25,7 @@ SHOWN_NUMBERS = 12  # of trials with one cause
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """A search as its folder shows it.
+    """Hold a search as its folder shows it.
 
     Attributes:
         driver: who drives it; empty if nobody does.

@@ -7,7 +7,7 @@ class ExitCode(IntEnum):
     """Say what the end of a command means."""
 
     DONE = 0  # done
-    BUG = 1  # an error of this program; its traceback is shown
+    BUG = 1  # a bug, its traceback shown; or a replay that differs
     USAGE = 2  # wrong usage, configuration, data or resources
     NO_SUCCESS = 3  # no trial succeeded
     DAMAGED = 4  # damaged state

@@ -35,7 +35,7 @@ def to_device_async(drawn: npt.NDArray[Any] | Tensor, device: torch.device) -> T
 
 @dataclass
 class RandomStreams:
-    """The streams that training draws from.
+    """Hold the streams that training draws from.
 
     Attributes:
         tasks: the tasks that every strategy trains on (T_i), on the training device.
@@ -87,7 +87,7 @@ class RandomStreams:
 
 
 class Noise(nn.Module):
-    """A part of a network that draws, from a generator that whoever runs the network provides.
+    """Draw inside a network, from a generator that whoever runs the network provides.
 
     Attributes:
         generator: on the device of the network.

@@ -38,7 +38,7 @@ _came: list[int] = []  # signals, in order
 
 
 class Terminated(BaseException):
-    """SIGTERM or SIGUSR1 came where nothing is running yet that could be stopped in order."""
+    """Say that SIGTERM or SIGUSR1 came before anything ran that could be stopped in order."""
 
 
 def raise_on_signals() -> None:
@@ -117,7 +117,7 @@ def _unwind(number: int) -> None:
 
 
 class StopRequest:
-    """Remembers the first reason to stop.
+    """Remember the first reason to stop.
 
     The first signal asks for a clean stop and puts the default handlers back, so that a second Ctrl-C leaves at once.
     """

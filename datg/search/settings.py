@@ -21,7 +21,7 @@ SHOWN = 80  # characters of a value in a list of differences
 
 
 class Tuning(BaseModel):
-    """Hold by which searches the configurations of a comparison are found.
+    """Hold the searches that find a comparison's configurations.
 
     Attributes:
         trials: of each search.
@@ -60,7 +60,7 @@ class SearchSettings(BaseModel):
         space: what is searched.
         grid: instead of a space: the setting of every trial, by its number (a comparison).
         tuning: by which searches the configurations of a comparison are found; None where defaults are compared.
-        tuned: of how many trials a configuration of the comparison is the best, by :func:`pair_name`.
+        tuned: how many trials a configuration is the best of, by :func:`pair_name`.
         comparison: name of the comparison that this search finds a configuration for; empty if it stands for itself.
         references: what the best is measured against beside the trials: by name, what replaces values of ``config``.
         trials: how many trials there will be.
@@ -70,7 +70,7 @@ class SearchSettings(BaseModel):
         provenance: fingerprint and split of the data.
         data_root: where the data set was found.
         versions: of the packages that matter, and of this package's code.
-        asked: what a comparison was asked for, by which the same command is known again.
+        asked: what a comparison was asked for, to recognise the same command.
         command: by which the search was begun.
         origins: where the values of ``config`` come from, of those that are no defaults.
         warm_start: the search whose trials the sampler knows from the beginning, copied into the folder; empty for none.

@@ -26,7 +26,7 @@ SECONDS_BETWEEN_HEARTBEATS = 10.0  # where no watchdog wants them more often
 
 @dataclass(frozen=True)
 class Worker:
-    """A process that works on a trial.
+    """Identify a process that works on a trial.
 
     Attributes:
         threads: that torch uses; 0 for a driver that has taken a folder from whoever worked there before.
@@ -49,7 +49,7 @@ class Worker:
 
 
 class Lease:
-    """This process's right to write into a folder."""
+    """Hold this process's right to write into a folder."""
 
     def __init__(
         self, path: Path, device: "torch.device | str", *, heartbeat: float = SECONDS_BETWEEN_HEARTBEATS

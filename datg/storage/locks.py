@@ -12,7 +12,7 @@ NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 
 
 class OptionalLock:
-    """Keeps other processes out, as far as the file system can; where it cannot, that is said.
+    """Keep other processes out, as far as the file system can; where it cannot, say so.
 
     Attributes:
         held: whether it does.

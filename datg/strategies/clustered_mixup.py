@@ -1,4 +1,4 @@
-"""What strategies share that mix tasks of different clusters of classes (paper 3.1; Algorithm 1, lines 2 to 9).
+"""What strategies that mix tasks across clusters of classes share (paper 3.1; Algorithm 1, lines 2 to 9).
 
 Base classes are clustered once, before training. Every iteration draws a cluster; all T_i come from it and all T_j from
 another one.
@@ -19,7 +19,7 @@ from datg.strategies.task_mixup import Generated, TaskMixup
 
 @dataclass(frozen=True, kw_only=True)
 class ClusteredMixup(TaskMixup, ABC):
-    """Task Mixup across clusters of base classes.
+    """Mix tasks across clusters of base classes.
 
     Attributes:
         clusters: k; each cluster gets at least as many classes as a task has ways.

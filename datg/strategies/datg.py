@@ -23,7 +23,7 @@ from datg.strategies.strategy import NO_MIXING, Batch, Losses, Weight, query_los
 
 @dataclass(frozen=True, kw_only=True)
 class Datg(ClusteredMixup):
-    """Inter-cluster Mixup whose generated tasks are kept close to real ones.
+    """Mix tasks across clusters, and keep the generated tasks close to real ones.
 
     Attributes:
         mmd_bandwidth: kernel bandwidth as a multiple of the median heuristic.

@@ -10,7 +10,7 @@ from datg.strategies.strategy import NO_MIXING, Batch, Losses, query_losses
 
 @dataclass(frozen=True, kw_only=True)
 class InterCluster(ClusteredMixup):
-    """Task Mixup whose two tasks come from different clusters of classes."""
+    """Mix two tasks that come from different clusters of classes."""
 
     name: ClassVar[str] = "inter_cluster"
 

@@ -5,7 +5,7 @@ In every block, with m the affine map of theta and a that of the noise generator
     support: n ~ N(a, 1);    query: n = a;    output = pool(relu(norm(m * softplus(n)))),
 
 and on the support set the logits get noise of deviation softplus(h.v + c), one for all classes. The noise is drawn anew in
-every inner step, so nothing of the support set's way can be reused between steps. phi is never adapted: it learns from the
+every inner step, so no activations of the support set can be reused between steps. phi is never adapted: it learns from the
 query loss through the inner gradients, which must therefore be of second order. As everywhere here theta is adapted in the last
 block and the head alone; the published code adapts all of it.
 """
@@ -44,7 +44,7 @@ GENERATOR_DEVIATION = 0.02  # of the noise generator's first weights
 
 @dataclass(frozen=True, kw_only=True)
 class MetaDropout(Strategy):
-    """Learned noise on the support set.
+    """Learn noise on the support set.
 
     Attributes:
         samples: draws of the noise in each inner step of training, over which the loss is averaged.
@@ -93,7 +93,7 @@ class MetaDropout(Strategy):
 
 
 class NoisySupport(Extension):
-    """An inner-loop learner that adapts to noisy support sets.
+    """Adapt an inner-loop learner to noisy support sets.
 
     Since every inner step passes the support set anew, no hidden layer is shared from outside: L_S is 0.
     """

@@ -19,7 +19,7 @@ from datg.strategies.strategy import Batch, BetaParameter, Losses, Strategy, Str
 
 @dataclass(frozen=True, kw_only=True)
 class MetaMaxup(Strategy):
-    """The worst of several augmented copies.
+    """Train on the worst of several augmented copies.
 
     Attributes:
         copies: m.

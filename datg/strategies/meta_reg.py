@@ -8,7 +8,7 @@ Only what the inner loop adapts may carry information about a task, so there is 
 * ``activation``: what enters the first adapted block is z ~ N(mu(h), sigma(h)^2). Loss: CE + beta * KL(z || N(0, 1)), the KL
   averaged over dimensions and queries.
 
-The inner loop sees the cross-entropy alone. beta and the first sigma are small against the published 1e-3 and 2e-9, because the
+The inner loop sees the cross-entropy alone. For weights, beta is below the published 1e-3 and sigma above 2e-9: else the
 KL of 19,392 weights would drown the cross-entropy. Which of the two forms stands in the paper's Table 1 is not known.
 """
 
@@ -34,7 +34,7 @@ from datg.strategies.strategy import NO_INNER_LOOP, NOTHING_SHARED, Batch, Losse
 
 @dataclass(frozen=True, kw_only=True)
 class MetaReg(Strategy):
-    """An information bottleneck on what is not adapted.
+    """Put an information bottleneck on what is not adapted.
 
     Attributes:
         mode: whether weights or activations are drawn.
@@ -96,7 +96,7 @@ def gaussian_divergence(mean: Tensor, deviation: Tensor) -> Tensor:
 
 
 class WeightPosterior(Extension):
-    """An inner-loop learner whose shared convolutions and linear maps are drawn from a Gaussian around its weights."""
+    """Draw the shared convolutions and linear maps of an inner-loop learner from a Gaussian around its weights."""
 
     def __init__(self, learner: InnerLoop, *, rho_init: float, sample_at_test: bool) -> None:
         super().__init__(learner)
@@ -143,7 +143,7 @@ class WeightPosterior(Extension):
 
 
 class Bottleneck(Extension):
-    """An inner-loop learner with a stochastic map before the first adapted block."""
+    """Put a stochastic map before the first adapted block of an inner-loop learner."""
 
     def __init__(self, learner: InnerLoop, *, sample_at_test: bool, generator: torch.Generator) -> None:
         super().__init__(learner)

@@ -1,7 +1,7 @@
 """MetaMix (Yao et al. 2021): the queries of a task are mixed with its support set, and channels of classes are exchanged.
 
 Mix: at a random layer h = lambda h_q + (1 - lambda) h_s for a random support example of each query, and the loss is lambda
-CE(y_q) + (1 - lambda) CE(y_s); adaptation, or the prototypes, use the support set as it is. Channel Shuffle: for a coin's half
+CE(y_q) + (1 - lambda) CE(y_s); adaptation, or the prototypes, use the support set as it is. Channel Shuffle: for a random half
 of the meta-batches after the beginning of the training, at a hidden layer, support and query first exchange a group of channels
 between classes; then the queries are mixed as above. For ProtoNet, for which there is no released code, likewise.
 
@@ -36,11 +36,11 @@ from datg.strategies.strategy import (
 
 @dataclass(frozen=True, kw_only=True)
 class MetaMix(Strategy):
-    """Query-support Mixup and Channel Shuffle.
+    """Mix queries with the support set, and shuffle channels.
 
     Attributes:
-        alpha: of lambda ~ Beta(alpha, beta), the share of the query.
-        beta: likewise.
+        alpha: first parameter of lambda ~ Beta(alpha, beta), the query's share.
+        beta: second parameter.
         partner: what a query is mixed with: a support example, or another query of the task.
         shuffle: whether there is Channel Shuffle.
         shuffle_start: the share of the training before the first shuffle (5,000 of 50,000 iterations when published).

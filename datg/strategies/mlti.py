@@ -37,11 +37,11 @@ Layer = Literal["auto", "input", "random"] | Annotated[int, Field(ge=0)]
 
 @dataclass(frozen=True, kw_only=True)
 class Mlti(Strategy):
-    """Task interpolation within a batch.
+    """Interpolate tasks within a batch.
 
     Attributes:
-        alpha: of lambda ~ Beta(alpha, beta), the share of the task itself.
-        beta: likewise.
+        alpha: first parameter of lambda ~ Beta(alpha, beta), the task's own share.
+        beta: second parameter.
         mixer: cutmix or linear; auto is cutmix for pictures, linear for cells.
         layer: input, random (uniform in 0..L_S) or a number; auto is the input for pictures (random if they are mixed linearly),
             1 for cells.

@@ -13,7 +13,7 @@ from datg.strategies.task_mixup import TaskMixup
 
 @dataclass(frozen=True, kw_only=True)
 class RandomMixup(TaskMixup):
-    """Mixes tasks of all base classes; see :class:`~datg.strategies.task_mixup.TaskMixup` for the other fields.
+    """Mix tasks of all base classes; see :class:`~datg.strategies.task_mixup.TaskMixup` for the other fields.
 
     Attributes:
         partner: whether T_j is drawn afresh or is the next task of the batch.

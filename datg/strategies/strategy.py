@@ -24,7 +24,7 @@ BetaParameter = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
 
 @dataclass(frozen=True)
 class Losses:
-    """The loss of one meta-batch by parts, as scalars.
+    """Hold the loss of one meta-batch by parts, as scalars.
 
     Attributes:
         total: what is minimised.
@@ -43,7 +43,7 @@ class Losses:
 
 @dataclass(frozen=True)
 class HostDraws:
-    """Everything about a meta-batch that is drawn on the host, before any of it is computed.
+    """Hold everything about a meta-batch that is drawn on the host, before any of it is computed.
 
     Attributes:
         structure: what decides which operations follow: meta-batches of one structure differ in numbers alone.

@@ -38,7 +38,7 @@ SMALLEST_LOSS = 1e-8  # below it a logarithm would not be finite
 
 @dataclass(frozen=True, kw_only=True)
 class Taml(Strategy):
-    """Entropy or inequality of the initial model in the outer loss.
+    """Add entropy or inequality of the initial model to the outer loss.
 
     Attributes:
         variant: entropy, or the inequality measure: Theil, generalised entropy, Atkinson, Gini, variance of logs.
@@ -117,7 +117,7 @@ def entropy(logits: Tensor) -> Tensor:
 
 
 def theil(losses: Tensor) -> Tensor:
-    """Return theil's index of `(B,)` positive losses: mean of (l / mean l) ln (l / mean l)."""
+    """Return Theil's index of `(B,)` positive losses: mean of (l / mean l) ln (l / mean l)."""
     ratios = losses / losses.mean()
     return (ratios * ratios.log()).mean()
 

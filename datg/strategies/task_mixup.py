@@ -22,7 +22,7 @@ ClassMasks = tuple[Tensor | None, Tensor | None]
 
 @dataclass(frozen=True)
 class Generated:
-    """A generated meta-batch, the examples at layer L_S; see :class:`~datg.generation.mixup.MixedTasks`.
+    """Hold a generated meta-batch, the examples at layer L_S; see :class:`~datg.generation.mixup.MixedTasks`.
 
     Attributes:
         mixed: what was generated.
@@ -35,11 +35,11 @@ class Generated:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskMixup(Strategy, ABC):
-    """Mixes each task with another one, at a random layer, in a random proportion; subclasses say which and add losses.
+    """Mix each task with another one, at a random layer, in a random proportion; subclasses say which and add losses.
 
     Attributes:
-        alpha: of lambda ~ Beta(alpha, beta), the share of the first task.
-        beta: likewise.
+        alpha: first parameter of lambda ~ Beta(alpha, beta), the first task's share.
+        beta: second parameter.
         mix_low: the lowest layer that is mixed; 0 is the input.
         mix_high: the highest, at most L_S; None stands for L_S, as in the paper, and with CutMix for the input.
         mixer: linear is Eq. 3; cutmix puts a box of T_j into T_i, at the input, one for the support and one for the query set.

@@ -9,7 +9,7 @@ from datg.strategies.strategy import Batch, HostDraws, Losses, Strategy, query_l
 
 @dataclass(frozen=True, kw_only=True)
 class Vanilla(Strategy):
-    """No hyperparameters."""
+    """Train on real tasks alone; there are no hyperparameters."""
 
     name: ClassVar[str] = "vanilla"
 

@@ -68,7 +68,7 @@ class Parent:
 
 
 class SearchRuns:
-    """The runs of one search, as they really are in MLflow when this is made."""
+    """Hold the runs of one search, as they are in MLflow when this is made."""
 
     def __init__(
         self, uri: str, parent: Parent, dataset: Dataset, warn: Callable[[str], None] = lambda message: None

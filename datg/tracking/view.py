@@ -27,7 +27,7 @@ REFUSALS = (
 
 
 class MlflowView:
-    """Keeps MLflow up to date with ``records()``."""
+    """Keep MLflow up to date with ``records()``."""
 
     def __init__(
         self,

@@ -21,7 +21,7 @@ Accuracies = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean with its 95 % interval.
+    """Hold a mean with its 95 % interval.
 
     Attributes:
         value: the mean.
@@ -58,7 +58,7 @@ def _half_width(values: npt.NDArray[np.floating[Any]], quantile: float) -> float
 
 @dataclass(frozen=True)
 class Summary:
-    """Accuracies, or differences of accuracies, of several training seeds together.
+    """Summarise accuracies, or differences of accuracies, of several training seeds.
 
     Attributes:
         mean: over seeds and tasks.
@@ -86,7 +86,7 @@ def summarise(by_seed: Sequence[npt.NDArray[np.floating[Any]]]) -> Summary:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Accuracies of numbered tasks.
+    """Hold the accuracies of numbered tasks.
 
     Attributes:
         accuracies: `(tasks,)` float32, the share of queries classified correctly.

@@ -65,7 +65,7 @@ class _Section(BaseModel):
 
 
 class TrainingSection(_Section):
-    """The outer loop.
+    """Hold the options of the outer loop.
 
     Attributes:
         preset: where optimiser, lr, momentum and milestones come from unless they are given.
@@ -74,7 +74,7 @@ class TrainingSection(_Section):
         momentum: of sgd; the first beta of adam.
         weight_decay: L2.
         milestones: shares of the iterations after which the rate is multiplied by gamma.
-        gamma: what it is multiplied by.
+        gamma: factor at each milestone.
         iterations: outer updates, each on one meta-batch.
         batch: B, tasks a meta-batch.
         eval_every: iterations between validations.
@@ -111,15 +111,15 @@ class TrainingSection(_Section):
 
 
 class EvaluationSection(_Section):
-    """Validation and test tasks: the same for every trial of a search, whatever its training seed.
+    """Choose validation and test tasks: the same for every trial of a search, whatever its training seed.
 
     Attributes:
-        seed: of the tasks.
+        seed: seed of the tasks.
         validation_tasks: scored every ``training.eval_every`` iterations.
         test_tasks: of the final evaluation on novel classes.
         test_dataset: whose novel classes those are; None for those of the data set itself (cross-domain: paper, Table 2).
         novel_curve: keep the weights of every validation, and once training has ended evaluate them all on the first
-            ``validation_tasks`` test tasks (paper, Figure 4a). A curve that chooses nothing: training goes as without it, and
+            ``validation_tasks`` test tasks (paper, Figure 4a). The curve chooses nothing: training is the same without it, and
             no search may have it.
     """
 

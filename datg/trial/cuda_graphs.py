@@ -21,7 +21,7 @@ Compute = Callable[[HostDraws], dict[str, Tensor]]
 
 @dataclass(frozen=True)
 class Recorded:
-    """A meta-batch that can be replayed.
+    """Hold a meta-batch that can be replayed.
 
     Attributes:
         replay: computes it anew, from what now stands in ``numbers``.
@@ -37,7 +37,7 @@ class Recorded:
 
 
 class StepGraphs:
-    """Computes meta-batches of one training, those of a structure that was met before as a graph."""
+    """Compute meta-batches of one training, those of a structure that was met before as a graph."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class StepGraphs:
 
 
 class Recorder:
-    """Records CUDA graphs that are replayed one after the other, and so share the memory of what is forgotten within a step."""
+    """Record CUDA graphs that are replayed one after the other, and so share the memory of what is forgotten within a step."""
 
     def __init__(self) -> None:
         self._pool = torch.cuda.graph_pool_handle()

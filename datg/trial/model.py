@@ -27,7 +27,7 @@ def build_learner(config: TrialConfig, shape: tuple[int, ...]) -> Learner:
 
 @dataclass(frozen=True)
 class BestWeights:
-    """A checkpoint of a trial's best validation.
+    """Hold a checkpoint of a trial's best validation.
 
     Attributes:
         learner: with those weights, computing in the precision that they were trained in.

@@ -47,7 +47,7 @@ COLLAPSE_ACCURACY = 0.02  # ... if accuracy is this close to chance, too
 
 
 class StopTrial(Exception):
-    """Raised by ``report`` to end a trial early."""
+    """End a trial early when ``report`` raises this."""
 
 
 class _Interrupted(Exception):

@@ -21,7 +21,7 @@ from datg.trial.cuda_graphs import StepGraphs
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """Learning rate by iteration: multiplied by ``gamma`` at each share of the iterations in ``milestones``."""
+    """Set the learning rate by iteration: it is multiplied by ``gamma`` at each share of the iterations in ``milestones``."""
 
     lr: float
     iterations: int
@@ -46,7 +46,7 @@ def make_optimiser(
 
 @dataclass
 class Training:
-    """The state of a training run.
+    """Hold the state of a training run.
 
     Attributes:
         optimiser: over the learner's parameters.

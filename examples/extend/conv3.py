@@ -19,7 +19,7 @@ class Conv3Options(Conv4Options):
 
 
 class Conv3(Backbone):
-    """Three :class:`~datg.backbones.conv4.ConvBlock`, for pictures of at least 8 x 8."""
+    """Stack three :class:`~datg.backbones.conv4.ConvBlock`, for pictures of at least 8 x 8."""
 
     options: ClassVar[type[BackboneOptions]] = Conv3Options
     depth: ClassVar[int] = 3

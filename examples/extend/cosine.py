@@ -17,7 +17,7 @@ from datg.runtime.precision import to_float32
 
 @dataclass(frozen=True, kw_only=True)
 class CosineOptions(ProtoNetOptions):
-    """Hold what it can be told besides.
+    """Hold the options beyond ProtoNet's.
 
     Attributes:
         temperature: what cosines are divided by.
@@ -29,7 +29,7 @@ class CosineOptions(ProtoNetOptions):
 
 
 class CosineNet(ProtoNet):
-    """All blocks are shared; nothing is adapted."""
+    """Share all blocks; adapt nothing."""
 
     options: ClassVar[type[LearnerOptions]] = CosineOptions
 

@@ -12,7 +12,7 @@ FORM = "JSON lists of pictures"
 
 
 def recognise(raw: Path) -> bool:
-    """Return whether it has the suffix."""
+    """Return whether ``raw`` is a .json file."""
     return raw.is_file() and raw.suffix.lower() == ".json"
 
 

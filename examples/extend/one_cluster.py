@@ -9,7 +9,7 @@ from datg.strategies.strategy import Batch, Clustering, Losses, Strategy, Weight
 
 @dataclass(frozen=True, kw_only=True)
 class OneCluster(Strategy):
-    """Draws tasks from one cluster.
+    """Draw tasks from one cluster.
 
     Attributes:
         weight: of the loss.

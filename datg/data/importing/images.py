@@ -23,7 +23,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
 @dataclass(frozen=True, eq=False)
 class PictureFile:
-    """A picture in a file of its own.
+    """Hold a picture in a file of its own.
 
     Attributes:
         source: its path below the raw folder.

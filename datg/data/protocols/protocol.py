@@ -10,7 +10,7 @@ from datg.data.splits import AvailableClasses, Split
 
 @dataclass(frozen=True)
 class SplitProtocol:
-    """One way to split.
+    """Describe one way to split.
 
     Attributes:
         divide: divides classes before that, if the protocol does.

@@ -17,7 +17,7 @@ Cells = list[str]
 
 @dataclass(frozen=True)
 class Table:
-    """A table of a report.
+    """Hold a table of a report.
 
     Attributes:
         head: names of columns.
@@ -34,7 +34,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure of a report with what it shows; nothing is drawn where there is nothing to draw.
+    """Hold a figure of a report and what it shows; nothing is drawn where there is nothing to draw.
 
     Attributes:
         title: one line.
@@ -56,7 +56,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Picture:
-    """A WebP picture of a report, as base64."""
+    """Hold a WebP picture of a report, as base64."""
 
     title: str
     webp: str
@@ -64,7 +64,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Text:
-    """Lines of a report.
+    """Hold lines of a report.
 
     Attributes:
         kind: ``answer`` is large; ``warning`` is marked; ``code`` is a command, or several.
@@ -79,7 +79,7 @@ Block = Table | Figure | Picture | Text
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a report."""
+    """Hold a part of a report."""
 
     title: str
     blocks: Sequence[Block]

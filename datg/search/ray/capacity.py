@@ -16,7 +16,7 @@ TELL_SECONDS = 60.0  # between two sentences that say what is waited for
 
 
 class Capacity:
-    """Follows the nodes of a cluster; without one it stays what it was.
+    """Follow the nodes of a cluster; without one it stays what it was.
 
     Attributes:
         allocation: what the cluster gives now.

@@ -48,7 +48,7 @@ class NodeReport:
 
 
 class ClusterNodes:
-    """Knows which nodes may run trials."""
+    """Know which nodes may run trials."""
 
     def __init__(self, output: Path | None, notify: Callable[[str], None] = lambda text: None) -> None:
         """Examine nothing yet.

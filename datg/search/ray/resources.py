@@ -60,7 +60,7 @@ class TrialResources:
 
 @dataclass(frozen=True)
 class Allocation:
-    """Resources that the cluster can give: as asked, with the open questions answered.
+    """Hold resources that the cluster can give: as asked, with the open questions answered.
 
     Attributes:
         per_trial: of a trial, or of a final evaluation.

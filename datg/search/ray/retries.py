@@ -8,7 +8,7 @@ ERROR_SECONDS = 2.0  # likewise of what raised an error
 
 
 class Retries:
-    """Counts tries, and says how long to wait before the next one."""
+    """Count tries, and say how long to wait before the next one."""
 
     def __init__(self, most: int) -> None:
         """Allow ``most`` tries after the first."""

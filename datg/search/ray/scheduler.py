@@ -12,7 +12,7 @@ from datg.search.study.driver import SearchDriver
 
 
 class StudyScheduler(Unsaved, FIFOScheduler):
-    """Passes reports to the driver and stops what it prunes; ``on_error`` gets a trial's id and what Ray wrote of its errors."""
+    """Pass reports to the driver and stop what it prunes; ``on_error`` gets a trial's id and what Ray wrote of its errors."""
 
     def __init__(
         self, driver: SearchDriver, supervisor: SearchSupervisor, on_error: Callable[[str, str], None]

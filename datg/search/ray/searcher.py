@@ -21,7 +21,7 @@ DIED = "died"
 
 
 class StudySearcher(Unsaved, Searcher):
-    """Hands out the driver's trials, and again what broke: to Tune, each try is a trial of its own."""
+    """Hand out the driver's trials, and again what broke: to Tune, each try is a trial of its own."""
 
     def __init__(
         self,

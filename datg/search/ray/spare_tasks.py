@@ -43,7 +43,7 @@ class _Task:
 
 
 class SpareTasks:
-    """Keeps tasks waiting while trials take all slots, so that no trial ever waits for one.
+    """Keep tasks waiting while trials take all slots, so that no trial ever waits for one.
 
     Attributes:
         errors: of tasks that failed for good, by what failed.

@@ -22,7 +22,7 @@ _THROUGH_RAY = "ray:"
 
 
 class StopNotice:
-    """Tells everything that runs for a search to end.
+    """Tell everything that runs for a search to end.
 
     Attributes:
         place: where :func:`heard_at` is to listen.

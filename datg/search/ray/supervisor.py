@@ -23,14 +23,14 @@ SIGN_SECONDS = 2.0
 
 
 class Unsaved:
-    """Tune pickles what it is given into its folder; nothing of ours, and no password, goes there."""
+    """Keep what is ours out of Tune's pickles: no object, and no password, goes into its folder."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
 
 class SearchSupervisor(Unsaved, tune.Stopper):
-    """Looks after a search: asked in every turn of Tune's loop, in the main thread, whether to end."""
+    """Look after a search: asked in every turn of Tune's loop, in the main thread, whether to end."""
 
     def __init__(
         self,

@@ -16,7 +16,7 @@ SECONDS_BETWEEN_LOOKS = 2.0
 
 
 class Watchdog:
-    """Looks at the leases of running trials and evaluations."""
+    """Look at the leases of running trials and evaluations."""
 
     def __init__(self, timeout: float | None, leases: Callable[[], Iterable[Path]]) -> None:
         """Allow ``timeout`` seconds without a finished iteration or block of tasks; None never kills.

@@ -30,7 +30,7 @@ COMPARISON_FORMS = ("md", "tex", "csv", "seeds.csv", "searches.csv")
 
 @dataclass(frozen=True)
 class SearchFolder:
-    """Paths of a search.
+    """Hold the paths of a search.
 
     Attributes:
         path: absolute.
@@ -252,7 +252,7 @@ def _natural(name: str) -> list[str | int]:
 
 
 class DriverLock:
-    """At most one driver a search: the operating system frees the lock of a dead one.
+    """Allow at most one driver per search: the operating system frees the lock of a dead one.
 
     Where the file system has no locks, a driver counts as alive by its signs of life.
     """

@@ -43,7 +43,7 @@ class UserRequest:
 
 
 class Inbox:
-    """The requests to one search."""
+    """Hold the requests to one search."""
 
     def __init__(self, folder: SearchFolder) -> None:
         self._pending, self._done = folder.inbox, folder.inbox / "done"

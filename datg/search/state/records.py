@@ -29,7 +29,7 @@ def open_records(output: Path, search: str) -> tuple[SearchFolder, SearchSetting
 
 
 class RecordReader:
-    """Reads the trials of a search again and again, and of each only what has changed."""
+    """Read the trials of a search again and again, and of each only what has changed."""
 
     def __init__(self, folder: SearchFolder, settings: SearchSettings) -> None:
         self._folder, self._settings = folder, settings

@@ -56,7 +56,7 @@ MOST_IN_A_ROW, LEAST_IN_A_ROW = 10, 3  # failures after which a search gives up:
 
 
 class SearchDriver:
-    """Between an engine that runs trials and the study."""
+    """Stand between an engine that runs trials and the study."""
 
     def __init__(self, folder: SearchFolder, settings: SearchSettings, stored: StoredStudy) -> None:
         """Take up the study where it stands; in an empty one the paper's setting becomes trial 0."""

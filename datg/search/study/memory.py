@@ -32,7 +32,7 @@ class _Running:
 
 
 class MemoryStudy:
-    """Suggests values, takes validations, prunes."""
+    """Suggest values, take validations, prune."""
 
     def __init__(
         self, name: str, pruner: BasePruner, stored: Iterable[FrozenTrial], knowledge: Iterable[FrozenTrial] = ()

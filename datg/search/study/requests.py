@@ -12,7 +12,7 @@ SECONDS_BETWEEN_LOOKS = 5.0
 
 
 class Requests:
-    """The requests that wait, as a driver last saw them."""
+    """Hold the waiting requests, as a driver last saw them."""
 
     def __init__(self, inbox: Inbox, settings: SearchSettings, known: dict[str, int]) -> None:
         """Look at nothing yet.

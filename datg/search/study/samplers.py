@@ -41,7 +41,7 @@ class Draw:
 
 
 class SobolSampler(BaseSampler):
-    """Takes trial n's values from the n-th point of a scrambled Sobol sequence (Sobol 1967; Owen 1998).
+    """Take trial n's values from the n-th point of a scrambled Sobol sequence (Sobol 1967; Owen 1998).
 
     Optuna's own counts in the study how often it was asked, which an interrupted search would have to make up for, and draws at
     random what has a bound that another value sets. Here the n-th point belongs to trial n, and each coordinate is mapped to the

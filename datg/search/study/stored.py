@@ -44,7 +44,7 @@ _WHAT_IS_LEFT = (
 
 @dataclass(frozen=True)
 class PruningState:
-    """The last validation that a driver took for a trial, and what was decided on it.
+    """Hold the last validation that a driver took for a trial, and what was decided on it.
 
     Stored after every report, so that the next driver goes on from it.
 
@@ -69,7 +69,7 @@ def pruning_state(trial: FrozenTrial) -> PruningState:
 
 
 class StoredStudy:
-    """The study of one search in its database."""
+    """Hold the study of one search in its database."""
 
     def __init__(self, storage: RDBStorage, study: optuna.Study) -> None:
         study.sampler = optuna.samplers.RandomSampler()  # suggests nothing here; others would work at each end

@@ -8,7 +8,7 @@ MOST_BEHIND = 1000  # writes; a caller that is faster for long waits for the dat
 
 
 class OrderedWriter:
-    """Runs writes one after the other in a thread of its own.
+    """Run writes one after the other in a thread of its own.
 
     After one that failed none is run any more, so that what is written is always what came first; :meth:`wait` raises its
     exception from then on.

@@ -29,7 +29,7 @@ Array = npt.NDArray[Any]
 
 
 class Refused(Exception):
-    """The pickle wanted something else than arrays, lists, texts and whole numbers."""
+    """Say that a pickle wanted something else than arrays, lists, texts and whole numbers."""
 
 
 class _Writer:
