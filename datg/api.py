@@ -75,8 +75,13 @@ def run_trial(
         folder: where checkpoints and reports are kept; a trial found there is resumed.
         device: where to train.
 
+    Returns:
+        The last and the best validation, and the seconds that training took.
+
     Raises:
         ConfigError: the configuration does not fit the data.
+        StateError: what lies in ``folder`` is damaged, or of another configuration.
+        TrialTaken: another process works on ``folder``.
         TrialDiverged: a loss was NaN or infinite.
     """
     dataset = dataset.with_base_classes(config.base_classes)
@@ -116,7 +121,7 @@ class SearchResult:
         return TrialConfig.from_dict(read_config(self.best.folder))
 
     def dataframe(self) -> "pd.DataFrame":
-        """Return one row a trial, best validation first: outcome, scores with half-widths of 95 % intervals, searched values."""
+        """Return one row per trial, best validation first: outcome, scores with 95 % half-widths, searched values."""
         import pandas as pd
 
         return pd.DataFrame(leaderboard(self.records))
@@ -161,14 +166,18 @@ def run_search(
         settings: dotted keys and values, such as ``{"strategy.name": "datg", "search.trials": 10}``.
         output: folder in which the search gets one of its own.
         data_root: where data sets live.
-        resources: what it may use; Ray is started here by default.
+        resources: what it may use (:class:`datg.search.ray.resources.Resources`); Ray is started here by default.
         references: whether the search is measured against Vanilla, and the setting that it begins from if no trial has it.
         enqueue: trials to run first: values of searched keys, the others are suggested.
         warm_start: a search over the same keys, whose finished trials the sampler knows from the beginning.
         notify: told what the user should know.
 
+    Returns:
+        The search's folder, its trials and its references.
+
     Raises:
         ConfigError: something that was asked for cannot be run.
+        DataError: the data set is missing, damaged or too small.
     """
     from datg.data import search_spaces
     from datg.search.prepare import prepare
@@ -212,7 +221,7 @@ def load_model(
         source: a search (its best trial by validation), a trial, a final training (all its seeds), a checkpoint, a saved model,
             or ``models:/NAME@ALIAS``.
         data_root: where its data set lies, on whose validation classes probabilities are calibrated.
-        device: where; a GPU if there is one by default.
+        device: where to compute; by default a GPU if there is one.
         tracking_uri: of the MLflow store of ``models:/``.
 
     Raises:
@@ -233,14 +242,18 @@ def evaluate(
     """Evaluate best weights on tasks of novel classes.
 
     Args:
-        run: folder of a trial, a search or a final training, or a checkpoint.
+        run: folder of a trial or a checkpoint; or of a search or a final training, whose best by validation is taken.
         episodes: number of tasks; as configured by default.
         shots: K; as trained by default.
         data_root: where data sets live.
-        device: where; a GPU if there is one by default.
+        device: where to compute; by default a GPU if there is one.
 
     Returns:
         `(episodes,)` accuracies, with their mean and its 95 % interval.
+
+    Raises:
+        ConfigError: there are no weights, or no validation to choose by (a final training on all base examples).
+        DataError: the data set is missing, damaged or too small.
     """
     path = find_checkpoint(Path(run))
     _, novel = novel_classes(path, None if data_root is None else Path(data_root), shots=shots)

@@ -62,7 +62,7 @@ class Layers:
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested mappings to dotted keys."""
+    """Turn nested mappings into dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in nested.items():
         if isinstance(value, Mapping) and value:
@@ -73,7 +73,7 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Return dotted keys to nested mappings.
+    """Turn dotted keys into nested mappings.
 
     Raises:
         ConfigError: a key is both a value and a section.

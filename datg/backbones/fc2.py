@@ -40,7 +40,7 @@ class FlatLinear(nn.Linear):
     """Map flattened examples linearly."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return `(n, *shape)` to `(n, out_features)`."""
+        """Turn `(n, *shape)` into `(n, out_features)`."""
         return super().forward(input.flatten(1))
 
 

@@ -33,7 +33,7 @@ def console() -> Console:
 
 @contextmanager
 def without_c_libraries() -> Iterator[None]:
-    """Keep off the terminal, while the block runs, what libraries in C write to it: of what libtiff says, a report has the file.
+    """Keep off the terminal, while the block runs, what libraries in C write to it, such as libtiff; a report names the file.
 
     Python's own standard error goes where it went; a :func:`console` for the block is made inside it.
     """

@@ -44,7 +44,7 @@ def enqueue(
     if as_json:
         print(json.dumps({"search": folder.name, "requests": names, "trials": wanted, "driven by": driver}))
         return
-    taken = "as soon as a trial ends" if driver else f"when it goes on: {command('search', '--resume', folder.name)}"
-    print(f"{len(names)} trial{'s' if len(names) > 1 else ''} enqueued into {folder.name}; they begin {taken}")
+    taken = "as soon as a trial ends" if driver else f"once you resume: {command('search', '--resume', folder.name)}"
+    print(f"{len(names)} trial{'s' if len(names) > 1 else ''} enqueued in {folder.name}, to begin {taken}")
     for params in wanted:
         print("  " + ", ".join(f"{key}={value}" for key, value in params.items()))

@@ -36,7 +36,7 @@ def export(
         print(json.dumps([str(path) for path in paths]))
         return
     if len(paths) < top:
-        print(f"only {len(paths)} of the {top} asked: the others were pruned, failed or are not done")
+        print(f"only {len(paths)} of the {top} asked for: no other trial of the search has finished")
     for path in paths:
         print(f"{path}: {describe(read_yaml(path)['provenance'])}\n  {command('train', path, '--seeds 3')}")
 

@@ -25,14 +25,14 @@ def summary(session: SearchSession, code: int, uri: str, unsent: Unsent | None) 
     if session.stop.requested and code in (ExitCode.RESUMABLE, ExitCode.CTRL_C):
         lines.append(how_it_stopped(session))
     elif code == ExitCode.NO_SUCCESS and session.stop.requested:
-        lines.append(f"{session.stop.reason}; their causes stand above. Once they are repaired, go on with: {resume}")
+        lines.append(f"{session.stop.reason}; the causes are above. Once they are fixed, resume with: {resume}")
     elif code == ExitCode.DAMAGED:
         lines.append(
             "best weights of the trials above are damaged: restore them from a copy, or make them again with: "
             + command("replay", folder.name, "TRIAL")
         )
     elif code == ExitCode.NO_SUCCESS:
-        lines.append("no trial succeeded; the causes stand above.")
+        lines.append("no trial succeeded; the causes are above.")
     else:
         lines += _results(session)
         if code == ExitCode.RESUMABLE:

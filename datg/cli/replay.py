@@ -41,7 +41,7 @@ def replay(
     if as_json:
         print(json.dumps({"search": folder.name, "trial": trial, "same": not replayed.differences, **vars(replayed)}))
     elif replayed.differences:
-        print(f"trial {trial} of {folder.name} comes out otherwise:")
+        print(f"trial {trial} of {folder.name} now differs:")
         for line in replayed.differences[:SHOWN]:
             print(f"  {line}")
         if len(replayed.differences) > SHOWN:

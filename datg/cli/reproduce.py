@@ -156,7 +156,7 @@ def _go_on_with(folder: "SearchFolder", options: RunOptions, asked: dict[str, An
 
 
 def _begun(output: Path, resume: str | None, name: str | None) -> "SearchFolder | None":
-    """Return the folder of the reproduction that is gone on with; None if a new one begins."""
+    """Return the folder of the reproduction to resume; None if a new one begins."""
     from datg.search.reproduction.folder import begun_as, find_reproduction
 
     if name is not None and resume:
@@ -198,7 +198,7 @@ def _plan(options: RunOptions, given: dict[str, Any]) -> "Reproduction":
         tune_strategies=tuple(parse_names("strategy", given["tune-strategies"] or "all", list(ORDER))),
     )
     if given["tune-strategies"] and not given["tune"]:
-        raise ConfigError("`--tune-strategies` says what --tune searches for; give --tune N, too.")
+        raise ConfigError("`--tune-strategies` names the rows to tune; give --tune N, too.")
     root = data_root(options.data_root)
     found, missing = find_datasets(chosen, root)
     return make_reproduction(
@@ -240,5 +240,5 @@ def _numbers(text: str | None) -> tuple[int, ...]:
     parts = _parts("--shots", text)
     for part in parts:
         if not part.isdecimal() or int(part) < 1:
-            raise ConfigError(f"`--shots` must list numbers from 1 on with commas, such as 1,5, got {part!r}.")
+            raise ConfigError(f"`--shots` must list numbers above 0 with commas, such as 1,5, got {part!r}.")
     return tuple(dict.fromkeys(int(part) for part in parts)) or SHOTS

@@ -35,7 +35,7 @@ def run_comparison(request: "Request", begun: str | None, uri: str | None, *, as
 
     Args:
         request: of a new one, or to go on with one.
-        begun: the name of the one that is gone on with; None for a new one.
+        begun: the name of the one to resume; None for a new one.
         uri: of the MLflow tracking store, if it was given.
         as_json: print its rows as JSON on standard output.
         report: whether a page that tells what was found is written at the end.

@@ -37,14 +37,14 @@ Name = Annotated[
     str | None,
     typer.Option(
         help="Name to start under, or to resume if it exists: the same command may be repeated.",
-        show_default="by data set and date",
+        show_default="by what it is and the date",
         rich_help_panel=STOPPING,
     ),
 ]
 
 
 def to_go_on_with(output: Path, resume: str | None, name: str | None) -> str | None:
-    """Return which search is gone on with: that of ``--resume``, or of ``--name`` if it has begun; None if a new one starts.
+    """Return which search is resumed: that of ``--resume``, or of ``--name`` if it has begun; None if a new one starts.
 
     Raises:
         ConfigError: both are given, the name cannot be a folder's, or the search is driven by another process.
@@ -113,7 +113,7 @@ class RunOptions:
     ] = None
     max_failures: Annotated[
         int,
-        typer.Option(min=0, help="How often a trial is tried again after its machine broke.", rich_help_panel=STOPPING),
+        typer.Option(min=0, help="How often a trial is retried after its machine failed.", rich_help_panel=STOPPING),
     ] = DEFAULTS.max_failures
     skip_bad_nodes: Annotated[
         bool,
@@ -137,7 +137,7 @@ class RunOptions:
         typer.Option(
             min=0.0,
             help="Seconds to wait for those GPUs, or for a node that a trial fits on.",
-            show_default="for those GPUs for ever, else not",
+            show_default="forever for those GPUs, else 0",
             rich_help_panel=RESOURCES,
         ),
     ] = None

@@ -87,7 +87,7 @@ def format_status(status: Status) -> list[str]:
         silent = "" if trial["silent"] is None else f", last sign {format_duration(trial['silent'])} ago"
         lines.append(f"  trial {trial['trial']}: {trial['done']:.0%} done{validating}, {trial['where']}{silent}")
     lines += [f"  {line}" for line in status.causes]
-    lines += [f"  request that waits: {request}" for request in status.requests]
+    lines += [f"  waiting request: {request}" for request in status.requests]
     lines += [f"  {_describe_reference(reference)}" for reference in status.references]
     if status.searches:
         every, missing = status.searches["all"], status.searches["missing"]

@@ -31,7 +31,7 @@ def stop_trial(
     folder = find_folder(output, search)
     begun = folder.trial_numbers()
     if trial not in begun:
-        raise ConfigError(f"{folder.name} has no trial {trial}; begun are {', '.join(map(str, begun)) or 'none'}.")
+        raise ConfigError(f"{folder.name} has no trial {trial}; it has {', '.join(map(str, begun)) or 'none'}.")
     ended = read_outcome(folder.trial(trial))
     if ended is not None and ended.final:
         raise ConfigError(f"trial {trial} of {folder.name} has ended already: {ended.outcome}.")
@@ -47,5 +47,5 @@ def stop_trial(
         print(f"{driver} has not answered yet; the answer will be in {folder.inbox / 'done' / name}.yaml")
     else:
         print(
-            f"{folder.name} is not driven; trial {trial} ends when it goes on: {command('search', '--resume', folder.name)}"
+            f"{folder.name} is not running; resume it, and trial {trial} ends: {command('search', '--resume', folder.name)}"
         )

@@ -56,7 +56,7 @@ def sync_search(output: Path, search: str, *, root: Path | None, uri: str | None
         try:
             view.finish("FINISHED" if done else "KILLED")
         except Exception as error:  # whatever MLflow, its database or the network throw
-            lacking = count_unsent(records, read_sent(folder.mlflow)) or "what it lacked"
+            lacking = count_unsent(records, read_sent(folder.mlflow)) or "some results"
             out.print(f"{describe_failure(store, error)}; it lacks {lacking}.", soft_wrap=True)
             return ExitCode.RESUMABLE
     out.print(

@@ -155,5 +155,5 @@ def describe_summary(summary: "Summary") -> str:
     """Return the accuracy on novel classes with its intervals, in a sentence."""
     text = f"novel classes {summary.mean:.4f}, 95 % interval over tasks ± {summary.ci95:.4f}"
     if summary.seeds_ci95 is None:
-        return f"{text}; with one seed nothing is known of how much another would change it: --seeds 5 tells"
+        return f"{text}; one seed does not show how much another would change it: --seeds 5 does"
     return f"{text}, over {summary.seeds} training seeds ± {summary.seeds_ci95:.4f} (deviation {summary.spread:.4f})"

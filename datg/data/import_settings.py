@@ -35,7 +35,7 @@ class ImportSettings(BaseModel):
         group_column: of cells: the column of ``obs`` by which cells may be split, such as their tissue.
         preparation: of cells: ``counts`` normalises, chooses genes and scales, ``none`` takes values as they are.
         scale_on: of cells: whether genes are chosen and scaled on all cells or on those of base groups.
-        expected_genes: of cells: how many genes should be left; another number is said.
+        expected_genes: of cells: how many genes should be left; another is remarked on.
         counts: of cells: which matrix holds them: ``X``, ``raw``, or ``layer:NAME``.
         exclude: names of classes that are left out.
         class_list: of super-class folders: YAML with the file-name stems of each class; written if it does not exist.

@@ -102,7 +102,7 @@ def check_split(split: Split, counts: Mapping[str, int]) -> None:
     if unknown:
         raise DataError(f"the split names {len(unknown)} classes that the data set lacks: {', '.join(unknown)}.")
     if twice:
-        raise DataError(f"a class may stand in one part of the split only, but these stand twice: {', '.join(twice)}.")
+        raise DataError(f"a split may list a class only once, but lists these twice: {', '.join(twice)}.")
 
 
 def check_tasks(parts: Mapping[str, Mapping[str, int]], *, ways: int, shots: int, queries: int) -> None:

@@ -47,7 +47,7 @@ class Clusters:
 
     @property
     def number(self) -> int:
-        """Return K."""
+        """Return k."""
         return int(self.assignment.max()) + 1
 
     def cluster_masks(self) -> npt.NDArray[np.bool_]:

@@ -192,7 +192,7 @@ def _remarks(model: FewShotModel, classes: list[str], queries: Read) -> list[str
     remarks = []
     unknown = sorted({label for label in queries.labels or [] if label and label not in classes})
     if unknown:
-        remarks.append(f"labels that are no class of SUPPORT are not counted: {listed(unknown)}")
+        remarks.append(f"labels outside SUPPORT's classes are not counted: {listed(unknown)}")
     if model.transductive:
         task = model.config.task
         remarks.append(

@@ -5,7 +5,8 @@ shape of the user's own, by the least negative log-likelihood of
 
     p = mean over seeds of softmax(logits / T),
 
-they do not change an answer, but say how sure it is. How well they do is told by the expected calibration error on other
+they say how sure an answer is. The answers of one network do not change, those of several seeds, whose probabilities are
+averaged, hardly. How well it is said is measured by the expected calibration error on other
 validation tasks: the mean difference of confidence and accuracy over bins of confidence.
 """
 

@@ -142,7 +142,7 @@ class Reader:
             return _by_class(class_folders.read(folder, self._settings, self.work).classes)
         files = [path for path in list_files(folder).files if path.suffix.lower() in SUFFIXES]
         if len(files) > len(loose):
-            self.work.notify(f"{folder} holds pictures beside its folders: none of them is taken for a class.")
+            self.work.notify(f"{folder} holds pictures beside its folders, so no folder is taken for a class.")
         return Found([PictureFile.of(path, folder, self.shape[1]) for path in files])
 
     def _listed(self, path: Path) -> Found:
@@ -151,7 +151,7 @@ class Reader:
         absent = [row[PATH] for row in rows if not (path.parent / row[PATH]).is_file()]
         if absent:
             raise DataError(
-                f"{path} names files that do not exist: {listed(absent)}; paths are taken from its folder on."
+                f"{path} names files that do not exist: {listed(absent)}; paths are relative to its folder."
             )
         labels = [row[LABEL] for row in rows] if with_labels else None
         pictures = [PictureFile(path.parent / row[PATH], row[PATH], self.shape[1]) for row in rows]

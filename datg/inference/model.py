@@ -176,7 +176,7 @@ class FewShotModel:
         ways, name = self.learners[0].ways, self.config.learner_name
         if ways not in (None, len(support)):
             raise ConfigError(
-                f"SUPPORT must have {ways} classes, as the classifier of {name} has outputs, got {len(support)}; give {ways} "
+                f"SUPPORT must have {ways} classes, one per output of {name}'s classifier, got {len(support)}; give {ways} "
                 "classes, or a model of protonet, which takes any number."
             )
         if queries == 0:

@@ -44,7 +44,7 @@ def answer(model: FewShotModel, request: "pd.DataFrame") -> list[dict[str, Any]]
             support.setdefault(label, []).append(example)
     prepared = {name: np.stack(values) for name, values in support.items()} or model.support
     if prepared is None:
-        raise DataError(f"the request has no support set: rows with a `{LABEL}`, of each class at least one.")
+        raise DataError(f"the request has no support set: give each class a row with a `{LABEL}`.")
     queries = [example for label, example in zip(labels, examples, strict=True) if not label]
     if not queries:
         raise DataError(f"the request has no query: a row without a `{LABEL}`.")
@@ -103,6 +103,6 @@ def _decoded(text: Any, model: FewShotModel, where: str) -> npt.NDArray[Any]:
         white = own_white(io.BytesIO(content)) or model.preparation.white
         return decode_image(io.BytesIO(content), size=model.shape[1], white=white)
     except ValueError:
-        raise DataError(f"{where}: `{PICTURE}` must be the bytes of a picture's file in base64, and no path.") from None
+        raise DataError(f"{where}: `{PICTURE}` must be the bytes of a picture's file in base64, not a path.") from None
     except RefusedExample as reason:
         raise DataError(f"{where}: `{PICTURE}` cannot be used: {reason}.") from None

@@ -39,7 +39,7 @@ def validation_of(model: FewShotModel, root: Path | None) -> Dataset | str:
     """Return the data set that a model was trained on, with its split, or why its validation classes cannot be used."""
     info, config = model.networks[0].info, model.config
     if str(info.get("split", {}).get("protocol", "")).endswith(ALL_BASE_EXAMPLES):
-        return "its validation examples were trained on, too, and tell nothing"
+        return "the model was trained on its validation examples"
     try:
         dataset = open_dataset(config.dataset, data_root(root))
     except DataError as error:

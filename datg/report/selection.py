@@ -81,7 +81,7 @@ def _ties(selection: Selection) -> list[str]:
         return []
     numbers = ", ".join(str(record.number) for record in selection.ties)
     return [
-        "cannot be told from the best, because the 95 % interval of their paired difference over validation tasks holds 0: trial "
+        "tied with the best, because the 95 % interval of the paired difference over validation tasks holds 0: trial "
         f"{numbers}"
     ]
 

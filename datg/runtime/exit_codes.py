@@ -12,4 +12,4 @@ class ExitCode(IntEnum):
     NO_SUCCESS = 3  # no trial succeeded
     DAMAGED = 4  # damaged state
     RESUMABLE = 75  # stopped or not finished; the same command, or --resume, goes on
-    CTRL_C = 130  # stopped by Ctrl-C; can be gone on with like 75
+    CTRL_C = 130  # stopped by Ctrl-C; can be resumed, like 75

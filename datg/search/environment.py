@@ -1,4 +1,4 @@
-"""What of the environment a search does not follow, though a library of its would, or its user may expect it."""
+"""Environment variables that a search ignores, though its libraries or its user may expect otherwise."""
 
 import os
 from collections.abc import Mapping

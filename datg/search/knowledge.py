@@ -51,16 +51,14 @@ def gather(source: SearchFolder, settings: SearchSettings) -> Knowledge:
             f"`--warm-start` needs a sampler that learns ({' or '.join(LEARNING_SAMPLERS)}), got {settings.sampler}."
         )
     if settings.grid or other.grid:
-        raise ConfigError("`--warm-start` takes the trials of a search for a search; a comparison has a grid.")
+        raise ConfigError("`--warm-start` is for searches; a comparison has a grid, and learns nothing.")
     only = {"there": set(other.space) - set(settings.space), "here": set(settings.space) - set(other.space)}
     if any(only.values()):
-        told = "; ".join(f"{where} alone {', '.join(sorted(keys))}" for where, keys in only.items() if keys)
+        told = "; ".join(f"only {where} {', '.join(sorted(keys))}" for where, keys in only.items() if keys)
         raise ConfigError(f"`--warm-start` {name} searches other keys than this search would ({told}).")
     tasks = [str(search.config.task) for search in (other, settings)]
     if tasks[0] != tasks[1]:
-        raise ConfigError(
-            f"`--warm-start` {name} measures another thing: accuracy on tasks of {tasks[0]}, not of {tasks[1]}."
-        )
+        raise ConfigError(f"`--warm-start` {name} measures accuracy on tasks of {tasks[0]}, not of {tasks[1]}.")
     finished = [
         (record.searched, record.objective)
         for record in RecordReader(source, other).records()

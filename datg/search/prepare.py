@@ -296,9 +296,7 @@ def _being_made(folder: SearchFolder) -> Iterator[list[SearchFolder]]:
     made = [folder]
     with DriverLock(folder):
         if folder.settings.exists():
-            raise ConfigError(
-                f"{folder.name} was begun by another command at this moment; call it again to go on with it."
-            )
+            raise ConfigError(f"another command has just begun {folder.name}; call this one again to resume it.")
         try:
             yield made
         except BaseException:

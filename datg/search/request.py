@@ -23,7 +23,7 @@ class Request:
         warm_start: a search whose trials the sampler is to know from the beginning.
         command: as it was called.
         notify: told what is waited for before the search begins.
-        references: whether a search is measured against trainings beside its trials; None: a new one is, another one as it began.
+        references: whether a search is measured against trainings beside its trials; None: yes if new, else as it began.
     """
 
     dataset: str | None

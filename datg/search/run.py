@@ -38,7 +38,7 @@ def run_search(
         return ExitCode.RESUMABLE
     records = session.records()
     selection = select(records)
-    broken = len(session.driver.ended) < session.settings.trials  # by their machines: they are gone on with
+    broken = len(session.driver.ended) < session.settings.trials  # by their machines: they can be resumed
     if selection.best is None:
         return ExitCode.RESUMABLE if broken else ExitCode.NO_SUCCESS
     if session.settings.grid:

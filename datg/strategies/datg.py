@@ -84,5 +84,5 @@ class Datg(ClusteredMixup):
 
 
 def _points(examples: Tensor) -> Tensor:
-    """Return `(B, N, M, *shape)` to `(B, N * M, d)`."""
+    """Turn `(B, N, M, *shape)` into `(B, N * M, d)`."""
     return to_float32(examples.flatten(3).flatten(1, 2))

@@ -27,7 +27,7 @@ def database_file(uri: str) -> Path | None:
 
 @contextlib.contextmanager
 def whole_database(uri: str, warn: Callable[[str], None] = lambda message: None) -> Iterator[None]:
-    """Lock a local database against others who come through here; make it if it is missing, and a new one of an older version.
+    """Lock a local database against others who come through here; make it if it is missing, and upgrade an older version.
 
     Several processes that make the tables of one empty file break it as well as one that is killed at it.
 
@@ -78,13 +78,13 @@ def _bring_up_to_date(file: Path, warn: Callable[[str], None]) -> None:
         return
     if all(found != revision.revision for revision in revisions.walk_revisions()):
         raise ConfigError(
-            f"{file} is of a newer MLflow than the {__version__} that is installed here; install that one, or keep results in "
+            f"{file} is of a newer MLflow than the {__version__} installed here; upgrade MLflow, or keep results in "
             f"another database: --tracking-uri {SQLITE}{file.with_name('mlflow-datg.db')}"
         )
     users = _processes_with(file)
     if users:
         raise ConfigError(
-            f"{file} is of an older MLflow and open in {', '.join(users)}; it is brought up to date once that has ended."
+            f"{file} is of an older MLflow and open in {', '.join(users)}; close it there to have it upgraded."
         )
     _migrate(file, __version__, warn)
 

@@ -54,9 +54,7 @@ def _shown(value: Any) -> str:
 
 def send_trial(client: "MlflowClient", record: TrialRecord, run: ChildRun) -> bool:
     """Send what is new of a trial; return whether there was anything."""
-    broken = (
-        record.state == FAILED and not record.complete
-    )  # by its machine, and gone on with when the search is resumed
+    broken = record.state == FAILED and not record.complete  # by its machine; it goes on when the search is resumed
     outcome = record.outcome if record.complete or broken else ""
     if run.points >= len(record.reports) and not record.complete and outcome == run.outcome:
         return False
@@ -87,7 +85,7 @@ def _send_outcome(client: "MlflowClient", record: TrialRecord, run_id: str) -> N
 
 
 def _take_back_outcome(client: "MlflowClient", run_id: str) -> None:
-    """Show a trial that its machine broke, and that is gone on with, as running."""
+    """Show as running a trial that is resumed after its machine failed."""
     client.update_run(run_id, status=RUN_STATUS[RUNNING])
     for tag in client.get_run(run_id).data.tags.keys() & {ERROR_TAG, OUTCOME_TAG}:
         client.delete_tag(run_id, tag)

@@ -149,5 +149,7 @@ def describe_failure(uri: str, error: Exception) -> str:
     """Return in a sentence without its end that MLflow does not take results, and why."""
     where, text = without_password(uri), without_password(str(error).strip() or type(error).__name__)
     if does_not_pass(error):
-        return f"MLflow at {where} refuses the results ({' '.join(text.split()).rstrip('.')}), which does not pass by itself"
+        return (
+            f"MLflow at {where} refuses the results ({' '.join(text.split()).rstrip('.')}) and will go on refusing them"
+        )
     return f"MLflow at {where} does not take the results ({text.splitlines()[0][:MESSAGE_LENGTH]})"

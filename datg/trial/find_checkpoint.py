@@ -32,7 +32,7 @@ def find_checkpoint(run: Path) -> Path:
     split = load_best(best[0].folder / BEST).info.get("split", {})
     if len(best) > 1 and str(split.get("protocol")).endswith(ALL_BASE_EXAMPLES):
         raise ConfigError(
-            f"{run} was trained on its validation examples, which choose nothing; give the folder of one seed."
+            f"{run} was trained on its validation examples, so no seed is best; give the folder of one seed."
         )
     return best[0].folder / BEST
 

@@ -111,7 +111,7 @@ class TrialOutcome:
         outcome: see :class:`TrialRecord`.
         error: one line, if it failed.
         ended: when, in seconds since 1970.
-        final: whether that is its end; a trial that its machine broke is gone on with when the search is resumed.
+        final: whether that is its end; a trial whose machine failed goes on when the search is resumed.
     """
 
     outcome: str

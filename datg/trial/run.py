@@ -182,7 +182,7 @@ class _Run:
             self.training.restore(state)
             return
         self.training.restore(state, streams_anew=derive_seed(self.config.seed, "continued", here, iteration))
-        self.remark = f"from iteration {iteration} on on {here}, before on {device}, with random streams derived anew"
+        self.remark = f"on {here} from iteration {iteration}, on {device} before, with random streams derived anew"
 
     @property
     def seconds(self) -> float:

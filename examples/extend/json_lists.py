@@ -9,6 +9,7 @@ from datg.data.raw_data import RawData, Workplace, listed
 from datg.errors import DataError
 
 FORM = "JSON lists of pictures"
+FORM_EXAMPLE = '{"eczema": ["a.jpg", "b/c.png"]}.'
 
 
 def recognise(raw: Path) -> bool:
@@ -20,9 +21,14 @@ def read(raw: Path, settings: ImportSettings, work: Workplace) -> RawData:
     """List the pictures of every class.
 
     Raises:
-        DataError: a picture that is listed is not there.
+        DataError: the file is no JSON object of lists, or a picture that is listed is not there.
     """
-    lists = json.loads(raw.read_text(encoding="utf-8"))
+    try:
+        lists = json.loads(raw.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{raw} is no JSON: {error}. It should look like {FORM_EXAMPLE}") from error
+    if not isinstance(lists, dict) or not all(isinstance(names, list) for names in lists.values()):
+        raise DataError(f"{raw} must map names of classes to lists of pictures, as in {FORM_EXAMPLE}")
     missing = [name for names in lists.values() for name in names if not (raw.parent / name).is_file()]
     if missing:
         raise DataError(f"{raw} lists pictures that are not there: {listed(missing)}.")

@@ -19,7 +19,7 @@ class OneCluster(Strategy):
 
     weight: Weight = 2.0
 
-    refused_learners: ClassVar[dict[str, str]] = {"reptile": "it adapts every layer, and this is an example"}
+    refused_learners: ClassVar[dict[str, str]] = {"reptile": "its outer step ignores a weight of the loss"}
     vanilla_settings: ClassVar[tuple[dict[str, Any], ...]] = ({"weight": 1.0},)
 
     def clustering(self, ways: int) -> Clustering:

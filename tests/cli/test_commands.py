@@ -280,7 +280,7 @@ def test_search_export_train_and_evaluate(tmp_path, data_root):
     assert "report.html" in {entry.path for entry in client.list_artifacts(parent.info.run_id)}
     page = (folder / "report.html").read_text()
     assert f"Trial {finalists[0]['trial']} is the best of" in page and "part could not be made" not in page
-    assert "It still runs" not in page
+    assert "Still running" not in page
     assert "python launchers/search.py --dataset glyphs --trials 4 --json" in page
     assert "/runs?workflowType=machine_learning&viewStateShareKey=" in searched.stderr
     assert parent.data.metrics["gain_over_vanilla/test"] == pytest.approx(

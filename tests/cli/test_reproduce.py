@@ -32,7 +32,7 @@ SMALL += [
             "`anil` is not a known learner of the paper's tables",
         ),
         (["table1", "--datasets", "isic"], "data set `isic` is not in"),
-        (["table1", "--datasets", "glyphs", "--shots", "1,none"], "`--shots` must list numbers from 1 on"),
+        (["table1", "--datasets", "glyphs", "--shots", "1,none"], "`--shots` must list numbers above 0"),
         (
             ["table1", "--datasets", "glyphs", "--set", "strategy.foo=1"],
             "no row of this reproduction has it: `strategy.foo`",

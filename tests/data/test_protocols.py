@@ -257,7 +257,7 @@ def test_a_split_with_unknown_or_shared_classes_is_refused():
     known = {"a": 20, "b": 20, "c": 20}
     with pytest.raises(DataError, match="2 classes that the data set lacks: x, y"):
         check_split(Split(protocol="file", base=["x", "a"], validation=["y"], novel=["b"]), known)
-    with pytest.raises(DataError, match="these stand twice: a, b"):
+    with pytest.raises(DataError, match="lists these twice: a, b"):
         check_split(Split(protocol="file", base=["a", "b"], validation=["b"], novel=["a"]), known)
 
 

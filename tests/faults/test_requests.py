@@ -16,7 +16,7 @@ def test_a_running_search_takes_a_trial_and_stops_others(place):
     driver = place.start("search", *SMALL, *steps(100_000, 20), "--trials", 3, "--max-concurrent", 2)
     until(lambda: worker_of(place, 0) and worker_of(place, 1))
     name = place.folder.name
-    assert "they begin as soon as a trial ends" in place.run("enqueue", name, "strategy.alpha=0.7")
+    assert "to begin as soon as a trial ends" in place.run("enqueue", name, "strategy.alpha=0.7")
     assert "make room" in place.run("enqueue", name, "strategy.alpha=0.8", code=2)
     told = json.loads(place.run("stop_trial", name, 1, "--json"))
     assert told["answer"] == "trial 1 is stopped"

@@ -137,7 +137,7 @@ def test_pictures_beside_folders_are_all_answered_and_none_is_scored(answered, p
     shutil.move(place / "queries" / "zhe" / "zhe-0.png", place / "queries" / "loose.png")
     said = []
     found = answered("support", "queries", said=said)
-    assert "none of them is taken for a class" in said[-1] and found.accuracy is None
+    assert "so no folder is taken for a class" in said[-1] and found.accuracy is None
     assert len(found.rows()) == 12
 
 
@@ -153,7 +153,7 @@ def test_an_unreadable_support_picture_is_listed(answered, place):
 def test_folders_that_are_no_classes_are_answered_but_not_scored(answered, place):
     (place / "queries" / "theta").rename(place / "queries" / "patient 7")
     found = answered("support", "queries")
-    assert found.remarks == ["labels that are no class of SUPPORT are not counted: patient 7"]
+    assert found.remarks == ["labels outside SUPPORT's classes are not counted: patient 7"]
     assert found.accuracy.of == 8 and len(found.rows()) == 12
 
 
@@ -242,7 +242,7 @@ def test_what_is_no_model_is_told(tmp_path, trained, data_root, answered):
         load_model(tmp_path / "empty")
     with pytest.raises(ConfigError, match="is no checkpoint of this package or is damaged"):
         load_model(tmp_path / "file")
-    with pytest.raises(ConfigError, match="must have 5 classes, as the classifier of maml has outputs, got 3"):
+    with pytest.raises(ConfigError, match="must have 5 classes, one per output of maml's classifier, got 3"):
         answered("support", "queries", model=trained("maml"))
 
 

@@ -135,7 +135,7 @@ def test_a_saved_support_set_answers_queries_alone(training, rows, data_root, gl
     again = run_command(called, cwd=place, env=environment(data_root))
     assert again.returncode == 2 and "holds something already" in again.stderr
     bad = predict(place, str(place / "frozen"), [*request[:1], {"picture": "/etc/passwd"}])
-    assert bad.returncode != 0 and "must be the bytes of a picture's file in base64, and no path" in bad.stderr
+    assert bad.returncode != 0 and "must be the bytes of a picture's file in base64, not a path" in bad.stderr
 
 
 @pytest.fixture
@@ -176,7 +176,7 @@ def test_what_a_request_lacks_is_told_by_row(packaged, rows):
 
     refused(rows[3:], "the request has no support set")
     refused(rows[:3], "the request has no query")
-    refused([*rows[:2], {"picture": "support/theta/0.png", "label": None}], "row 3 .* in base64, and no path")
+    refused([*rows[:2], {"picture": "support/theta/0.png", "label": None}], "row 3 .* in base64, not a path")
     refused(
         [*rows[:2], {"picture": base64.b64encode(b"no picture").decode()}], "row 3 .* cannot be used: not a picture"
     )

@@ -100,7 +100,7 @@ REFUSED = [
         classes([1, 1, 1]),
         pictures(9),
         ConfigError,
-        "must have 5 classes, as the classifier of maml has outputs, got 3",
+        "must have 5 classes, one per output of maml's classifier, got 3",
     ),
     ("maml", classes([1] * 5), pictures(1), DataError, "at least two examples: maml normalises queries together"),
 ]

@@ -254,12 +254,12 @@ def test_a_comparison_stands_by_itself(tmp_path, settings, without_pictures):
     write_search(tmp_path / "two", settings.model_copy(update={"grid": grid, "space": {}}), ["finished"])
     page = page_of(tmp_path, ["two"])
     assert "Accuracy on novel classes" in page and "vanilla" in page and "part could not be made" not in page
-    with pytest.raises(ConfigError, match="two is a comparison; side by side stand searches alone"):
+    with pytest.raises(ConfigError, match="two is a comparison; only searches stand side by side"):
         write_report(tmp_path, ["one", "two"])
 
 
 def test_one_that_is_driven_says_that_it_still_runs(tmp_path, settings, without_pictures):
     folder = write_search(tmp_path / "one", settings, MANY)
-    assert "It still runs" not in page_of(tmp_path, ["one"])
+    assert "Still running" not in page_of(tmp_path, ["one"])
     with DriverLock(folder):
-        assert "It still runs: this page shows what is known so far." in page_of(tmp_path, ["one"])
+        assert "Still running: this page shows what is known so far." in page_of(tmp_path, ["one"])

@@ -1,5 +1,6 @@
 import contextlib
 import errno
+import gc
 import os
 import sqlite3
 import subprocess
@@ -61,8 +62,11 @@ def of_revision(file: Path, revision: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(store.__file__).parent / "db_migrations"))
     config.set_main_option("sqlalchemy.url", f"sqlite:///{file}")
-    Base.metadata.create_all(create_engine(f"sqlite:///{file}"))
+    engine = create_engine(f"sqlite:///{file}")
+    Base.metadata.create_all(engine)
+    engine.dispose()
     command.upgrade(config, revision)
+    gc.collect()  # whatever else holds the file open would be named as its user
     with contextlib.closing(sqlite3.connect(file)) as connection, connection:
         connection.execute(
             "INSERT INTO experiments (name, artifact_location, lifecycle_stage) VALUES ('mine', 'a', 'active')"

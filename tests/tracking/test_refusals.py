@@ -55,7 +55,7 @@ def test_what_a_server_answers(status, passes, refusing, tmp_path, folders):  # 
     if passes:
         assert text.endswith("they are sent later.") and len(text) < 400
     else:
-        assert "does not pass by itself; once that is mended, sync_mlflow sends them." in text
+        assert "and will go on refusing them; once that is mended, sync_mlflow sends them." in text
     if status == 403:
         assert "The form is at /access" in text, "whole"
 

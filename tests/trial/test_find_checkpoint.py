@@ -55,6 +55,6 @@ def test_seeds_trained_on_their_validation_examples_are_not_ranked_by_them(tmp_p
     protocol = dataset.split.protocol + ALL_BASE_EXAMPLES
     everything = replace(dataset, split=dataset.split.model_copy(update={"protocol": protocol}))
     paths = [trained(tmp_path / f"seed-{seed}", everything, seed=seed) for seed in (0, 1)]
-    with pytest.raises(ConfigError, match="was trained on its validation examples, which choose nothing"):
+    with pytest.raises(ConfigError, match="was trained on its validation examples, so no seed is best"):
         find_checkpoint(tmp_path)
     assert find_checkpoint(tmp_path / "seed-1") == paths[1]

@@ -358,5 +358,5 @@ def test_a_trial_of_another_kind_of_device_goes_on_with_streams_derived_anew(str
     assert load_checkpoint(tmp_path / LAST)[1]["device"] == "cpu", "saved where it went on"
     run(config, tmp_path)
     remarks = [entry.remark for entry in read_reports(tmp_path)]
-    said = "from iteration 2 on on cpu, before on cuda, with random streams derived anew"
+    said = "on cpu from iteration 2, on cuda before, with random streams derived anew"
     assert remarks == ["", said, *[""] * (len(remarks) - 2)]

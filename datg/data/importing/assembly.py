@@ -70,7 +70,7 @@ def assemble(
     whole = replace(data, classes=kept)
     divided = protocol.divide(whole, settings) if protocol.divide else whole
     candidates = {name: items for name, items in divided.classes.items() if len(items) >= settings.min_examples}
-    if candidates:  # what needs no decoded example is said before any is
+    if candidates:  # checks that need no decoded example come first
         found = {name: len(items) for name, items in candidates.items()}
         _check_tasks(_choose(divided, found, protocol, settings, task), found, task)
     _check_room(folder, sum(map(len, candidates.values())) * prod(data.shape) * np.dtype(data.dtype).itemsize)
@@ -123,7 +123,7 @@ def _without_excluded(data: RawData, excluded: list[str]) -> RawData:
     unknown = [name for name in names if name not in data.classes]
     if unknown:
         raise DataError(
-            f"`--exclude` names no class of the raw files: {listed(unknown)}; there are: {listed(sorted(data.classes), 40)}."
+            f"`--exclude` names unknown classes: {listed(unknown)}; the raw files have: {listed(sorted(data.classes), 40)}."
         )
     classes = {name: examples for name, examples in data.classes.items() if name not in names}
     odd = [name for name in classes if normal(name) in NO_CLASSES]
@@ -150,7 +150,7 @@ def _check_names(classes: RawClasses) -> None:
     same = [" = ".join(map(ascii, group)) for group in alike.values() if len(group) > 1]
     if same:
         raise DataError(
-            "classes may not differ in upper and lower case, spaces around them or Unicode form only, but these do: "
+            "class names must differ in more than case, outer spaces or Unicode form, but these do not: "
             f"{listed(same)}; merge or rename them."
         )
 

@@ -45,13 +45,13 @@ def read_table(path: Path, columns: Sequence[str], *, may_be_empty: Sequence[str
         header = lines.fieldnames or []
         rows = [{key: (value or "").strip() for key, value in row.items() if isinstance(key, str)} for row in lines]
     except csv.Error as error:
-        raise DataError(f"{path} is no CSV file, or a quotation mark is missing in it ({error}).") from error
+        raise DataError(f"{path} is not valid CSV ({error}); check its quotation marks.") from error
     missing = [column for column in (*columns, *may_be_empty) if column not in header]
     if missing:
         raise DataError(f"{path} lacks the columns {', '.join(missing)}; it has: {listed(list(header)) or 'none'}.")
     short = [str(number) for number, row in enumerate(rows, 2) if not all(row[column] for column in columns)]
     if short:
-        raise DataError(f"{path} must have a value in {', '.join(columns)} on every line, but not on: {listed(short)}.")
+        raise DataError(f"{path} must have a value in {', '.join(columns)} on every line; missing on: {listed(short)}.")
     return iter(rows)
 
 
@@ -107,7 +107,7 @@ def label_pictures(pictures: list[Path], labels: Iterable[Label], raw: Path, siz
     }
     wrong = [f"{len(names)} {what}: {listed(names)}" for what, names in problems.items() if names]
     if wrong:
-        raise DataError(f"the pictures and labels of {raw} do not fit each other: " + "; ".join(wrong) + ".")
+        raise DataError(f"the pictures and labels of {raw} do not match: " + "; ".join(wrong) + ".")
     classes: dict[str, list[PictureFile]] = {
         name: [] for name in sorted({label.name for label in label_by_stem.values()})
     }

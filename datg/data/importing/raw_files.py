@@ -79,9 +79,7 @@ def class_folders(raw: Path) -> Iterator[tuple[str, Listing]]:
 def remark_on(listings: list[Listing], raw: Path) -> tuple[str, ...]:
     """Return what a user must know of files that were passed over and of links that were followed."""
     told = {
-        "hidden files and folders, and those of systems, were passed over": [
-            p for one in listings for p in one.passed_over
-        ],
+        "hidden and system files and folders were skipped": [p for one in listings for p in one.passed_over],
         "linked folders were followed": [p for one in listings for p in one.links],
     }
     return tuple(

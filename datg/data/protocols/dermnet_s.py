@@ -14,7 +14,7 @@ MINIMUM_VALIDATION = 5
 def dermnet_s(available: AvailableClasses, settings: ImportSettings) -> Split:
     """Split by size, then name: the 30 largest are base, the 53 smallest novel, up to 30 before those validation.
 
-    With the paper's 203 classes validation is ranks 120 to 149: nearest in size to the novel ones.
+    With the paper's 203 classes validation is ranks 121 to 150: nearest in size to the novel ones.
     """
     needed = DERMNET_BASE + MINIMUM_VALIDATION + DERMNET_NOVEL
     counts = available.counts

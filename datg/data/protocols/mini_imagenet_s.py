@@ -30,7 +30,7 @@ def mini_imagenet_s(available: AvailableClasses, settings: ImportSettings) -> Sp
     if not available.in_file_order:
         remarks.append(
             "the index list was applied to the sorted class names, so these base classes may differ from those of the published "
-            "pickle; inspect_data.py --identify-by tells which are which."
+            "pickle; datg inspect_data --identify-by names them."
         )
     return Split(
         protocol="mini-imagenet-s" if available.in_file_order else "mini-imagenet-s-sorted",

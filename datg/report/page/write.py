@@ -50,7 +50,7 @@ def write_report(output: Path, names: list[str], out: Path | None = None) -> Pat
     searches = []
     for folder in folders:
         if SearchSettings.load(folder).grid:
-            raise ConfigError(f"{folder.name} is a comparison; side by side stand searches alone: give it by itself.")
+            raise ConfigError(f"{folder.name} is a comparison; only searches stand side by side: give it alone.")
         searches.append(Search.read(folder, running=bool(active_driver(folder))))
     first, *others = (folder.name for folder in folders)
     told = others[0] if len(others) == 1 else f"{len(others)}-others"

@@ -83,7 +83,7 @@ def explain_start(error: Exception) -> str:
             "export RAY_TMPDIR=/tmp"
         )
     logs = folder / "ray" / "session_latest" / "logs"
-    return f"Ray could not be started here ({describe_error(error)}); why is not known, its logs may tell: {logs}."
+    return f"Ray could not be started here ({describe_error(error)}); the cause is unknown, see its logs: {logs}."
 
 
 def explain_connection(error: Exception, address: str) -> str:

@@ -151,7 +151,7 @@ def refuse_bad_nodes(nodes: ClusterNodes) -> None:
     """
     bad = [f"node {report.name}: {problem}" for report in nodes.reports for problem in report.problems]
     if bad:
-        raise ConfigError("\n".join([*bad, "repair that, or go on without these nodes: --skip-bad-nodes"]))
+        raise ConfigError("\n".join([*bad, "fix that, or leave these nodes out: --skip-bad-nodes"]))
 
 
 class _Probe:
@@ -197,7 +197,7 @@ class _Probe:
             yield f"{folder} is another folder there: a file that was just written here is missing; mount the shared folder."
         elif found["write"] or not self._beside.exists():
             why = found["write"] or "what it writes does not arrive here"
-            yield f"{folder} cannot be written there ({why}); give the user there the right to."
+            yield f"{folder} cannot be written there ({why}); give the user there write access."
         if "import" in found:
             yield f"this package or torch cannot be imported there ({found['import']}); install both as here."
         else:

@@ -99,7 +99,7 @@ class StudySearcher(Unsaved, Searcher):
                 self._driver.release(number, again_after=None if self._supervisor.stop.requested else 0.0)
             else:
                 self._driver.finish(number, outcome, cause, iteration=result.get("iteration", 0))
-                if number in self._driver.ended:  # one that its machine broke is gone on with
+                if number in self._driver.ended:  # one whose machine failed is resumed
                     self._on_end(number)
 
     def save(self, checkpoint_path: str) -> None:
@@ -126,9 +126,9 @@ def explain_failure(ray_text: str) -> str:
     last = re.sub(r"\x1b\[[0-9;]*m", "", ray_text).rpartition("Failure # ")[2]
     lines = [line.strip() for line in last.splitlines() if line.strip()]
     if not lines:
-        return "its process died; why is not known"
+        return "its process died, cause unknown"
     if DETAIL in last:
         return f"its process died (Ray: {last.partition(DETAIL)[2].partition(GUESSES)[0].strip()})"
     if DIED in lines[-1]:
         return f"its process died (Ray: {lines[-1]})"
-    return f"its process could not do its work: {lines[-1]}"
+    return f"its process failed: {lines[-1]}"

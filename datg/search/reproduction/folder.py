@@ -112,8 +112,8 @@ class Reproduction(BaseModel):
                 f"  --{key}: {' -> '.join(shortened(value) for value in (self.asked.get(key), asked[key]))}"
                 for key in differing
             ]
-            lines.append("go back to those, or begin another one under another --name.")
-            raise ConfigError("\n".join(["this reproduction has begun otherwise, and it cannot change:", *lines]))
+            lines.append("use the old values, or begin another under a new --name.")
+            raise ConfigError("\n".join(["this reproduction began with other values and cannot change:", *lines]))
 
     def check_data(self, root: Path) -> None:
         """Refuse to go on with other data than it began with.

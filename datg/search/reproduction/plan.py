@@ -171,7 +171,7 @@ def _units(
     if target in TABLES:
         return _table_units(TABLES[target], wanted, datasets)
     if FIGURE_LEARNER not in wanted.learners:
-        return [], [f"it is of {FIGURE_LEARNER}, which --learners leaves out."]
+        return [], [f"it needs {FIGURE_LEARNER}, which --learners leaves out."]
     name = main_dataset(wanted.datasets)
     if name not in datasets:
         return [], [f"{name} is not at hand; --datasets NAME runs it on another."]
@@ -223,7 +223,7 @@ def _table_units(table: PaperTable, wanted: Wanted, datasets: Mapping[str, Datas
             }
             units += [Unit(strategies=rows, **shared)] if rows else []
             units += [Unit(strategies=tuned, tune=wanted.tune, **shared)] if tuned and wanted.tune else []
-    return units, list(dict.fromkeys(why_not)) or ([] if units else ["none of --strategies is a row of it."])
+    return units, list(dict.fromkeys(why_not)) or ([] if units else ["none of its rows is in --strategies."])
 
 
 def _alike(one: Dataset, other: Dataset) -> bool:

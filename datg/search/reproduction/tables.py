@@ -109,7 +109,7 @@ def _rows(table: PaperTable, column: Column, unit: Unit, results: ReproductionRe
         lacking = results.reproduction.seeds - len(scores[name])
         remark = ", ".join(f"{bad.count(outcome)} {outcome}" for outcome in sorted(set(bad)))
         if lacking and not remark:
-            remark = "not run yet" if settings is None else f"{lacking} of {results.reproduction.seeds} seeds not yet"
+            remark = "not run yet" if settings is None else f"{lacking} of {results.reproduction.seeds} seeds to go"
         tuned = records[0].searched.get("tuned") if records else (unit.tune or None)
         yield _row(table, column, unit.learner, name, scores[name], tuned=tuned, remark=remark)
 

@@ -1,1 +1,1 @@
-"""A search's folder: its files, going on with it, repairing it."""
+"""A search's folder: its files, resuming it, repairing it."""

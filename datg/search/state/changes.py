@@ -1,4 +1,4 @@
-"""Going on with a search: its folder and study are checked, and what has changed since it began is found out."""
+"""Resuming a search: its folder and study are checked, and changes since it began are found."""
 
 import datetime
 from typing import Any
@@ -31,9 +31,7 @@ def requested_settings(request: Request, saved: SearchSettings) -> _Found:
     root = data_root(request.data_root, saved=saved.data_root)
     changed = request.settings or request.space_file or request.dataset or set(request.flags) - {"search.trials"}
     if saved.comparison and (changed or "search.trials" in request.flags):
-        raise ConfigError(
-            f"this search is one of {saved.comparison}, whose searches are alike; it goes on as it began."
-        )
+        raise ConfigError(f"this search is one of {saved.comparison}, whose searches are alike; resume it unchanged.")
     if changed and saved.grid:
         raise ConfigError("the trials of a comparison stand in a grid, which cannot change; start a new one.")
     config = saved.config
@@ -56,7 +54,7 @@ def requested_settings(request: Request, saved: SearchSettings) -> _Found:
 
 
 def check_asked(request: Request, saved: SearchSettings) -> None:
-    """Refuse to go on with a comparison that was asked for otherwise than its name is now.
+    """Refuse to resume a comparison whose name was begun with other values.
 
     Raises:
         ConfigError: naming each difference.
@@ -73,7 +71,7 @@ def check_asked(request: Request, saved: SearchSettings) -> None:
                 [
                     f"`--name` {request.name} has begun as another comparison, and a comparison cannot change:",
                     *lines,
-                    "go back to those, or start a new one under another name.",
+                    "use the old values, or start anew under another name.",
                 ]
             )
         )
@@ -127,7 +125,7 @@ def reconcile_settings(
             f"{stored.name} has begun with other settings, data or code:",
             *(f"  {line}" for line in differences),
         ]
-        lines.append("go back to those, start a new search, or accept the change with --allow-change.")
+        lines.append("undo the changes, start a new search, or accept them with --allow-change.")
         raise (ConfigError if asked else StateError)("\n".join(lines))
     _check_compatible(began.ranges, wanted.ranges)
     change = {

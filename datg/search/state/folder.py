@@ -88,7 +88,7 @@ class SearchFolder:
 
     @property
     def stop(self) -> Path:
-        """Exist while running trials are to save and end."""
+        """Return the file that has trials save and end."""
         return self.path / "stop"
 
     @property

@@ -1,4 +1,4 @@
-"""A search taken up again: its study opened, changes accepted or refused, damage repaired."""
+"""A search resumed: its study opened, changes accepted or refused, damage repaired."""
 
 import shutil
 from pathlib import Path
@@ -62,7 +62,7 @@ def resume_search(request: Request, search: str, *, comparison: bool = False) ->
             f"the study of {folder.name} cannot be read or written ({reason}); resume it once it can."
         ) from error
     if driver.all_done:
-        remarks.append(f"{folder.name} is done: nothing is left to do, more --trials prolong it.")
+        remarks.append(f"{folder.name} is done: nothing is left to do; --trials N prolongs it.")
     return open_session(request, folder, settings, dataset, driver, lock, allocation, remarks)
 
 

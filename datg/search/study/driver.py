@@ -164,7 +164,7 @@ class SearchDriver:
     def hopeless(self) -> bool:
         """Return whether the last :attr:`patience` trials that ended since this driver started all failed.
 
-        Failures end before successes: in a small search nothing may have succeeded, either, and nothing that runs be validated.
+        Failures end before successes: a small search gives up only if nothing has succeeded and nothing running is validated.
         """
         ended, patience = self.progress.ended_here, self.patience
         if self.all_tried or len(ended) < patience or any(outcome not in FAILURES for outcome in ended[-patience:]):
@@ -300,7 +300,7 @@ class SearchDriver:
         # values are a curve to look at.
         asked = done <= LAST_PRUNING and not stopped
         prune, notes = self._memory.report(number, entry.accuracy, step, ask_pruner=asked)
-        # What the method's own setting is worth must be known, so that what the search gained is.
+        # No pruner ends the method's own setting: what the search gained is measured against it.
         prune = stopped or (prune and not (number == 0 and self._own_setting is not None))
         state = PruningState(step, entry.objective, entry.objective_ci95, prune, notes)
         self._states[number] = state

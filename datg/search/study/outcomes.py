@@ -19,7 +19,7 @@ def tell(study: optuna.Study, trial: optuna.Trial, outcome: str, objective: floa
 
     Optuna's samplers do not see what is told as FAIL. So what a configuration broke is told as pruned and infeasible: its
     neighbourhood is then avoided. FAIL is for what is given up: what its machine
-    broke stays running until it is gone on with.
+    broke stays running until it is resumed.
 
     Args:
         study: in memory or stored.

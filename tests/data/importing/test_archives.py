@@ -171,7 +171,7 @@ def test_a_header_that_lies_about_its_size_is_found_out(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("page.zip", b"<!DOCTYPE html><html>Sign in</html>", "a web page and no archive: the download went wrong"),
+        ("page.zip", b"<!DOCTYPE html><html>Sign in</html>", "a web page, not an archive; download it again"),
         ("noise.tar.gz", b"\x00\x01\x02" * 50, "neither a zip nor a tar file"),
         ("empty.zip", b"", "is empty"),
     ],

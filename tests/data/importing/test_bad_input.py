@@ -129,7 +129,7 @@ CASES = {
         "lacks the columns filename, label; it has",
     ),
     "csv-lists: no text": ("csv-lists", overwrite("val.csv", b"\xff\xfe\x00"), "val.csv cannot be read"),
-    "csv-lists: an empty label": ("csv-lists", append("val.csv", "x.png,\n"), "must have a value in .* not on: 50"),
+    "csv-lists: an empty label": ("csv-lists", append("val.csv", "x.png,\n"), "must have a value in .* missing on: 50"),
     "csv-lists: class twice": (
         "csv-lists",
         lambda raw: append("test.csv", (raw / "val.csv").read_text().split("\n", 1)[1])(raw),
@@ -141,7 +141,7 @@ CASES = {
     "isic-challenge: not one-hot": (
         "isic-challenge",
         both(replaced(TRUTH, "0.0,1.0,0.0", "1.0,1.0,0.0"), replaced(TRUTH, "1.0" + 6 * ",0.0", "0.0" + 6 * ",0.0")),
-        r"must have one 1 and else 0, but not: ISIC_0024306, ISIC_0024318",
+        r"must hold one 1 and zeros; wrong: ISIC_0024306, ISIC_0024318",
     ),
     "isic-challenge: all that does not fit": (
         "isic-challenge",
@@ -173,13 +173,13 @@ CASES = {
     "csv-lists: a quotation mark": (
         "csv-lists",
         lambda raw: (raw / "val.csv").write_text('filename,label\n"' + "x" * 140_000),
-        "is no CSV file, or a quotation mark is missing",
+        "is not valid CSV",
     ),
     # DermNet
     "class-pickles: a number and a text": (
         "class-pickles",
         repickled("Dermnet_all_84.pkl", lambda d: {1: d["disease 000"], "1": d["disease 001"]}),
-        "must not have a class by number and by text",
+        "has a class both as a number and as text",
     ),
     "folder: names that are no text": (
         "folder",
@@ -209,7 +209,7 @@ CASES = {
         repickled(
             "Dermnet_all_84.pkl", lambda d: {**d, "Disease 001": d["disease 001"], "DISEASE 002": d["disease 002"]}
         ),
-        "Unicode form only, but these do: 'DISEASE 002' = 'disease 002', 'Disease 001' = 'disease 001'",
+        "Unicode form, but these do not: 'DISEASE 002' = 'disease 002', 'Disease 001' = 'disease 001'",
     ),
     "split-folders: class twice": (
         "split-folders",
@@ -220,7 +220,7 @@ CASES = {
     "folder: parts": (
         "folder",
         both(rename(class_0="train", class_1="test"), remove(*(f"class {i}" for i in range(2, 6)))),
-        "which are no classes",
+        "which are not classes",
     ),
     "folder: case": ("folder", rename(class_0="CLASS 1"), "'CLASS 1' = 'class 1'"),
 }
@@ -251,7 +251,7 @@ NPZ_CASES = {
     "NaN": ({"examples": np.where(np.eye(12, 5) > 0, np.nan, 1), "labels": np.arange(12)}, "NaN or infinity"),
     "float pictures": ({"a": np.zeros((3, 8, 8, 3))}, "a: must be uint8"),
     "grey pictures": ({"a": np.zeros((3, 8, 8), np.uint8)}, r"must have the shape \(pictures, height, width, 3\)"),
-    "cells of two lengths": ({"a": CELLS, "b": CELLS[:, :3]}, "must have as many numbers"),
+    "cells of two lengths": ({"a": CELLS, "b": CELLS[:, :3]}, "must be equally long"),
     "no numbers": ({"a": np.zeros((5, 0))}, r"a: must be numbers, got float64 \(5, 0\)"),
     "labels in Latin-1": (
         {"examples": CELLS, "labels": np.array([b"caf\xe9"] * 12)},

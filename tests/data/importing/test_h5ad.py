@@ -128,7 +128,7 @@ def altered(counts, row, column, value):
     [
         (np.nan, {}, "1 values are NaN or infinite"),
         (-1.0, {}, "1 values are negative; give --preparation none"),
-        (0.5, {}, "1 values are no whole numbers; give --preparation none"),
+        (0.5, {}, "1 values are not whole; give --preparation none"),
         (np.inf, {"preparation": "none"}, "1 values are NaN or infinite"),
     ],
 )
@@ -145,7 +145,7 @@ def test_values_that_are_no_counts_are_counted(value, settings, message, tmp_pat
     [
         ({}, ConfigError, "needs --label-column, the column .* has: label, tissue"),
         ({"label_column": "type", "group_column": "organ"}, DataError, "lacks the columns type, organ; it has: label, tissue"),
-        ({"label_column": "label", "scale_on": "base"}, ConfigError, "`scale_on: base` needs protocol groups"),
+        ({"label_column": "label", "scale_on": "base"}, ConfigError, "`--scale-on base` needs --protocol groups"),
         ({**COLUMNS, "protocol": "groups", "groups": {**TISSUES, "novel": ["tongue"]}}, DataError, "data lack: tongue"),
     ],
 )  # fmt: skip
@@ -261,9 +261,7 @@ def normalised(tmp_path):
 
 def test_whole_counts_elsewhere_in_the_file_are_named_and_can_be_chosen(normalised, bring_in):
     asked = {**COLUMNS, "protocol": "groups", "groups": TISSUES}
-    with pytest.raises(
-        DataError, match="are no whole numbers; whole counts are in raw and layer:counts: give --counts raw"
-    ):
+    with pytest.raises(DataError, match="are not whole; whole counts are in raw and layer:counts: give --counts raw"):
         bring_in(normalised, **asked)
     with pytest.raises(DataError, match="has no matrix layers/count; say with --counts"):
         bring_in(normalised, **asked, counts="layer:count")
@@ -277,7 +275,7 @@ def test_real_cells_that_are_no_counts_say_so(tmp_path, bring_in):
     scanpy = pytest.importorskip("scanpy")
     path = tmp_path / "pbmc.h5ad"
     scanpy.datasets.pbmc68k_reduced().write_h5ad(path)
-    with pytest.raises(DataError, match="no matrix of the file holds whole ones"):
+    with pytest.raises(DataError, match="no matrix here holds whole numbers"):
         bring_in(path, label_column="bulk_labels", protocol="random")
     dataset = bring_in(path, label_column="bulk_labels", protocol="random", preparation="none")
     assert len(dataset.table) >= 6 and dataset.table.shape == (765,) and "CD34+" in dataset.table.names

@@ -149,7 +149,7 @@ def test_system_files_are_passed_over_and_links_followed_and_both_are_said(raw_o
         f"class {n}": 5 if n == 2 else 4 for n in range(6)
     }
     remarks = "\n".join(dataset.split.remarks)
-    assert "4 hidden files and folders, and those of systems, were passed over" in remarks
+    assert "4 hidden and system files and folders were skipped" in remarks
     assert "1 linked folders were followed, for instance class 2/linked." in remarks
 
 
@@ -168,7 +168,7 @@ def test_names_that_mean_one_class_are_not_two(one, other, raw_of, import_small)
     (raw / "class 1").rename(raw / other)
     if len(list(raw.iterdir())) < 6:
         pytest.skip("this file system takes both names for one")
-    with pytest.raises(DataError, match="or Unicode form only, but these do"):
+    with pytest.raises(DataError, match="or Unicode form, but these do not"):
         import_small(raw)
 
 
@@ -304,7 +304,7 @@ def test_classes_are_left_out_by_name_and_those_that_look_like_none_are_offered(
     dataset = import_small(raw, exclude=["unknown", "N A"])
     assert dataset.table.names == tuple(f"class {n}" for n in range(2, 8))
     with pytest.raises(
-        DataError, match="`--exclude` names no class of the raw files: clas 2; there are: Unknown, class 2"
+        DataError, match="`--exclude` names unknown classes: clas 2; the raw files have: Unknown, class 2"
     ):
         import_small(raw, exclude=["clas 2"])
 

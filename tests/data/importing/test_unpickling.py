@@ -125,7 +125,7 @@ def test_only_arrays_dicts_lists_texts_and_whole_numbers_are_taken(value, what, 
     ("content", "message"),
     [
         (b"", "is empty"),
-        (b"<html>not found</html>", "is no pickle but a web page: the download went wrong"),
+        (b"<html>not found</html>", "is a web page, not a pickle; download it again"),
         (pickle.dumps({"a": np.zeros(100)})[:400], "is no pickle, or is truncated or damaged"),
         (b"PK\x03\x04 a zip file", "is no pickle, or is truncated or damaged"),
         (b"\x80\x04N.", "holds a NoneType"),

@@ -70,7 +70,7 @@ def test_auto_that_means_a_cluster_which_is_no_more_says_who_names_it(who, nowhe
         (PermissionError(13, "Permission denied", "/a/place/ray"), "export RAY_TMPDIR=/tmp"),
         (
             RuntimeError("head node did not answer"),
-            "why is not known, its logs may tell: /a/place/ray/session_latest/logs",
+            "the cause is unknown, see its logs: /a/place/ray/session_latest/logs",
         ),
     ],
 )

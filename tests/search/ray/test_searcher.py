@@ -43,11 +43,11 @@ ModuleNotFoundError: No module named 'optional_package'
 @pytest.mark.parametrize(
     ("text", "cause"),
     [
-        ("", "its process died; why is not known"),
+        ("", "its process died, cause unknown"),
         (KILLED, "its process died (Ray: Worker unexpectedly exits with a connection error code 2. End of file.)"),
         (EXITED, "its process died (Ray: Worker exits unexpectedly. Worker exits with an exit code 3.)"),
         (NODE_DIED, "its process died (Ray: The actor died because its node has died. Node Id: 53d1)"),
-        (PACKAGE, "its process could not do its work: ModuleNotFoundError: No module named 'optional_package'"),
+        (PACKAGE, "its process failed: ModuleNotFoundError: No module named 'optional_package'"),
         (PACKAGE + EXITED, "its process died (Ray: Worker exits unexpectedly. Worker exits with an exit code 3.)"),
     ],
 )

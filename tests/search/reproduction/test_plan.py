@@ -128,9 +128,9 @@ def test_sizes_of_figure_4b_are_the_papers_where_two_clusters_fit(classes, sizes
             {"ways": 20},
             "figure4b: glyphs has 40 base classes, .* begins at 40 .* needs twice as many",
         ),
-        (("figure4a",), {"learners": ("maml",)}, "figure4a: it is of protonet, which --learners leaves out"),
+        (("figure4a",), {"learners": ("maml",)}, "figure4a: it needs protonet, which --learners leaves out"),
         (("figure4a",), {"tune": 5}, "`--tune` searches for rows of a table"),
-        (("table3",), {"strategies": ("mlti",)}, "table3: none of --strategies is a row of it"),
+        (("table3",), {"strategies": ("mlti",)}, "table3: none of its rows is in --strategies"),
     ],
 )
 def test_what_is_asked_for_by_name_and_cannot_be_run_is_refused(plan, targets, more, said):

@@ -131,7 +131,7 @@ def test_what_has_not_run_is_a_dash_with_its_reason(tmp_path, data_root):
     absent = rows[Column("mini_imagenet", 1), "datg"]
     assert absent.ours is None and absent.paper == 0.4221 and absent.remark == "not at hand: mini_imagenet"
     assert rows[Column("glyphs", 5), "mlti"].remark == "not run yet"
-    assert rows[Column("glyphs", 1), "datg"].remark == "2 of 3 seeds not yet"
+    assert rows[Column("glyphs", 1), "datg"].remark == "2 of 3 seeds to go"
     write_reproduction(results.folder, running=False)
     page = (results.folder.path / "results.md").read_text()
     assert "mini_imagenet is not at hand; import it: datg import_data mini_imagenet RAW_FILES" in page
@@ -204,7 +204,7 @@ def test_a_reproduction_goes_on_as_it_began(results):
     reproduction = Reproduction.load(results.folder)
     began = reproduction.model_copy(update={"asked": {"what": ["table1"], "seeds": 3, "tune": None}})
     began.check_asked({"what": ["table1"], "seeds": 3, "tune": None})
-    with pytest.raises(ConfigError, match=r"begun otherwise.*\n  --seeds: 3 -> 5\n  --tune: nothing -> 7\n"):
+    with pytest.raises(ConfigError, match=r"began with other values.*\n  --seeds: 3 -> 5\n  --tune: nothing -> 7\n"):
         began.check_asked({"what": ["table1"], "seeds": 5, "tune": 7})
 
 

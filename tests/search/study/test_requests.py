@@ -286,7 +286,7 @@ def test_knowledge_of_infeasible_places_moves_the_sampler_away(tmp_path, setting
 
 REFUSED = {
     "other keys": ({"strategy__name": "random_mixup"}, {}, "searches other keys than this search would"),
-    "other tasks": ({"task__shots": 3}, {}, "measures another thing: accuracy on tasks of"),
+    "other tasks": ({"task__shots": 3}, {}, "measures accuracy on tasks of"),
     "no sampler that learns": (
         {},
         {"search__sampler": "random"},

@@ -19,7 +19,7 @@ PART_OF = {"_train": "base", "_val": "validation", "_test": "novel"}
 
 
 def recognise(raw: Path) -> bool:
-    """Return a pickle, or a folder with one, or with a pair for training and test."""
+    """Return whether it is a pickle, or a folder with one or a training/test pair."""
     return bool(_paths(raw))
 
 
@@ -68,7 +68,7 @@ def _problems(content: Any) -> list[str]:
     if not isinstance(content, dict) or not content:
         return [f"must hold a dict of class names and pictures, got {type(content).__name__}"]
     if len({str(name) for name in content}) != len(content):
-        return ["must not have a class by number and by text"]
+        return ["has a class both as a number and as text"]
     wrong = {
         name: picture_problem(pictures) if isinstance(pictures, np.ndarray) else "must be an array"
         for name, pictures in content.items()

@@ -32,7 +32,7 @@ def read(raw: Path, settings: ImportSettings, work: Workplace) -> RawData:
     }
     if classes and set(classes) <= set(PART_NAMES):
         raise DataError(
-            f"the folders of {raw} are called {', '.join(classes)}, which are no classes; put the class folders of all into one, "
+            f"the folders of {raw} are called {', '.join(classes)}, which are not classes; put all their class folders into one, "
             "or give --form split-folders (other classes in each) or super-classes (classes in the file names)."
         )
     if not any(classes.values()):

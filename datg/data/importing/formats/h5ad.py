@@ -33,7 +33,7 @@ SPARSE_BYTES = (
 
 
 def recognise(raw: Path) -> bool:
-    """Return an ``.h5ad`` file, or a folder with one."""
+    """Return whether it is or has an ``.h5ad`` file."""
     return _path(raw) is not None
 
 
@@ -60,7 +60,7 @@ def read(raw: Path, settings: ImportSettings, work: Workplace) -> RawData:
     preparation = Preparation(genes=gene_names.tolist(), counts=settings.counts, label_column=label)
     twice = [name for name, count in Counter(preparation.genes).items() if count > 1]
     if twice:
-        remarks.append(f"genes of one name: {listed(twice)}; a model of them cannot be applied to other files.")
+        remarks.append(f"genes named alike: {listed(twice)}; a model of them cannot be applied to other files.")
     if settings.preparation == "counts":
         prepared = prepare_counts(
             _read_matrix(cells, path, named, settings.counts, counts=True, work=work),
@@ -143,7 +143,7 @@ def _places_of_genes(there: npt.NDArray[Any], wanted: list[str], path: Path) -> 
     counts = Counter(there.tolist())
     twice = [name for name in wanted if counts[name] > 1]
     if len(set(wanted)) < len(wanted):
-        raise DataError("the model was trained on genes of one name, which cannot be told apart: give an .npz.")
+        raise DataError("some genes of the model share a name and cannot be told apart: give an .npz.")
     if twice:
         raise DataError(f"{path} must name each gene once, but these stand twice: {listed(twice)}; rename them.")
     missing = [name for name in wanted if name not in column]
@@ -223,9 +223,7 @@ def _base_cells(groups: npt.NDArray[Any], settings: ImportSettings) -> npt.NDArr
     if settings.scale_on == "all":
         return None
     if settings.protocol != "groups" or settings.group_column is None:
-        raise ConfigError(
-            "`scale_on: base` needs protocol groups and a group column, which say which cells are base cells."
-        )
+        raise ConfigError("`--scale-on base` needs --protocol groups and --group-column, which name the base cells.")
     return np.isin(groups, settings.lists().get("base", []))
 
 
@@ -247,13 +245,13 @@ def _read_matrix(
     values: list[npt.NDArray[Any]] = []
     genes: list[npt.NDArray[Any]] = []
     lengths: list[npt.NDArray[Any]] = [np.zeros(1, dtype=np.int64)]
-    wrong = {"are NaN or infinite": 0, "are negative": 0, "are no whole numbers": 0}
+    wrong = {"are NaN or infinite": 0, "are negative": 0, "are not whole": 0}
     genes_there = _genes(cells, where)
     for chunk, start, stop in read_rows(path, (cells.n_obs, genes_there), _place(where)):
         wrong["are NaN or infinite"] += int((~np.isfinite(chunk.data)).sum())
         if counts:
             wrong["are negative"] += int((chunk.data < 0).sum())
-            wrong["are no whole numbers"] += int((chunk.data != np.floor(chunk.data)).sum())
+            wrong["are not whole"] += int((chunk.data != np.floor(chunk.data)).sum())
         if start == 0:
             bytes_needed = SPARSE_BYTES * chunk.nnz / max(stop, 1) * cells.n_obs
             work.notify(
@@ -289,7 +287,7 @@ def _where_counts_are(cells: "AnnData", path: Path, where: str) -> str:
     whole = [other for other in others if other != where and _is_of_counts(cells, path, other)]
     if whole:
         return f"; whole counts are in {' and '.join(whole)}: give --counts {whole[0]}"
-    return "; give --preparation none if they are not raw counts: no matrix of the file holds whole ones"
+    return "; give --preparation none if these are not raw counts: no matrix here holds whole numbers"
 
 
 def _is_of_counts(cells: "AnnData", path: Path, where: str) -> bool:

@@ -93,7 +93,7 @@ def read(raw: Path, settings: ImportSettings, work: Workplace) -> RawData:
         else:
             labels.append(Label(row["image"], chosen[0], lesions.get(row["image"], "")))
     if wrong:
-        raise DataError(f"every line of {truth} must have one 1 and else 0, but not: {listed(wrong)}.")
+        raise DataError(f"every line of {truth} must hold one 1 and zeros; wrong: {listed(wrong)}.")
     classes = label_pictures(pictures_in([raw / edition.pictures]), labels, raw, settings.image_size)
     return RawData(classes, shape=(3, settings.image_size, settings.image_size))
 

@@ -34,7 +34,7 @@ def read(raw: Path, settings: ImportSettings, work: Workplace) -> RawData:
     shapes = {name: array.shape[1:] for name, array in arrays.items()}
     wrong = [f"{name}: {problem}" for name, array in arrays.items() if (problem := _problem(array))]
     if not wrong and len(set(shapes.values())) > 1 and any(len(shape) == 1 for shape in shapes.values()):
-        wrong = [f"cells of all classes must have as many numbers, got {sorted(set(shapes.values()))}"]
+        wrong = [f"cells of all classes must be equally long, got {sorted(set(shapes.values()))}"]
     if wrong:
         raise DataError(f"{raw} cannot be used: {listed(wrong)}.")
     classes = {name: [_row(array, row, name, settings) for row in range(len(array))] for name, array in arrays.items()}

@@ -166,7 +166,7 @@ def _what_it_is(path: Path) -> str:
     with path.open("rb") as file:
         first = file.read(64)
     if first.lstrip().startswith(b"<"):
-        return "a web page and no archive: the download went wrong"
+        return "a web page, not an archive; download it again"
     return "neither a zip nor a tar file, or it is truncated" if first else "empty"
 
 

@@ -189,7 +189,7 @@ def _unpickle(path: Path, folder: Path, disk_limit: int) -> None:
         if not first:
             raise Refused("is empty")
         if first.lstrip().startswith(b"<"):
-            raise Refused("is no pickle but a web page: the download went wrong")
+            raise Refused("is a web page, not a pickle; download it again")
         file.seek(0)
         value = _Unpickler(io.BufferedReader(file), encoding="latin1").load()
     structure = _Writer(folder, disk_limit).encode(value)

@@ -44,9 +44,7 @@ def read_pickle(path: Path, folder: Path) -> Any:
     try:
         child = subprocess.run(command, capture_output=True, text=True, timeout=seconds, env=quiet)
     except subprocess.TimeoutExpired:
-        raise DataError(
-            f"{path} was not read within {seconds:.0f} s; it is no pickle of arrays of this size."
-        ) from None
+        raise DataError(f"{path} was not read within {seconds:.0f} s, the limit for its size; try once more.") from None
     if child.returncode in (REFUSED, BROKEN):
         raise DataError(f"{path} {child.stdout.strip()}.")
     if child.returncode != 0:
