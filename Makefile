@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 WORKERS := 2
+# By a path and not by a finder: a folder called `datg` beside a script, such as a checkout, would win over a finder.
+EDITABLE := -e '.[dev]' --config-settings editable_mode=compat
 # What catches most in little time: formulas, contracts, the study's decisions.
 QUICK := tests/backbones tests/generation tests/learners tests/strategies tests/search/study/test_driver.py \
     tests/search/study/test_stored.py tests/data/test_protocols.py tests/data/test_class_table.py tests/trial/test_config.py
@@ -13,7 +15,7 @@ install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(EDITABLE)
 	touch $@
 
 # A real search on the built-in data set: a few minutes on two cores.
@@ -47,5 +49,5 @@ lowest: $(INSTALLED)
 	$(BIN)/uv pip compile --quiet --no-annotate --no-header --resolution lowest-direct --no-deps --extra dev --extra cells \
 	    --extra cluster --extra postgres pyproject.toml --output-file .venv/lowest.txt
 	test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest
-	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -c .venv/lowest.txt -e '.[dev]'
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -c .venv/lowest.txt $(EDITABLE)
 	$(MAKE) quick BIN=.venv-lowest/bin

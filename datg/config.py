@@ -92,8 +92,8 @@ def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
     return nested
 
 
-def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
-    """Turn ``key=value`` strings, values in YAML, into dotted keys.
+def parse_settings(settings: Iterable[str], option: str = "--set") -> dict[str, Any]:
+    """Turn ``key=value`` strings of a command line's ``option``, values in YAML, into dotted keys.
 
     Raises:
         ConfigError: a string has no ``=`` or no key, or its value is not YAML.
@@ -102,8 +102,8 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals or not key.strip():
-            raise ConfigError(f"`--set` must look like key=value, got `{setting}`.")
-        values[key.strip()] = parse_yaml(text, source=f"--set {key.strip()}")
+            raise ConfigError(f"`{option}` must look like key=value, got `{setting}`.")
+        values[key.strip()] = parse_yaml(text, source=f"{option} {key.strip()}")
     return values
 
 

@@ -26,3 +26,8 @@ assert result.last.iteration == 6
 
 def test_a_trial_needs_neither_ray_nor_optuna_nor_mlflow():
     subprocess.run([sys.executable, "-c", TRIAL_WITHOUT_A_CLUSTER], check=True)
+
+
+def test_the_package_is_found_from_a_folder_that_holds_a_checkout_of_the_same_name(tmp_path):
+    (tmp_path / "datg" / "datg").mkdir(parents=True)
+    subprocess.run([sys.executable, "-c", "import datg; datg.open_dataset"], cwd=tmp_path, check=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from datg.cli.options import OUTPUT, WHAT, DataRoot, Device, Json, Output, TrackingUri, Verbose
+from datg.runtime.called import RUNS
 from datg.runtime.exit_codes import ExitCode
 from datg.runtime.signals import leave
 
@@ -66,7 +67,7 @@ def apply(
     ] = None,
     device: Device = None,
     data_root: DataRoot = None,
-    output: Output = Path("runs"),
+    output: Output = RUNS,
     tracking_uri: TrackingUri = None,
     as_json: Json = False,
     verbose: Verbose = False,
@@ -75,7 +76,7 @@ def apply(
 
     Example: datg apply runs/dermnet-top1-final support/ queries/ --out predictions.csv --review least_certain.png
     """
-    from datg.cli.console import console, progress_bar, without_c_libraries
+    from datg.cli.console import console, progress_bar, say, without_c_libraries
     from datg.data.import_settings import ImportSettings
     from datg.errors import ConfigError
     from datg.inference.apply import apply as apply_model
@@ -109,7 +110,7 @@ def apply(
                 queries,
                 label_column=label_column,
                 counts=counts,
-                notify=lambda text: messages.print(text, soft_wrap=True),
+                notify=lambda text: say(messages, text),
                 progress=show,
             )
     write_predictions(answers, out)
@@ -126,7 +127,7 @@ def apply(
     told |= {"learner": loaded.config.learner_name, "dataset": loaded.config.dataset}
     print(json.dumps(_as_json(answers, told, files)) if as_json else "\n".join(_as_text(answers, told, files)))
     for source, why in answers.refused.items():
-        console().print(f"error: {source} is left out: {why}.", soft_wrap=True)
+        say(console(), f"error: {source} is left out: {why}.")
     leave(ExitCode.USAGE if answers.refused else ExitCode.DONE)
 
 
@@ -168,7 +169,7 @@ def _as_text(answers: "Answers", told: dict[str, Any], files: dict[str, str]) ->
         answers.predictions.temperature.sentence(),
     ]
     if answers.left_out is not None:
-        lines.append(f"support examples classified by the others: {answers.left_out.sentence()}")
+        lines.append(f"support examples classified by the others of their class: {answers.left_out.sentence()}")
     lines += answers.remarks
     if answers.accuracy is not None:
         lines.append(f"accuracy {answers.accuracy.sentence()}")

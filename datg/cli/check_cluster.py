@@ -3,12 +3,12 @@
 import json
 import warnings
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from datg.cli.options import RESOURCES, Json, Output, Verbose
+from datg.runtime.called import RUNS
 from datg.runtime.exit_codes import ExitCode
 from datg.runtime.signals import leave
 
@@ -21,7 +21,7 @@ def check_cluster(
         str,
         typer.Option(help="Address of the cluster: HOST:PORT, or auto for this machine's.", rich_help_panel=RESOURCES),
     ] = "auto",
-    output: Output = Path("runs"),
+    output: Output = RUNS,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -31,7 +31,7 @@ def check_cluster(
 
     Example: datg check_cluster --address auto --output /shared/runs
     """
-    from datg.cli.console import console, print_rows
+    from datg.cli.console import console, print_rows, say
 
     out = console()
     out.print("connecting, and looking at each node")
@@ -46,7 +46,7 @@ def check_cluster(
         print_rows([_row(report) for report in reports], out)
         for report in reports:
             for problem in report.problems:
-                out.print(f"node {report.name}: {problem}", soft_wrap=True)
+                say(out, f"node {report.name}: {problem}")
     leave(ExitCode.USAGE if any(report.problems for report in reports) else ExitCode.DONE)
 
 

@@ -95,7 +95,7 @@ def compare(
     Example: datg compare --resume glyphs-comparison-20261122-1
     """
     begun = to_go_on_with(options.output, resume, name)
-    from datg.cli.console import console
+    from datg.cli.console import console, say
 
     if not options.dry_run:
         console().print(BEGINNING)
@@ -128,7 +128,7 @@ def compare(
     elif begun:
         request = as_begun(request, begun)
     for line in comparison.left_out() if comparison else []:
-        console().print(line)
+        say(console(), line)
     if options.dry_run:
         show_settings(request, begun)
         return

@@ -1,6 +1,7 @@
 """What long work shows: a live line on a terminal, a plain line every 30 seconds elsewhere."""
 
 import os
+import re
 import sys
 import threading
 import time
@@ -19,6 +20,7 @@ from rich.text import Text
 from datg.runtime.progress import format_duration
 
 STDERR = 2  # its file descriptor
+COPIED = re.compile(r"://|\S/\S|\bdatg \w+ |--\w")  # in what a user may want to copy whole
 LIVE_SECONDS = 0.5
 PLAIN_SECONDS = 30.0
 UNLIMITED = 10_000  # columns
@@ -29,6 +31,12 @@ def console() -> Console:
     """Return where progress and messages go: standard error, so that results on standard output can be piped."""
     width = None if sys.stderr.isatty() else PLAIN_WIDTH
     return Console(file=sys.stderr, highlight=False, markup=False, width=width)
+
+
+def say(out: Console, text: str) -> None:
+    """Print text, on a terminal broken at spaces; a line with what may be copied (a command, a path, a link) stays a line."""
+    for line in text.split("\n"):
+        out.print(line, soft_wrap=not out.is_terminal or COPIED.search(line) is not None)
 
 
 @contextmanager
@@ -69,7 +77,7 @@ def show_status(text: Callable[[], str], out: Console) -> Iterator[None]:
 
     def show_plain() -> None:
         while not done.wait(PLAIN_SECONDS):
-            out.print(text(), soft_wrap=True)
+            say(out, text())
 
     thread = threading.Thread(target=show_live if out.is_terminal else show_plain, daemon=True)
     thread.start()

@@ -1,13 +1,12 @@
 """`datg enqueue`: have a search run trials that a user has picked by hand."""
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from datg.cli.options import Json, Output, Verbose
-from datg.runtime.called import command
+from datg.runtime.called import RUNS, called, command
 
 
 def enqueue(
@@ -19,7 +18,7 @@ def enqueue(
             help="FILE or KEY=VALUE,KEY=VALUE: values of searched keys, the others are suggested by the sampler.",
         ),
     ],
-    output: Output = Path("runs"),
+    output: Output = RUNS,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -44,7 +43,11 @@ def enqueue(
     if as_json:
         print(json.dumps({"search": folder.name, "requests": names, "trials": wanted, "driven by": driver}))
         return
-    taken = "as soon as a trial ends" if driver else f"once you resume: {command('search', '--resume', folder.name)}"
+    taken = (
+        "as soon as a trial ends"
+        if driver
+        else f"once you resume: {command('search', '--resume', called(folder.path))}"
+    )
     print(f"{len(names)} trial{'s' if len(names) > 1 else ''} enqueued in {folder.name}, to begin {taken}")
     for params in wanted:
         print("  " + ", ".join(f"{key}={value}" for key, value in params.items()))

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from datg.cli.options import OUTPUT, WHAT, Json, Output, Verbose
-from datg.runtime.called import command
+from datg.runtime.called import RUNS, command
 
 
 def export(
@@ -16,7 +16,7 @@ def export(
         int, typer.Option(min=1, help="How many of the best configurations to write.", rich_help_panel=WHAT)
     ] = 1,
     out: Annotated[Path, typer.Option(help="Folder for the YAML files.", rich_help_panel=OUTPUT)] = Path("configs"),
-    output: Output = Path("runs"),
+    output: Output = RUNS,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:

@@ -125,7 +125,7 @@ def import_data(
         str | None, typer.Option(help="Column that names the class of a cell.", rich_help_panel=CELLS)
     ] = None,
     group_column: Annotated[
-        str | None, typer.Option(help="Column that names the group of a cell for splits.", rich_help_panel=CELLS)
+        str | None, typer.Option(help="Column that names the group of a cell (protocol groups).", rich_help_panel=CELLS)
     ] = None,
     preparation: Annotated[
         str | None,
@@ -169,7 +169,7 @@ def import_data(
 
     Example: datg import_data moles /data/moles.zip --protocol random --base-classes 20 --novel-classes 10
     """
-    from datg.cli.console import console, progress_bar, without_c_libraries
+    from datg.cli.console import console, progress_bar, say, without_c_libraries
     from datg.data.catalog import data_root as find_root
     from datg.data.importing.run import import_raw, make_request
 
@@ -200,9 +200,7 @@ def import_data(
     with without_c_libraries():
         out = console()
         with progress_bar(out) as show:
-            dataset = import_raw(
-                request, find_root(data_root), notify=lambda text: out.print(text, soft_wrap=True), progress=show
-            )
+            dataset = import_raw(request, find_root(data_root), notify=lambda text: say(out, text), progress=show)
     if as_json:
         table, split = dataset.table, dataset.split.model_dump()
         print(json.dumps({"fingerprint": table.fingerprint, **table.description["report"], "split": split}))

@@ -3,7 +3,7 @@
 from datg.cli.mlflow_runs import how_to_compare
 from datg.report.selection import describe_selection
 from datg.report.status import causes, how_to_resume
-from datg.runtime.called import command
+from datg.runtime.called import called, command
 from datg.runtime.exit_codes import ExitCode
 from datg.runtime.progress import format_duration
 from datg.search.comparison.forms import describe_spreads, explain_intervals
@@ -13,6 +13,7 @@ from datg.search.state.folder import COMPARISON_FORMS
 from datg.search.study.progress import SearchProgress
 from datg.tracking.sent import Unsent
 from datg.trial.final_evaluation import ON_FRESH_VALIDATION, ON_NOVEL
+from datg.trial.folder import CONFIG
 from datg.trial.selection import select
 
 
@@ -27,19 +28,19 @@ def summary(session: SearchSession, code: int, uri: str, unsent: Unsent | None) 
     elif code == ExitCode.NO_SUCCESS and session.stop.requested:
         lines.append(f"{session.stop.reason}; the causes are above. Once they are fixed, resume with: {resume}")
     elif code == ExitCode.DAMAGED:
+        again = command("train", folder.path / "trials" / "TRIAL" / CONFIG)
         lines.append(
-            "best weights of the trials above are damaged: restore them from a copy, or make them again with: "
-            + command("replay", folder.name, "TRIAL")
+            f"best weights of the trials above are damaged: restore them from a copy, or train a configuration again: {again}"
         )
     elif code == ExitCode.NO_SUCCESS:
-        lines.append("no trial succeeded; the causes are above.")
+        lines.append("no trial succeeded" + ("; the causes are above." if causes(session.records()) else "."))
     else:
         lines += _results(session)
         if code == ExitCode.RESUMABLE:
             lines.append(f"what failed above is not lost; try it again with: {resume}")
     lines.append(f"compare in MLflow: {how_to_compare(folder, session.settings, uri)}")
     if unsent is not None:
-        lines.append(f"MLflow lacks {unsent}; send the rest with: {command('sync_mlflow', folder.name)}")
+        lines.append(f"MLflow lacks {unsent}; send the rest with: {command('sync_mlflow', called(folder.path))}")
     return lines
 
 
@@ -51,9 +52,7 @@ def how_it_stopped(session: SearchSession) -> str:
 def _resume(session: SearchSession) -> str:
     settings = session.settings
     return how_to_resume(
-        settings.comparison or session.folder.name,
-        comparison=bool(settings.grid or settings.comparison),
-        external=settings.external_study,
+        session.folder.path, above=settings.comparison, comparison=bool(settings.grid), external=settings.external_study
     )
 
 
@@ -73,7 +72,7 @@ def _results(session: SearchSession) -> list[str]:
     return [
         *describe_selection(selection, records, session.references(), settings),
         f"best configuration: {folder.best}",
-        f"export: {command('export', folder.name, '--top 3 --out configs')}",
+        f"export: {command('export', called(folder.path), '--top 3 --out configs')}",
     ]
 
 

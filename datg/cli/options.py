@@ -28,7 +28,7 @@ Settings = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Set one configuration value, which is then not searched; may be repeated.",
+        help="Set one configuration value, which no search then varies; may be repeated.",
         rich_help_panel=WHAT,
     ),
 ]

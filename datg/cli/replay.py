@@ -1,12 +1,12 @@
 """`datg replay`: run one trial of a search again and compare."""
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from datg.cli.options import DataRoot, Json, Output, Verbose
+from datg.runtime.called import RUNS
 from datg.runtime.exit_codes import ExitCode
 from datg.runtime.signals import leave
 
@@ -17,7 +17,7 @@ def replay(
     search: Annotated[str, typer.Argument(help="Name or folder of the search.")],
     trial: Annotated[int, typer.Argument(min=0, help="Number of the trial.")],
     data_root: DataRoot = None,
-    output: Output = Path("runs"),
+    output: Output = RUNS,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from datg.cli.options import OUTPUT, Json, Output, Verbose
+from datg.runtime.called import RUNS
 
 
 def report(
@@ -21,7 +22,7 @@ def report(
         Path | None,
         typer.Option(help="File to write.", show_default="report.html in the folder", rich_help_panel=OUTPUT),
     ] = None,
-    output: Output = Path("runs"),
+    output: Output = RUNS,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:

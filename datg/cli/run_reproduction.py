@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from datg.cli.console import console, print_rows
+from datg.cli.console import console, print_rows, say
 from datg.cli.run_comparison import run_comparison
 from datg.cli.search_options import RunOptions
 from datg.errors import ConfigError, DataError
@@ -90,7 +90,7 @@ def show_bill(reproduction: Reproduction, general: Request, out: "Console", *, l
     reproduction, _ = _checked(reproduction, general, place, leaving_out=leaving_out)
     rows, seconds, together, trainings, size = [], 0.0, 0.0, 0, 0
     for number, unit in enumerate(reproduction.units, 1):
-        out.print(f"timing {number} of {len(reproduction.units)}: {unit.suffix}", soft_wrap=True)
+        say(out, f"timing {number} of {len(reproduction.units)}: {unit.suffix}")
         cost = bill(request_for(unit, reproduction, place, general))
         assert cost.length is not None
         rows.append(
@@ -107,7 +107,7 @@ def show_bill(reproduction: Reproduction, general: Request, out: "Console", *, l
         trainings, size = trainings + cost.trainings, size + cost.size
     print_rows(rows, out)
     for line in reproduction.rest:
-        out.print(line, soft_wrap=True)
+        say(out, line)
     print(
         f"{trainings} trainings, {format_duration(seconds)} one after the other, {format_duration(together)} as many at once as "
         f"this machine can, {format_size(size)} (timed here, from a few iterations of each kind; what is pruned takes less)"
@@ -121,17 +121,17 @@ def run_reproduction(folder: SearchFolder, reproduction: Reproduction, general: 
     """
     out, began, code = console(), time.monotonic(), int(ExitCode.DONE)
     for line in reproduction.left_out:
-        out.print(line, soft_wrap=True)
+        say(out, line)
     with DriverLock(folder):
         for number, unit in enumerate(reproduction.units, 1):
-            out.print(f"comparison {number} of {len(reproduction.units)}: {unit.suffix}", soft_wrap=True)
+            say(out, f"comparison {number} of {len(reproduction.units)}: {unit.suffix}")
             code = _run_unit(folder, unit, reproduction, _with_time_left(general, began), options)
             if code not in GOOD:
                 break
         scored = _show(folder, options)
     if code not in GOOD:
         way = command("reproduce", "--resume", folder.name, "--output", general.output)
-        out.print(f"go on with: {way}", soft_wrap=True)
+        say(out, f"go on with: {way}")
         return code
     return ExitCode.DONE if scored else ExitCode.NO_SUCCESS
 
@@ -173,18 +173,18 @@ def _show(folder: SearchFolder, options: RunOptions) -> bool:
             write_page_of(reproduced, running=False)
     except OSError as error:  # a full disk takes no results: they are printed
         way = command("report", folder.name)
-        out.print(f"tables in {folder.path} were not written ({error.strerror or error}); try again with: {way}")
+        say(out, f"tables in {folder.path} were not written ({error.strerror or error}); try again with: {way}")
     if options.as_json:
         print(json.dumps(as_json(reproduced)))
         return reproduced.scored
     for line in describe_conditions(reproduced.results):
-        out.print(line, soft_wrap=True)
+        say(out, line)
     for found in reproduced.tables:
         out.print(f"\n{found.table.title}")
         print_rows(without_silent([format_row(row, between="\n") for row in found.rows]), out)
     for claim in reproduced.claims:
-        out.print(describe_claim(claim), soft_wrap=True)
+        say(out, describe_claim(claim))
     for line in reproduced.results.reproduction.rest:
-        out.print(line, soft_wrap=True)
-    out.print(f"tables and figures: {folder.path}", soft_wrap=True)
+        say(out, line)
+    say(out, f"tables and figures: {folder.path}")
     return reproduced.scored

@@ -4,11 +4,11 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from datg.cli.console import console, print_rows, show_status
+from datg.cli.console import console, print_rows, say, show_status
 from datg.cli.messages import how_it_stopped, status_line, summary
 from datg.cli.mlflow_runs import how_to_compare, search_run
 from datg.report.leaderboard import reference_row
-from datg.runtime.called import command
+from datg.runtime.called import called, command
 from datg.runtime.exit_codes import ExitCode
 from datg.search.run import run_search
 from datg.search.session import SearchSession
@@ -40,37 +40,38 @@ def run_with_display(
     """
     out = console()
     for line in session.remarks:
-        out.print(line, soft_wrap=True)
+        say(out, line)
 
     def show_link() -> None:
         where = how_to_compare(session.folder, session.settings, tracking_uri(uri))
-        out.print(f"watch in MLflow: {where}", soft_wrap=True)
+        say(out, f"watch in MLflow: {where}")
 
     view = MlflowView(
         tracking_uri(uri),
         search_run(session.folder, session.settings),
         session.dataset,
         lambda: session.records() + session.references(),
-        warn=lambda text: out.print(text),
+        warn=lambda text: say(out, text),
         opened=show_link,
+        resend=command("sync_mlflow", called(session.folder.path)),
     )
-    out.print(f"search {session.folder.name} in {session.folder.path}", soft_wrap=True)
-    out.print(f"trials: {session.allocation.describe()}", soft_wrap=True)
+    say(out, f"search {session.folder.name} in {session.folder.path}")
+    say(out, f"trials: {session.allocation.describe()}")
     code = ExitCode.BUG
     with session.lock:
         view.start()
         try:
             with (
                 show_status(lambda: status_line(session.driver.progress), out),
-                session.stop.ending_in_time(lambda: out.print(how_it_stopped(session), soft_wrap=True)),
+                session.stop.ending_in_time(lambda: say(out, how_it_stopped(session))),
             ):
                 code = run_search(
                     session,
-                    notify=lambda line: out.print(line, soft_wrap=True),
+                    notify=lambda line: say(out, line),
                     mlflow_runs=lambda: runs_by_trial(session.folder.mlflow),
                 )
             if report and not session.stop.requested:
-                _write_report(session.folder, lambda line: out.print(line, soft_wrap=True))
+                _write_report(session.folder, lambda line: say(out, line))
         finally:
             unsent = view.close(status=PARENT_STATUS.get(code, "FAILED"), hurry=lambda: session.stop.requested)
     if session.stop.requested and code == ExitCode.DONE and unsent is not None:
@@ -82,7 +83,7 @@ def run_with_display(
     else:
         print_rows(table, out)
     for line in summary(session, code, tracking_uri(uri), unsent):
-        out.print(line, soft_wrap=True)
+        say(out, line)
     return code
 
 
@@ -93,6 +94,5 @@ def _write_report(folder: SearchFolder, say: Callable[[str], None]) -> None:
 
         say(f"report: {write_folder(folder, running=False)}")
     except Exception as error:
-        say(
-            f"report.html was not written ({type(error).__name__}: {error}); try again with: {command('report', folder.name)}"
-        )
+        way = command("report", called(folder.path))
+        say(f"report.html was not written ({type(error).__name__}: {error}); try again with: {way}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from datg.cli.console import console
+from datg.cli.console import console, say
 from datg.cli.options import (
     OUTPUT,
     RESOURCES,
@@ -22,7 +22,7 @@ from datg.cli.options import (
 )
 from datg.data import search_spaces
 from datg.errors import ConfigError
-from datg.runtime.called import this_command
+from datg.runtime.called import RUNS, this_command
 from datg.search.ray.resources import Resources, parse_gpus
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ class RunOptions:
         ),
     ] = False
     data_root: DataRoot = None
-    output: Output = Path("runs")
+    output: Output = RUNS
     tracking_uri: TrackingUri = None
     report: Annotated[
         bool,
@@ -234,7 +234,7 @@ class RunOptions:
             comparison=comparison,
             command=this_command(),
             references=references,
-            notify=lambda text: console().print(text, soft_wrap=True),
+            notify=lambda text: say(console(), text),
         )
 
 

@@ -2,7 +2,6 @@
 
 import json
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,6 +9,7 @@ from rich.console import Console
 
 from datg.cli.options import OUTPUT, Json, Output, Verbose
 from datg.report.status import Status, read_status, trial_rows
+from datg.runtime.called import RUNS
 from datg.runtime.progress import format_duration
 from datg.storage.disk_size import format_size
 
@@ -21,7 +21,7 @@ SECONDS_BETWEEN_LOOKS = 2.0
 
 def status(
     search: Annotated[str | None, typer.Argument(help="Name or folder of the search.", show_default="all")] = None,
-    output: Output = Path("runs"),
+    output: Output = RUNS,
     watch: Annotated[
         bool,
         typer.Option("--watch", help="Keep refreshing while SEARCH runs.", rich_help_panel=OUTPUT),
@@ -68,7 +68,7 @@ def status(
 
 def _watch(folder: "SearchFolder") -> None:
     """Print the status again and again, in place on a terminal, until nobody drives the search."""
-    from datg.cli.console import show_status
+    from datg.cli.console import say, show_status
 
     out = Console(highlight=False, markup=False)
     known = [read_status(folder)]
@@ -76,7 +76,7 @@ def _watch(folder: "SearchFolder") -> None:
         while known[-1].driver:
             time.sleep(SECONDS_BETWEEN_LOOKS)
             known[:] = [read_status(folder)]
-    out.print("\n".join(format_status(known[-1])), soft_wrap=True)
+    say(out, "\n".join(format_status(known[-1])))
 
 
 def format_status(status: Status) -> list[str]:

@@ -1,13 +1,12 @@
 """`datg stop_trial`: end one trial of a search that runs."""
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from datg.cli.options import Json, Output, Verbose
-from datg.runtime.called import command
+from datg.runtime.called import RUNS, called, command
 
 PATIENCE = 20.0  # seconds that a driver's answer is waited for; it looks every 5
 
@@ -15,7 +14,7 @@ PATIENCE = 20.0  # seconds that a driver's answer is waited for; it looks every 
 def stop_trial(
     search: Annotated[str, typer.Argument(help="Name or folder of the search.")],
     trial: Annotated[int, typer.Argument(min=0, help="Number of the trial.")],
-    output: Output = Path("runs"),
+    output: Output = RUNS,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -46,6 +45,5 @@ def stop_trial(
     elif driver:
         print(f"{driver} has not answered yet; the answer will be in {folder.inbox / 'done' / name}.yaml")
     else:
-        print(
-            f"{folder.name} is not running; resume it, and trial {trial} ends: {command('search', '--resume', folder.name)}"
-        )
+        resume = command("search", "--resume", called(folder.path))
+        print(f"{folder.name} is not running; resume it, and trial {trial} ends: {resume}")

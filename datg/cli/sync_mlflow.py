@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from datg.cli.options import DataRoot, Output, TrackingUri, Verbose
+from datg.runtime.called import RUNS
 from datg.runtime.exit_codes import ExitCode
 from datg.runtime.signals import leave
 
@@ -13,7 +14,7 @@ from datg.runtime.signals import leave
 def sync_mlflow(
     search: Annotated[str, typer.Argument(help="Name or folder of the search.")],
     data_root: DataRoot = None,
-    output: Output = Path("runs"),
+    output: Output = RUNS,
     tracking_uri: TrackingUri = None,
     verbose: Verbose = False,
 ) -> None:
@@ -31,7 +32,7 @@ def sync_search(output: Path, search: str, *, root: Path | None, uri: str | None
         ConfigError: there is no such search, or it is being driven.
         StateError: it is damaged.
     """
-    from datg.cli.console import console
+    from datg.cli.console import console, say
     from datg.cli.mlflow_runs import how_to_compare, search_run
     from datg.data.catalog import data_root
     from datg.search.settings import SearchSettings
@@ -43,23 +44,23 @@ def sync_search(output: Path, search: str, *, root: Path | None, uri: str | None
     from datg.trial.data import open_data
 
     out, store = console(), store_of(uri)
-    with DriverLock(find_folder(output, search)):
-        folder = find_folder(output, search)
+    folder = find_folder(output, search)
+    with DriverLock(folder):
         settings = SearchSettings.load(folder)
         reader = RecordReader(folder, settings)
         trials = reader.records()
         records = trials + reader.references()
         dataset = open_data(settings.config, data_root(root, saved=settings.data_root))
-        view = MlflowView(store, search_run(folder, settings), dataset, lambda: records, warn=out.print)
+        view = MlflowView(
+            store, search_run(folder, settings), dataset, lambda: records, warn=out.print, resend="this command"
+        )
         expected = settings.trials + len(settings.references)
         done = len(records) >= expected and all(record.complete for record in records)
         try:
             view.finish("FINISHED" if done else "KILLED")
         except Exception as error:  # whatever MLflow, its database or the network throw
             lacking = count_unsent(records, read_sent(folder.mlflow)) or "some results"
-            out.print(f"{describe_failure(store, error)}; it lacks {lacking}.", soft_wrap=True)
+            say(out, f"{describe_failure(store, error)}; it lacks {lacking}.")
             return ExitCode.RESUMABLE
-    out.print(
-        f"MLflow has everything of {folder.name}: {len(trials)} trials; {how_to_compare(folder, settings, store)}"
-    )
+    say(out, f"MLflow has everything of {folder.name}: {len(trials)} trials; {how_to_compare(folder, settings, store)}")
     return ExitCode.DONE

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from datg.cli.options import OUTPUT, WHAT, DataRoot, Device, Json, Output, Settings, TestDataset, TrackingUri, Verbose
-from datg.runtime.called import command
+from datg.runtime.called import RUNS, called, command
 from datg.runtime.exit_codes import ExitCode
 from datg.runtime.signals import Terminated, leave
 
@@ -40,7 +40,7 @@ def train(
     ] = False,
     device: Device = None,
     data_root: DataRoot = None,
-    output: Output = Path("runs"),
+    output: Output = RUNS,
     tracking_uri: TrackingUri = None,
     register: Annotated[
         bool,
@@ -61,7 +61,7 @@ def train(
 
     Example: datg train search_spaces/dermnet.yaml --set strategy.name=vanilla
     """
-    from datg.cli.console import console, print_rows, progress_bar
+    from datg.cli.console import console, print_rows, progress_bar, say
     from datg.cli.mlflow_runs import training_run
     from datg.final_training.run import prepare_training
     from datg.report.leaderboard import score_row
@@ -81,22 +81,23 @@ def train(
     )
     out = console()
     if all_base_examples:
-        out.print("validation examples are trained on: validation accuracies tell nothing, the last weights are kept.")
+        say(out, "validation examples are trained on: validation accuracies tell nothing, the last weights are kept.")
     if prepared.config.training.precision == "bf16" and not has_bf16_units(prepared.device):
-        out.print(slow_bf16("this machine"))
-    out.print(f"final training {prepared.folder.name} in {prepared.folder}", soft_wrap=True)
+        say(out, slow_bf16("this machine"))
+    say(out, f"final training {prepared.folder.name} in {prepared.folder}")
     view = MlflowView(
         store(tracking_uri),
         training_run(prepared),
         prepared.dataset,
         prepared.records,
-        warn=lambda text: out.print(text),
+        warn=lambda text: say(out, text),
+        resend="this command, called again,",
     )
     view.start()
     code, stopped = ExitCode.BUG, False
     try:
         with progress_bar(out) as show:
-            prepared.run(show, lambda text: out.print(text))
+            prepared.run(show, lambda text: say(out, text))
         code = ExitCode.DONE if prepared.accuracies() else ExitCode.NO_SUCCESS
     except (KeyboardInterrupt, Terminated):
         stopped = True
@@ -118,14 +119,14 @@ def train(
         if summary is not None:
             print(describe_summary(summary))
     if unsent is not None:
-        out.print(f"MLflow lacks {unsent}; the same command sends the rest, and the model.")
-    out.print(f"apply it: {command('apply', prepared.folder, 'SUPPORT QUERIES')}", soft_wrap=True)
+        say(out, f"MLflow lacks {unsent}; the same command sends the rest, and the model.")
+    say(out, f"apply it: {command('apply', called(prepared.folder), 'SUPPORT QUERIES')}")
     leave(code)
 
 
 def _log_model(prepared: "PreparedTraining", uri: str, *, register: bool, root: Path | None, out: "Console") -> str:
     """Fit temperatures and log the model of all seeds to MLflow; a failure is a line, and "" is returned."""
-    from datg.cli.console import progress_bar
+    from datg.cli.console import progress_bar, say
     from datg.errors import without_password
     from datg.inference.load import load_model
     from datg.inference.mlflow_model import log_training
@@ -145,9 +146,9 @@ def _log_model(prepared: "PreparedTraining", uri: str, *, register: bool, root: 
         model_uri = log_training(model, prepared, run_id, uri, register=register)
     except Exception as error:  # whatever MLflow or the network throw: what was trained stands in the folder
         reason = without_password(str(error).strip() or type(error).__name__).splitlines()[0]
-        out.print(f"the model was not logged to MLflow ({reason}); the same command logs it.", soft_wrap=True)
+        say(out, f"the model was not logged to MLflow ({reason}); the same command logs it.")
         return ""
-    out.print(f"model in MLflow: {model_uri}", soft_wrap=True)
+    say(out, f"model in MLflow: {model_uri}")
     return model_uri
 
 
@@ -156,4 +157,5 @@ def describe_summary(summary: "Summary") -> str:
     text = f"novel classes {summary.mean:.4f}, 95 % interval over tasks ± {summary.ci95:.4f}"
     if summary.seeds_ci95 is None:
         return f"{text}; one seed does not show how much another would change it: --seeds 5 does"
-    return f"{text}, over {summary.seeds} training seeds ± {summary.seeds_ci95:.4f} (deviation {summary.spread:.4f})"
+    spread = f"(Student's; standard deviation {summary.spread:.4f})"
+    return f"{text}, over {summary.seeds} training seeds ± {summary.seeds_ci95:.4f} {spread}"

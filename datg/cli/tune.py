@@ -4,7 +4,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from datg.cli.console import console
+from datg.cli.console import console, say
 from datg.cli.run_with_display import run_with_display
 from datg.errors import ConfigError
 from datg.report.leaderboard import format_leaderboard
@@ -65,7 +65,7 @@ def tune_first(request: "Request", comparison: str, uri: str | None, *, report: 
     code: int = ExitCode.DONE
     with DriverLock(folder):
         for number, name in enumerate(names, 1):
-            console().print(f"search {number} of the {len(names)} that {folder.name} begins with", soft_wrap=True)
+            say(console(), f"search {number} of the {len(names)} that {folder.name} begins with")
             code = _search(left(), folder.beside(name), uri, report=report)
             if code != ExitCode.DONE:
                 break

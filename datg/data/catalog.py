@@ -141,10 +141,10 @@ def _how_to_get(name: str, root: Path) -> str:
         near = difflib.get_close_matches(
             name, [known for known in (*names, *spaces) if not known.startswith("generic_")], 1
         )
-        meant = f", did you mean {near[0]}?" if near else "."
+        meant = f". Did you mean {near[0]}?" if near else "."
         return (
-            f"data set `{name}` is not in {root}; known: {', '.join(names)}{meant} One of your own (class folders, a CSV of "
-            f"paths and labels, .npz, .h5ad) is imported first: {way}"
+            f"data set `{name}` is not in {root}; known: {', '.join(names)}{meant} One of your own (class folders, .npz, "
+            f".h5ad) is imported first: {way}"
         )
     return (
         f"data set `{name}` is not in {root}. Its files come from {raw['from']}; import them (forms: {raw['forms']}): {way}\n"

@@ -56,7 +56,7 @@ class Temperature:
         shape = describe_counts(self.counts)
         text = (
             f"temperature {self.value:.3g}, fitted on {self.tasks} validation tasks of {shape}; calibration error on "
-            f"{self.tasks} others {self.error_before:.3f} -> {self.error:.3f}"
+            f"{self.tasks} others {self.error_before:.3f} without it, {self.error:.3f} with it"
         )
         return f"{text}; {self.remark}" if self.remark else text
 

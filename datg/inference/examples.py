@@ -129,10 +129,10 @@ class Reader:
 
     def _files(self, paths: Sequence[Path]) -> Found:
         others = [str(path) for path in paths if not path.is_file() or path.suffix.lower() not in SUFFIXES]
-        if others or not self.of_pictures:
-            raise DataError(
-                f"several QUERIES must be pictures, but these are not: {listed(others or list(map(str, paths)))}."
-            )
+        if not self.of_pictures:
+            raise DataError("several QUERIES must be pictures, but the model is of cells: give one .h5ad or .npz.")
+        if others:
+            raise DataError(f"several QUERIES must be pictures, but these are not: {listed(others)}.")
         return Found([PictureFile(path, str(path), self.shape[1]) for path in paths])
 
     def _folder(self, folder: Path) -> Found:

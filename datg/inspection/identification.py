@@ -53,7 +53,7 @@ def identify(numbered: ClassTable, named: ClassTable) -> dict[str, Identity]:
         DataError: the examples are no pictures.
     """
     if len(numbered.shape) != 3 or len(named.shape) != 3:
-        raise DataError("only classes of pictures can be identified by another copy.")
+        raise DataError("`--identify-by` compares pictures, and one of the two data sets holds none.")
     named_thumbnails = thumbnails(named, np.concatenate([named.rows_of_class(class_) for class_ in range(len(named))]))
     owners = np.repeat(np.arange(len(named)), named.counts)
     identities = {}

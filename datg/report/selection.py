@@ -71,7 +71,7 @@ def _fresh(record: TrialRecord) -> str:
     if fresh is None:
         return ""
     return (
-        f"trial {record.number} on {fresh.episodes} fresh validation tasks, which no choice has seen: {fresh.accuracy:.4f} ± "
+        f"trial {record.number} on {fresh.episodes} fresh validation tasks, which influenced no choice: {fresh.accuracy:.4f} ± "
         f"{fresh.ci95:.4f}"
     )
 
@@ -81,7 +81,7 @@ def _ties(selection: Selection) -> list[str]:
         return []
     numbers = ", ".join(str(record.number) for record in selection.ties)
     return [
-        "tied with the best, because the 95 % interval of the paired difference over validation tasks holds 0: trial "
+        "tied with the best, because the 95 % interval of the paired difference over validation tasks contains 0: trial "
         f"{numbers}"
     ]
 
@@ -113,8 +113,8 @@ def _edges(best: TrialRecord, settings: SearchSettings) -> list[str]:
                 continue
             if entry.distance(value, edge, low, high) <= NEAR_EDGE and _is_valid(config, entry, beyond):
                 lines.append(
-                    f"the best has {entry.key} {value:.4g}, at the {end} end of its range [{low:g}, {high:g}]: a wider one may "
-                    "hold better"
+                    f"the best has {entry.key} {value:.4g}, at the {end} end of its range [{low:g}, {high:g}]: a wider "
+                    "range may hold better values"
                 )
     return lines
 

@@ -4,12 +4,13 @@ import contextlib
 import time
 from collections import defaultdict
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from datg.config import flatten
 from datg.errors import ConfigError, StateError
 from datg.report.leaderboard import leaderboard, reference_row
-from datg.runtime.called import command
+from datg.runtime.called import called, command
 from datg.search.state.folder import SearchFolder, active_driver
 from datg.search.state.inbox import Inbox
 from datg.storage.disk_size import total_size
@@ -141,10 +142,18 @@ def _is_done(folder: SearchFolder) -> bool:
     return _nothing_left(asked, records, references, select(records))
 
 
-def how_to_resume(name: str, *, comparison: bool, external: bool) -> str:
-    """Return the command that goes on with a search, whose study may be in an external database."""
+def how_to_resume(folder: Path, *, above: str, comparison: bool, external: bool) -> str:
+    """Return the command that resumes a search.
+
+    Args:
+        folder: of the search.
+        above: name of the comparison that begins with it; empty if there is none.
+        comparison: whether it is a comparison itself.
+        external: whether its study is in a database of the user's.
+    """
     storage = ["--study-storage URL"] if external else []
-    return command("compare" if comparison else "search", "--resume", name, *storage)
+    resumed = folder.with_name(above) if above else folder
+    return command("compare" if comparison or above else "search", "--resume", called(resumed), *storage)
 
 
 def causes(records: list[TrialRecord]) -> list[str]:
@@ -186,13 +195,13 @@ class _Asked:
 def _read_asked(folder: SearchFolder) -> _Asked:
     """Read a few values of ``search.yaml`` unchecked: checking them all takes seconds of imports."""
     with contextlib.suppress(ConfigError, KeyError, TypeError, ValueError):
-        return _asked(folder.name, read_yaml(folder.settings))
+        return _asked(folder.path, read_yaml(folder.settings))
     from datg.search.settings import SearchSettings
 
-    return _asked(folder.name, SearchSettings.load(folder).model_dump())
+    return _asked(folder.path, SearchSettings.load(folder).model_dump())
 
 
-def _asked(name: str, given: dict[str, Any]) -> _Asked:
+def _asked(folder: Path, given: dict[str, Any]) -> _Asked:
     comparison, above = bool(given["grid"]), str(given.get("comparison", ""))
     tuning = given.get("tuning") or {}
     return _Asked(
@@ -203,9 +212,7 @@ def _asked(name: str, given: dict[str, Any]) -> _Asked:
         searches=[search for names in tuning.get("searches", {}).values() for search in names],
         tuned=bool(given.get("tuned")),
         searched=["learner.name", "strategy.name", "seed"] if comparison else list(given["space"]),
-        resume=how_to_resume(
-            above or name, comparison=comparison or bool(above), external=bool(given["external_study"])
-        ),
+        resume=how_to_resume(folder, above=above, comparison=comparison, external=bool(given["external_study"])),
     )
 
 
@@ -235,11 +242,11 @@ def _begun(references: list[TrialRecord]) -> list[TrialRecord]:
 def _running(record: TrialRecord, iterations: int) -> dict[str, Any]:
     worker, signed = read_lease(record.folder / TRIAL_LEASE), last_heartbeat(record.folder / TRIAL_LEASE)
     where = f"process {worker.pid} on {worker.host}" if worker is not None and worker.is_active else "nowhere yet"
-    now = read_now(record.folder) or Now(0)
+    now, reported = read_now(record.folder) or Now(0), record.last.iteration if record.last else 0
     return {
         "trial": record.number,
         "where": where,
-        "done": max(now.iteration, record.last.iteration if record.last else 0) / iterations,
-        "validating": now.validated > 0,
+        "done": max(now.iteration, reported) / iterations,
+        "validating": now.validated > 0 and now.iteration > reported,
         "silent": None if signed is None else max(0.0, time.time() - signed),
     }

@@ -4,6 +4,8 @@ import shlex
 import sys
 from pathlib import Path
 
+RUNS = Path("runs")  # where commands look for searches by name, unless --output says otherwise
+
 
 def command(name: str, *arguments: object) -> str:
     """Return a command as this user calls them: `python launchers/NAME.py` if this program is a launcher, else `datg NAME`.
@@ -18,6 +20,11 @@ def this_command() -> str:
     """Return how this program was called; passwords are refused on the command line, so there is none in it."""
     program, arguments = Path(sys.argv[0]), shlex.join(sys.argv[1:])
     return command(program.stem, arguments) if _is_launcher() else f"{program.name} {arguments}"
+
+
+def called(folder: Path) -> str:
+    """Return what commands that are called here take for a search: the name of its ``folder`` in `./runs`, else its path."""
+    return folder.name if folder.parent == RUNS.absolute() else shlex.quote(str(folder))
 
 
 def _is_launcher() -> bool:

@@ -67,7 +67,7 @@ def _read(text: str | Mapping[str, Any], settings: SearchSettings) -> list[Param
     if not is_file:
         if "=" not in text:
             raise ConfigError(f"`--enqueue` must be KEY=VALUE,KEY=VALUE or a YAML file that exists, got {text}.")
-        return [parse_settings(part for part in text.split(",") if part.strip())]
+        return [parse_settings((part for part in text.split(",") if part.strip()), "--enqueue")]
     try:
         content = parse_yaml(Path(text).read_text(encoding="utf-8"), source=text)
     except (OSError, UnicodeDecodeError) as error:
@@ -83,7 +83,9 @@ def _of_export(config: Any, settings: SearchSettings) -> Params:
     values = flatten(config if isinstance(config, dict) else {})
     strategy, here = values.get("strategy.name"), settings.config.strategy_name
     if strategy != here:
-        raise ConfigError(f"`--enqueue`: the configuration is of strategy {strategy}, but {here} is searched.")
+        raise ConfigError(
+            f"`--enqueue`: the configuration is of strategy {strategy}, but {here} is searched; give one of {here}."
+        )
     return {key: values[key] for key in settings.space if values.get(key) is not None}
 
 

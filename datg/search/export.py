@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from datg.errors import ConfigError
-from datg.runtime.called import command
+from datg.runtime.called import called, command
 from datg.search.settings import SearchSettings
 from datg.search.state.folder import SearchFolder
 from datg.storage.files import write_yaml
@@ -29,7 +29,8 @@ def export_best(
     """
     best = [record for record in ranked(records) if record.state == DONE][:top]
     if not best:
-        raise ConfigError(f"search {folder.name} has no finished trial yet; resume it with --resume {folder.name}.")
+        look = command("status", called(folder.path))
+        raise ConfigError(f"search {folder.name} has no finished trial to export; see what happened with: {look}")
     selection, paths = select(records), []
     for rank, record in enumerate(best, 1):
         path = out / f"{folder.name}-top{rank}.yaml"

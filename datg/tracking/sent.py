@@ -59,6 +59,8 @@ class Unsent:
 
     def __str__(self) -> str:
         """Return it in words."""
+        if not self.total:
+            return "some results"
         return f"{self.points} of {self.total} metric points, of {self.trials} trials"
 
 

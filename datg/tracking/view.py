@@ -38,6 +38,7 @@ class MlflowView:
         *,
         warn: Callable[[str], None] = lambda message: None,
         opened: Callable[[], None] = lambda: None,
+        resend: str,
     ) -> None:
         """Show nothing yet.
 
@@ -47,10 +48,11 @@ class MlflowView:
             dataset: logged as three inputs of every run.
             records: what there is to show, called from the background thread.
             opened: called once, when there is a page to look at, unless all is over by then.
+            resend: what sends later what could not be sent: a command.
             warn: told once when MLflow cannot be reached, once when it can again, and what is put in order in a local store.
         """
         self._uri, self._parent, self._dataset = uri, parent, dataset
-        self._records, self._warn, self._opened = records, warn, opened
+        self._records, self._warn, self._opened, self._resend = records, warn, opened, resend
         self._runs: SearchRuns | None = None
         self._thread = threading.Thread(target=self._keep_syncing, name="mlflow", daemon=True)
         self._finished = threading.Event()
@@ -100,7 +102,7 @@ class MlflowView:
         except Exception as error:  # whatever MLflow, its database or the network throw: it must not hurt the search
             self._refused = does_not_pass(error)
             if not self._failing:
-                later = "once that is mended, sync_mlflow sends them" if self._refused else "they are sent later"
+                later = f"once that is mended, {self._resend} sends them" if self._refused else "they are sent later"
                 self._warn(f"{describe_failure(self._uri, error)}; {later}.")
             self._failing = True
             self._runs = None

@@ -84,7 +84,7 @@ class TrialRecord:
 
     @cached_property
     def fresh_validation(self) -> Score | None:
-        """Return the score on validation tasks that no choice has seen; finalists alone get one."""
+        """Return the score on validation tasks that influenced no choice; finalists alone get one."""
         return read_score(self.folder / FRESH_VALIDATION)
 
     @property

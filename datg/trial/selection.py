@@ -23,7 +23,7 @@ class Selection:
 
     Attributes:
         best: the finished trial with the highest validation accuracy; None before there is one.
-        ties: finished trials whose paired difference to it has an interval that holds 0, the best first.
+        ties: finished trials whose paired difference to it has an interval that contains 0, the best first.
         of: how many trials have a score, pruned ones included.
     """
 

@@ -3,7 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
-from datg.cli.console import print_rows, progress_bar, show_status
+from datg.cli.console import print_rows, progress_bar, say, show_status
 from datg.runtime.progress import format_duration
 
 
@@ -17,6 +17,29 @@ ROWS = [
     {"trial": 0, "validation": 0.5, "validation ci95": 0.01, "strategy.alpha": 2.0, "strategy.clusters": 2},
     {"trial": 1, "validation": None, "validation ci95": None, "strategy.alpha": 0.25, "strategy.clusters": 3},
 ]
+
+
+SENTENCE = "best by validation: trial 6, the best of ten trials, each the best of its validations"
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [
+        "export: datg export first --top 3 --out configs and more of it",
+        "best configuration: /home/anna/runs/first/best.yaml",
+        "watch in MLflow: http://127.0.0.1:5000/#/experiments/1/runs",
+    ],
+)
+def test_a_terminal_breaks_sentences_at_spaces_and_leaves_whole_what_may_be_copied(copied):
+    file = io.StringIO()
+    terminal = Console(file=file, width=40, force_terminal=True, color_system=None)
+    say(terminal, f"{SENTENCE}\n{copied}")
+    *sentence, last = file.getvalue().splitlines()
+    assert last == copied and max(map(len, sentence)) <= 40 and " ".join(line.strip() for line in sentence) == SENTENCE
+
+
+def test_a_log_has_a_line_a_sentence():
+    assert printed(40, lambda out: say(out, SENTENCE)) == SENTENCE + "\n"
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])

@@ -60,7 +60,9 @@ class Scripted:
         self.driver, self.said = drive(self.folder, settings), []
         self.settings = settings
         records = RecordReader(self.folder, settings).records
-        self.view = MlflowView(uri, search_run(self.folder, settings), glyphs, records, warn=self.said.append)
+        self.view = MlflowView(
+            uri, search_run(self.folder, settings), glyphs, records, warn=self.said.append, resend="sync_mlflow"
+        )
         self.reports: list[float] = []
 
     def run(self, at=None, do=lambda: None):

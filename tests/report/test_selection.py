@@ -69,7 +69,7 @@ def test_the_first_line_is_what_the_search_gained_over_the_setting_that_it_began
 
 def test_ties_are_named(tmp_path, settings):
     records = [searched(trial(tmp_path, number, TASKS)) for number in range(1, 4)]
-    assert "holds 0: trial 2, 3" in said(records, settings)[-1]
+    assert "contains 0: trial 2, 3" in said(records, settings)[-1]
 
 
 @pytest.mark.parametrize(("first", "told"), [(2, True), (1, False)])

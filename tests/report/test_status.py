@@ -49,7 +49,7 @@ def test_a_status_needs_the_folder_alone(glyphs, data_root, folder):
     assert status.running[0]["where"] == f"process {os.getpid()} on {socket.gethostname()}"
     assert status.running[1]["where"] == "nowhere yet"
     assert status.best["validation"] == best and sum(status.outcomes.values()) == len(driver.ended)
-    assert status.driver == "" and status.resume.endswith(f"--resume {folder.name}") and status.bytes > 1000
+    assert status.driver == "" and status.resume.endswith(f"--resume {folder.path}") and status.bytes > 1000
     assert status.unsent.points == status.unsent.total > 0
     assert json.loads(json.dumps(status.as_json()))["search"] == folder.name
     text = "\n".join(format_status(status))

@@ -83,7 +83,7 @@ def view_of(
     )
     uri = uri or f"sqlite:///{tmp_path}/mlflow.db"
     told = warnings if warnings is not None else []
-    return MlflowView(uri, parent, dataset_of(), records, warn=told.append, **more)
+    return MlflowView(uri, parent, dataset_of(), records, warn=told.append, resend="sync_mlflow", **more)
 
 
 def client_of(tmp_path):

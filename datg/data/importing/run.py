@@ -115,7 +115,8 @@ def import_raw(
 def _check_name(name: str) -> None:
     if not re.fullmatch(NAME, name) or name in BUILT_IN:
         raise ConfigError(
-            f"`{name}` cannot name a data set; use up to 100 letters, digits, - and _, and not {', '.join(BUILT_IN)}."
+            f"`{name}` cannot name a data set; use up to 100 letters, digits, - and _, the first a letter or digit, and not "
+            f"{', '.join(BUILT_IN)}."
         )
 
 

@@ -19,7 +19,9 @@ def answer(search: Search) -> list[Block]:
         return [Text([why, progress], "answer"), *_warnings(search)]
     values = ", ".join(f"{figures.short(key)} {cell(value)}" for key, value in best.searched.items())
     ties = ", ".join(str(record.number) for record in selection.ties)
-    tied = [f"It cannot be told from trial {ties}: the 95 % interval of the paired difference holds 0."] if ties else []
+    tied = (
+        [f"It cannot be told from trial {ties}: the 95 % interval of the paired difference contains 0."] if ties else []
+    )
     rows = _scores(best, selection.of)
     many = f" of {selection.of}" if selection.of > 1 else ""
     headline = f"Trial {best.number} is the best{many}: {', '.join(f'{row[1]} on {row[0]}' for row in rows[:2])}."
@@ -41,7 +43,7 @@ def _scores(best: TrialRecord, of: int) -> list[list[str]]:
         ("novel classes", best.test, "tasks of classes"),
     ):
         if found is not None:
-            rows.append([name, score(found.accuracy, found.ci95), f"{found.episodes} {what} that no choice has seen"])
+            rows.append([name, score(found.accuracy, found.ci95), f"{found.episodes} {what} that influenced no choice"])
     return rows
 
 

@@ -7,7 +7,7 @@ from datg.report.page import figures
 from datg.report.page.found import Search
 from datg.report.page.page import Block, Figure, Table, Text, cell
 from datg.report.status import how_to_resume
-from datg.runtime.called import command
+from datg.runtime.called import called, command
 from datg.runtime.progress import format_duration
 from datg.storage.lease import TRIAL_LEASE, read_lease
 from datg.trial.records import FAILED, TrialRecord
@@ -81,12 +81,12 @@ def made_blocks(search: Search) -> list[Block]:
 
 
 def _commands(search: Search) -> list[str]:
-    name = search.folder.name
-    comparison, external = search.settings.comparison, search.settings.external_study
-    resume = how_to_resume(comparison or name, comparison=bool(comparison), external=external)
+    settings, folder, name = search.settings, search.folder.path, called(search.folder.path)
+    comparison = settings.comparison
+    resume = how_to_resume(folder, above=comparison, comparison=False, external=settings.external_study)
     return [
         resume if comparison else f"{resume}    # with more --trials it goes on",
         command("export", name, "--top 3 --out configs"),
-        command("train", f"configs/{name}-top1.yaml", "--seeds 3"),
+        command("train", f"configs/{folder.name}-top1.yaml", "--seeds 3"),
         command("replay", name, search.selection.best.number if search.selection.best else 0),
     ]

@@ -23,7 +23,7 @@ class Outcome:
         trials: that it had.
         best: the best one's number; None if none finished.
         validation: its accuracy, by which it was chosen.
-        fresh_validation: on validation tasks that no choice has seen.
+        fresh_validation: on validation tasks that influenced no choice.
         accuracy: on novel classes, with the seed of the search.
     """
 

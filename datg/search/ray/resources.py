@@ -114,7 +114,7 @@ def allocate(nodes: list[dict[str, float]], asked: Resources, cluster: "ClusterN
     """
     if not nodes:
         raise ConfigError(
-            f"no node of the cluster can run a trial; look at them with: {command('check_cluster', '--address ADDRESS')}"
+            f"no node of the cluster can run a trial; look at them with: {command('check_cluster', f'--address {asked.address}')}"
         )
     cpus = asked.cpus_per_trial
     most_gpus = max(node.get("GPU", 0.0) for node in nodes)

@@ -118,7 +118,7 @@ def _run_all(
 
 
 def _score_finalists(driver: SearchDriver, tasks: SpareTasks) -> None:
-    """Have the trials that a choice is among scored on validation tasks that no choice has seen."""
+    """Have the trials that a choice is among scored on validation tasks that influenced no choice."""
     finalists = driver.selection().finalists
     driver.progress.finalists = len(finalists)
     for record in finalists:

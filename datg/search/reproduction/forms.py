@@ -25,7 +25,7 @@ PAGE = "results.md"
 DASH = "—"
 BANDS = "bands are Student's 95 % intervals over seeds, or over tasks where there is one seed"
 VERDICTS = (
-    "An ordering is confirmed or refuted if Student's 95 % interval over training seeds leaves out 0, and undecided otherwise; "
+    "An ordering is confirmed or refuted if Student's 95 % interval over training seeds excludes 0, and undecided otherwise; "
     "each by itself, without a correction for how many there are. With one seed there is no such interval."
 )
 

@@ -59,7 +59,7 @@ class Claim:
 
     @property
     def verdict(self) -> str:
-        """Return confirmed or refuted if Student's 95 % interval over seeds leaves out 0, else undecided; or not run."""
+        """Return confirmed or refuted if Student's 95 % interval over seeds excludes 0, else undecided; or not run."""
         found = self.difference
         if found is None:
             return NOT_RUN

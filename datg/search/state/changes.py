@@ -122,7 +122,7 @@ def reconcile_settings(
         return wanted, []
     if not allowed:
         lines = [
-            f"{stored.name} has begun with other settings, data or code:",
+            "this search has begun with other settings, data or code:",
             *(f"  {line}" for line in differences),
         ]
         lines.append("undo the changes, start a new search, or accept them with --allow-change.")

@@ -112,7 +112,7 @@ def _repair_reports(trial_dir: Path, trial: FrozenTrial) -> list[str]:
         return []
     return _rewrite_reports(trial_dir, least=told) or [
         f"{trial_dir / PROGRESS} is damaged: it lacks validations of trial {trial.number}; their objectives are in "
-        f"the study, and {command('replay', 'SEARCH', trial.number)} makes the trial again"
+        f"the study, and {command('train', trial_dir / CONFIG)} trains its configuration again"
     ]
 
 

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from datg.errors import ConfigError, StateError, without_password
-from datg.runtime.called import command
+from datg.runtime.called import called, command
 from datg.search.enqueued import Params, check_places, read_enqueued
 from datg.search.request import Request
 from datg.search.session import SearchSession, open_search_study, open_session, start_ray_for
@@ -38,7 +38,7 @@ def resume_search(request: Request, search: str, *, comparison: bool = False) ->
     if request.warm_start is not None and Path(request.warm_start).name != saved.warm_start:
         raise ConfigError(
             f"`--warm-start` is for a search that begins; {folder.name} began "
-            + (f"with what {saved.warm_start} had found." if saved.warm_start else "without.")
+            + (f"with what {saved.warm_start} had found." if saved.warm_start else "without one; leave it out.")
         )
     wanted, dataset = requested_settings(request, saved)
     enqueued = read_enqueued(request.enqueue, wanted)
@@ -95,7 +95,7 @@ def as_begun(request: Request, comparison: str) -> Request:
 def _check_kind(folder: SearchFolder, saved: SearchSettings, *, comparison: bool) -> None:
     if bool(saved.grid) != comparison:
         kind, name = ("comparison", "compare") if saved.grid else ("search", "search")
-        raise ConfigError(f"{folder.name} is a {kind}; go on with: {command(name, '--resume', folder.name)}")
+        raise ConfigError(f"{folder.name} is a {kind}; go on with: {command(name, '--resume', called(folder.path))}")
 
 
 def _reopen_study(

@@ -277,9 +277,12 @@ class SearchDriver:
         for number in list(self.progress.running):
             now = read_now(self.folder.trial(number))
             if now is not None:
-                share = now.iteration / self.config.training.iterations
+                training = self.config.training
+                share = now.iteration / training.iterations
+                reported = math.ceil(now.iteration / training.eval_every) <= self._states[number].step
                 self.progress.running[number] = max(self.progress.running[number], share)
-                (self.progress.validating.add if now.validated else self.progress.validating.discard)(number)
+                validates = now.validated and not reported  # where it is is told every few seconds only
+                (self.progress.validating.add if validates else self.progress.validating.discard)(number)
 
     def report(self, number: int) -> bool:
         """Take the validations of a running trial that are new in its folder; return whether to prune it."""

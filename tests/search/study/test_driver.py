@@ -422,6 +422,19 @@ def test_what_runs_is_told_between_its_validations(folder, settings):
     assert f"({first}: 15%, {second}: 52%)" in status_line(driver.progress)
 
 
+def test_a_validation_that_was_reported_is_under_way_no_more(folder, settings):
+    driver = start(folder, settings)
+    settings.save(folder)
+    number = driver.next_trial()
+    tell_now(
+        folder.trial(number), Now(20, validated=100)
+    )  # told every few seconds only: it trains again, and nothing says so
+    report(driver, number, progress_of(20, 0.3))
+    driver.look_at_running()
+    assert status_line(driver.progress).count("validating") == 0
+    assert not read_status(folder).running[0]["validating"]
+
+
 def test_the_time_left_is_known_once_a_whole_interval_with_its_validation_was_timed(monkeypatch):
     clock = [1000.0]
     monkeypatch.setattr("datg.search.study.progress.time.monotonic", lambda: clock[0])

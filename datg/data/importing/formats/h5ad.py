@@ -143,7 +143,9 @@ def _places_of_genes(there: npt.NDArray[Any], wanted: list[str], path: Path) -> 
     counts = Counter(there.tolist())
     twice = [name for name in wanted if counts[name] > 1]
     if len(set(wanted)) < len(wanted):
-        raise DataError("some genes of the model share a name and cannot be told apart: give an .npz.")
+        raise DataError(
+            "some genes of the model share a name and cannot be told apart; name each gene of its data once, and train again."
+        )
     if twice:
         raise DataError(f"{path} must name each gene once, but these stand twice: {listed(twice)}; rename them.")
     missing = [name for name in wanted if name not in column]
