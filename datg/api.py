@@ -168,7 +168,7 @@ def run_search(
         data_root: where data sets live.
         resources: what it may use (:class:`datg.search.ray.resources.Resources`); Ray is started here by default.
         references: whether the search is measured against Vanilla, and the setting that it begins from if no trial has it.
-        enqueue: trials to run first: values of searched keys, the others are suggested.
+        enqueue: trials to run first: values of searched keys; the others are suggested.
         warm_start: a search over the same keys, whose finished trials the sampler knows from the beginning.
         notify: told what the user should know.
 

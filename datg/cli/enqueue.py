@@ -15,7 +15,7 @@ def enqueue(
         list[str],
         typer.Argument(
             metavar="TRIAL...",
-            help="FILE or KEY=VALUE,KEY=VALUE: values of searched keys, the others are suggested by the sampler.",
+            help="FILE or KEY=VALUE,KEY=VALUE: values of searched keys (the sampler suggests the others).",
         ),
     ],
     output: Output = RUNS,

@@ -19,7 +19,7 @@ FILES, SPLIT, CELLS, TASKS = (
     "Raw files",
     "Split into base, validation and novel classes",
     "Cells",
-    "Tasks that must fit",
+    "Size of the tasks that classes must be large enough for",
 )
 
 

@@ -73,7 +73,7 @@ def search(
         list[str] | None,
         typer.Option(
             metavar="FILE|KEY=VALUE,...",
-            help="A trial to run first: values of searched keys, the others are suggested; or a YAML file. May be repeated.",
+            help="A trial to run first: values of searched keys (the others are suggested), or a YAML file. May be repeated.",
             rich_help_panel=WHAT,
         ),
     ] = None,

@@ -93,6 +93,8 @@ def train(
         warn=lambda text: say(out, text),
         resend="this command, called again,",
     )
+    if len(prepared.accuracies()) == len(prepared.seeds):
+        say(out, "all seeds are trained and evaluated already; nothing is left to do.")
     view.start()
     code, stopped = ExitCode.BUG, False
     try:
