@@ -62,11 +62,10 @@ def _gains(search: Search, best: TrialRecord) -> list[Block]:
     ahead = [Text(told)] if best.number == 0 and search.settings.own_setting is not None else []
     if not rows:
         return [*ahead]
-    return [
-        *ahead,
-        Text(["The best minus what it is measured against, paired by task:"]),
-        Table(["measured against", "outcome", "validation", "novel classes", "why not"], rows),
-    ]
+    heads = ["measured against", "outcome", "validation", "novel classes", "why not"]
+    if not any(row[-1] for row in rows):
+        heads, rows = heads[:-1], [row[:-1] for row in rows]
+    return [*ahead, Text(["The best minus what it is measured against, paired by task:"]), Table(heads, rows)]
 
 
 def _warnings(search: Search) -> list[Block]:
