@@ -21,7 +21,7 @@ from typer.core import TyperCommand, TyperGroup
 from datg.errors import ConfigError, DatgError, StateError, has_password
 from datg.runtime.exit_codes import ExitCode
 from datg.runtime.signals import exit_code_of, leave, raise_on_signals, received_signal
-from datg.storage.files import is_disk_full
+from datg.storage.files import NO_ROOM
 
 # In the order of a user's day; each is a function of its name in a module of its name.
 COMMANDS = (
@@ -167,7 +167,7 @@ def _last_words(error: BaseException) -> tuple[str, ExitCode] | None:
         return text, ExitCode.DAMAGED if isinstance(error, StateError) else ExitCode.USAGE
     if isinstance(error, OSError) and error.errno in FILE_TROUBLE:
         where, why = error.filename or "a file", error.strerror or error
-        way = "free space, or choose another folder" if is_disk_full(error) else "choose a folder that you may write"
+        way = "free space, or choose another folder" if error.errno in NO_ROOM else "choose a folder that you may write"
         return f"error: {where}: {why}; {way}.", ExitCode.USAGE
     return None
 

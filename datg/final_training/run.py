@@ -16,7 +16,7 @@ from datg.errors import ConfigError, DataError
 from datg.final_training.seeds import read_seeds, seed_folder, train_seeds
 from datg.runtime.allocator import keep_freed_memory
 from datg.runtime.progress import ProgressCallback
-from datg.storage.files import read_yaml, write_yaml
+from datg.storage.files import read_yaml, unwritable_output, write_yaml
 from datg.trial.accuracies import Summary, load_evaluation, summarise
 from datg.trial.config import PRESETS, TrialConfig
 from datg.trial.data import open_data, provenance_of
@@ -121,9 +121,7 @@ def prepare_training(
     try:
         write_yaml(folder / TRAINING, content)
     except OSError as error:
-        raise ConfigError(
-            f"`--output` {output} cannot be written ({error.strerror}); name a writable folder."
-        ) from error
+        raise unwritable_output(output, error) from error
     keep_freed_memory()
     return PreparedTraining(
         folder,

@@ -16,17 +16,18 @@ def leaderboard(records: list[TrialRecord], *, selects: bool = True) -> list[dic
     selection = select(records) if selects else Selection()
     return [
         {"trial": record.number, "selection": selection.mark(record.number), **score_row(record), **record.searched}
-        for record in _in_order(records)
+        for record in in_order(records)
     ]
 
 
 def format_leaderboard(records: list[TrialRecord]) -> list[dict[str, Any]]:
     """Return one row a trial for a terminal; the best and its ties are marked."""
     selection = select(records)
-    return [_line(record, selection) for record in _in_order(records)]
+    return [_line(record, selection) for record in in_order(records)]
 
 
-def _in_order(records: list[TrialRecord]) -> list[TrialRecord]:
+def in_order(records: list[TrialRecord]) -> list[TrialRecord]:
+    """Return those with a score, the best first, then the others."""
     order = ranked(records)
     return [*order, *(record for record in records if record not in order)]
 

@@ -18,6 +18,11 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 DISK_FULL = (*NO_ROOM, errno.EROFS)
 
 
+def unwritable_output(output: Path, error: OSError) -> ConfigError:
+    """Return what to raise where the folder of ``--output`` cannot be written."""
+    return ConfigError(f"`--output` {output} cannot be written ({error.strerror}); name a writable folder.")
+
+
 def is_disk_full(error: BaseException) -> bool:
     """Return whether ``error`` says that a disk is full or has become read-only."""
     if isinstance(error, OSError):

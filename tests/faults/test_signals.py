@@ -122,5 +122,5 @@ def test_a_used_up_time_budget_ends_a_search_that_can_go_on_with_more_trials(pla
     check_mlflow(place.tracking, place.folder)
     assert "nightly is done: nothing is left to do" in place.run("search", *nightly, "--trials", 3)
     other = place.run("search", *nightly, "--trials", 3, "--set", "training.lr=0.5", code=2)
-    assert "nightly-" in other and "training.lr" in other and "--allow-change" in other
+    assert "this search has begun with other settings" in other and "training.lr" in other and "--allow-change" in other
     assert "give one of them" in place.run("search", *nightly, "--resume", "nightly", code=2)

@@ -1,11 +1,11 @@
 """What a search found: the best trial and what it is worth, what it gained, what to be careful about; and all trials."""
 
-from datg.report.leaderboard import score_row
+from datg.report.leaderboard import in_order, score_row
 from datg.report.page import figures
 from datg.report.page.found import Search, state_name
 from datg.report.page.page import Block, Table, Text, cell, score
 from datg.report.selection import suspicions
-from datg.trial.records import DONE, TrialRecord, ranked
+from datg.trial.records import DONE, TrialRecord
 from datg.trial.selection import gain
 
 
@@ -80,9 +80,7 @@ def _warnings(search: Search) -> list[Block]:
 
 def trials_table(search: Search) -> Table:
     """Return all trials, the best first."""
-    order = ranked(search.records)
-    records = [*order, *(record for record in search.records if record not in order)]
-    keys = list(search.settings.space)
+    records, keys = in_order(search.records), list(search.settings.space)
     rows = []
     for record in records:
         row = score_row(record)

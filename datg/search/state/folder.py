@@ -15,7 +15,7 @@ from typing import Any
 from filelock import Timeout
 
 from datg.errors import ConfigError, StateError
-from datg.storage.files import write_json
+from datg.storage.files import unwritable_output, write_json
 from datg.storage.lease import last_heartbeat
 from datg.storage.locks import OptionalLock
 from datg.trial.folder import NETWORK
@@ -142,9 +142,7 @@ def new_folder(output: Path, prefix: str) -> SearchFolder:
             except FileExistsError:
                 number += 1
     except OSError as error:
-        raise ConfigError(
-            f"`--output` {output} cannot be written ({error.strerror}); name a writable folder."
-        ) from error
+        raise unwritable_output(output, error) from error
 
 
 def named_folder(output: Path, name: str) -> SearchFolder:
@@ -158,9 +156,7 @@ def named_folder(output: Path, name: str) -> SearchFolder:
         output.mkdir(parents=True, exist_ok=True)
         return make_or_take_folder(path)
     except OSError as error:
-        raise ConfigError(
-            f"`--output` {output} cannot be written ({error.strerror}); name a writable folder."
-        ) from error
+        raise unwritable_output(output, error) from error
 
 
 def check_name(name: str) -> str:
