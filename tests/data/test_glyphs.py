@@ -89,7 +89,7 @@ def test_a_table_that_another_version_drew_is_refused_and_left_as_it_is(glyphs, 
     ("name", "said"),
     [
         ("skin", r"known: glyphs\. One of your own .* is imported first: datg import_data skin"),
-        ("dermnt", r"known: glyphs, did you mean dermnet\? One of your own"),
+        ("dermnt", r"known: glyphs. Did you mean dermnet\? One of your own"),
         ("generic_images", r"known: glyphs\. One of your own"),
         (
             "dermnet",
