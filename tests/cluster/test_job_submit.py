@@ -68,7 +68,7 @@ def test_a_search_is_submitted_stopped_and_submitted_again(ray_head, place):
     stopped = ray_head("job", "stop", "first", "--address", ray_head.address)
     assert "Job 'first' was stopped" in stopped.stdout
     logs = ray_head("job", "logs", "first", "--address", ray_head.address).stdout
-    assert "stopped (SIGTERM); go on with: datg search --resume nightly" in logs
+    assert f"stopped (SIGTERM); go on with: datg search --resume {place.path / 'runs' / 'nightly'}" in logs
     again = submit("second")
     assert again.returncode == 0 and "best by validation" in again.stdout, again.stdout + again.stderr
     check_whole(place.folder, 2, steps=list(range(20, 301, 20)))
