@@ -29,6 +29,7 @@ from benchmarks.processor import MATRIX_RATE, describe, kind, precisions
 from benchmarks.random_pictures import NAME, SIZE, write_pictures
 from datg.cli.console import console, print_rows
 from datg.cli.main import run_command
+from datg.data.splits import TaskSize
 from datg.storage.files import write_json
 
 USUAL = {"shots": 1, "ways": 5, "tasks": 4, "side": SIZE, "filters": 32}
@@ -39,7 +40,7 @@ GROWING = {
     "side": (28, 42, 84, 168, 224),
     "filters": (16, 32, 64),
 }
-QUERIES = 15  # of each class
+QUERIES = TaskSize().queries  # of each class
 WARM_UP = 2
 
 

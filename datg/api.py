@@ -76,7 +76,7 @@ def run_trial(
         device: where to train.
 
     Returns:
-        The last and the best validation, and the seconds that training took.
+        How the trial ended, and its last validation.
 
     Raises:
         ConfigError: the configuration does not fit the data.

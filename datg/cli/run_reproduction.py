@@ -11,7 +11,7 @@ from datg.cli.run_comparison import run_comparison
 from datg.cli.search_options import RunOptions
 from datg.errors import ConfigError, DataError
 from datg.report.status import read_status
-from datg.runtime.called import command
+from datg.runtime.called import called, command
 from datg.runtime.exit_codes import ExitCode
 from datg.runtime.progress import format_duration
 from datg.runtime.signals import raise_on_signals
@@ -130,7 +130,7 @@ def run_reproduction(folder: SearchFolder, reproduction: Reproduction, general: 
                 break
         scored = _show(folder, options)
     if code not in GOOD:
-        way = command("reproduce", "--resume", folder.name, "--output", general.output)
+        way = command("reproduce", "--resume", called(folder.path))
         say(out, f"go on with: {way}")
         return code
     return ExitCode.DONE if scored else ExitCode.NO_SUCCESS
@@ -172,7 +172,7 @@ def _show(folder: SearchFolder, options: RunOptions) -> bool:
         if options.report:
             write_page_of(reproduced, running=False)
     except OSError as error:  # a full disk takes no results: they are printed
-        way = command("report", folder.name)
+        way = command("report", called(folder.path))
         say(out, f"tables in {folder.path} were not written ({error.strerror or error}); try again with: {way}")
     if options.as_json:
         print(json.dumps(as_json(reproduced)))

@@ -10,10 +10,12 @@ RUNS = Path("runs")  # where commands look for searches by name, unless --output
 def command(name: str, *arguments: object) -> str:
     """Return a command as this user calls them: `python launchers/NAME.py` if this program is a launcher, else `datg NAME`.
 
-    The launcher is named as seen from the checkout, wherever this program was called from.
+    The launcher is named as seen from the checkout, wherever this program was called from. Paths are quoted for a shell where
+    they need it.
     """
     called = f"python launchers/{name}.py" if _is_launcher() else f"datg {name}"
-    return " ".join([called, *map(str, arguments)])
+    words = (shlex.quote(str(argument)) if isinstance(argument, Path) else str(argument) for argument in arguments)
+    return " ".join([called, *words])
 
 
 def this_command() -> str:

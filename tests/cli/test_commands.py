@@ -155,7 +155,11 @@ def test_a_mistake_gets_one_sentence_and_leaves_nothing(launcher, arguments, mes
     ("error", "code", "message"),
     [
         ("OSError(28, 'No space left on device', 'x.db')", 2, "error: x.db: No space left on device; free space"),
-        ("PermissionError(13, 'Permission denied', 'x.db')", 2, "error: x.db: Permission denied"),
+        (
+            "PermissionError(13, 'Permission denied', 'x.db')",
+            2,
+            "error: x.db: Permission denied; choose a folder that you may write",
+        ),
         ("ConnectionResetError(104, 'reset')", 1, "Traceback"),
         ("KeyError('a bug')", 1, "Traceback"),
         ("KeyboardInterrupt()", 130, ""),

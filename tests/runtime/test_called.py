@@ -43,3 +43,8 @@ def test_a_search_that_commands_find_by_its_name_is_called_by_it_and_others_by_t
     assert called(tmp_path / "runs" / "first") == "first"
     assert called(Path("/shared/runs/first")) == "/shared/runs/first"
     assert called(Path("/shared/my runs/first")) == "'/shared/my runs/first'"
+
+
+def test_a_path_in_a_command_can_be_pasted_into_a_shell(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["datg"])
+    assert command("train", Path("my runs/best.yaml"), "--seeds 3") == "datg train 'my runs/best.yaml' --seeds 3"
