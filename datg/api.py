@@ -117,7 +117,7 @@ class SearchResult:
             ConfigError: no trial has finished.
         """
         if self.best is None:
-            raise ConfigError(f"no trial of {self.folder.name} has finished.")
+            raise ConfigError(f"no trial of {self.folder.name} has finished; `records` tell how each ended.")
         return TrialConfig.from_dict(read_config(self.best.folder))
 
     def dataframe(self) -> "pd.DataFrame":

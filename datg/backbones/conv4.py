@@ -144,7 +144,8 @@ class Conv4(Backbone):
         """Raise ConfigError unless ``shape`` is `(channels, height, width)` of at least 16 x 16."""
         if len(shape) != 3 or min(shape[1:]) < SMALLEST_SIDE:
             raise ConfigError(
-                f"backbone conv4 needs pictures of at least {SMALLEST_SIDE} x {SMALLEST_SIDE}, got examples of shape {shape}."
+                f"backbone conv4 needs pictures of at least {SMALLEST_SIDE} x {SMALLEST_SIDE}, got examples of shape {shape}; "
+                "name another backbone with --set backbone.name=NAME."
             )
 
     @property

@@ -48,17 +48,24 @@ def gather(source: SearchFolder, settings: SearchSettings) -> Knowledge:
     other = SearchSettings.load(source)
     if settings.sampler not in LEARNING_SAMPLERS:
         raise ConfigError(
-            f"`--warm-start` needs a sampler that learns ({' or '.join(LEARNING_SAMPLERS)}), got {settings.sampler}."
+            f"`--warm-start` needs a sampler that learns ({' or '.join(LEARNING_SAMPLERS)}), got {settings.sampler}; choose one "
+            "with --sampler, or leave --warm-start out."
         )
     if settings.grid or other.grid:
-        raise ConfigError("`--warm-start` is for searches; a comparison has a grid, and learns nothing.")
+        raise ConfigError("`--warm-start` is for searches; a comparison has a grid, and learns nothing: name a search.")
     only = {"there": set(other.space) - set(settings.space), "here": set(settings.space) - set(other.space)}
     if any(only.values()):
         told = "; ".join(f"only {where} {', '.join(sorted(keys))}" for where, keys in only.items() if keys)
-        raise ConfigError(f"`--warm-start` {name} searches other keys than this search would ({told}).")
+        raise ConfigError(
+            f"`--warm-start` {name} searches other keys than this search would ({told}); give the same --space and --set to "
+            "both, or leave it out."
+        )
     tasks = [str(search.config.task) for search in (other, settings)]
     if tasks[0] != tasks[1]:
-        raise ConfigError(f"`--warm-start` {name} measures accuracy on tasks of {tasks[0]}, not of {tasks[1]}.")
+        raise ConfigError(
+            f"`--warm-start` {name} measures accuracy on tasks of {tasks[0]}, not of {tasks[1]}; give the same `task`, or leave "
+            "it out."
+        )
     finished = [
         (record.searched, record.objective)
         for record in RecordReader(source, other).records()
@@ -71,7 +78,8 @@ def gather(source: SearchFolder, settings: SearchSettings) -> Knowledge:
     ]
     if not inside:
         raise ConfigError(
-            f"`--warm-start` {name} has no finished trial inside the ranges of this search ({len(finished)} finished)."
+            f"`--warm-start` {name} has no finished trial inside the ranges of this search ({len(finished)} finished); widen "
+            "the ranges of this one, or leave it out."
         )
     left_out = f", {len(finished) - len(inside)} others lie outside its ranges" if len(inside) < len(finished) else ""
     remark = f"the sampler knows {len(inside)} trials of {name}{left_out}{_differences(other, settings)}"

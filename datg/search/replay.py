@@ -58,7 +58,7 @@ def replay_trial(
         raise ConfigError(f"{folder.name} has no trial {number}; it has {_listed(numbers)}.")
     before = read_reports(trial_dir)
     if not before:
-        raise ConfigError(f"trial {number} of {folder.name} has no validation to compare with.")
+        raise ConfigError(f"trial {number} of {folder.name} has no validation to compare with; replay another one.")
     config = TrialConfig.from_dict(read_config(trial_dir))
     root = data_root(root, saved=settings.data_root)
     dataset = open_data(config, root)

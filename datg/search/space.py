@@ -92,7 +92,9 @@ def parse_space(raw: Any) -> Space:
                 f"`space.{key}` must have a list of {'choices' if kind == 'choice' else 'two bounds'}, got {values!r}."
             )
         if key.startswith(UNSEARCHED):
-            raise ConfigError(f"`space.{key}` cannot be searched: trials with different values could not be compared.")
+            raise ConfigError(
+                f"`space.{key}` cannot be searched: trials with different values could not be compared; give it with --set."
+            )
         space.append(Range(str(key), kind, tuple(values if kind == "choice" else map(_number, values))))
     return space
 

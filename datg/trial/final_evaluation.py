@@ -75,7 +75,8 @@ def evaluate_best(
     config = best.config
     if examples.shape != tuple(best.info["shape"]):
         raise ConfigError(
-            f"{path} was trained on examples of shape {best.info['shape']}, the data have {list(examples.shape)}."
+            f"{path} was trained on examples of shape {best.info['shape']}, the data have {list(examples.shape)}; import them "
+            "with the same --image-size."
         )
     if shots is not None:
         config = config.model_copy(update={"task": config.task.model_copy(update={"shots": shots})})

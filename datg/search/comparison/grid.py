@@ -182,14 +182,16 @@ class Comparison:
             pair = (tuned.learner_name, tuned.strategy_name)
             if pair not in self.pairs():
                 raise ConfigError(
-                    f"`--tuned` {path} is of {pair[1]} with {pair[0]}, which this comparison does not have."
+                    f"`--tuned` {path} is of {pair[1]} with {pair[0]}, which this comparison does not have; add it with "
+                    "--strategies and --learner, or leave the file out."
                 )
             values, compared = tuned.to_dict(), config.to_dict()
             differing = [key for key in ("task", "backbone") if values[key] != compared[key]]
             differing += ["training.preset"] if tuned.training.preset != config.training.preset else []
             if differing:
                 raise ConfigError(
-                    f"`--tuned` {path} was found with another {', '.join(differing)} than this comparison has."
+                    f"`--tuned` {path} was found with another {', '.join(differing)} than this comparison has; set the same "
+                    "for both, or leave the file out."
                 )
             tuned_pairs[pair] = {key: values[key] for key in ("strategy", "learner")} | {
                 "training.lr": tuned.training.lr

@@ -52,7 +52,7 @@ def read(raw: Path, settings: ImportSettings, work: Workplace) -> RawData:
     groups = np.full(len(labels), "") if group is None else cells.obs[group].astype(str).to_numpy()
     named = ~(absent | np.isin(labels, ABSENT_LABELS))
     if not named.any():
-        raise DataError(f"{path} has no cell with a label in column {label}.")
+        raise DataError(f"{path} has no cell with a label in column {label}; name another --label-column.")
     remarks = [] if named.all() else [f"{(~named).sum()} cells without a label in column {label} are left out."]
     base = _base_cells(groups, settings)
     names, labels, groups = cells.obs_names[named].astype(str).to_numpy(), labels[named], groups[named]
@@ -217,7 +217,9 @@ def _check_columns(cells: "AnnData", path: Path, wanted: list[str]) -> None:
 def _check_cell_names(cells: "AnnData", path: Path) -> None:
     doubled = cells.obs_names[cells.obs_names.duplicated()].astype(str).tolist()
     if doubled:
-        raise DataError(f"{path} must name each cell once, but these names stand twice: {listed(doubled)}.")
+        raise DataError(
+            f"{path} must name each cell once, but these names stand twice: {listed(doubled)}; rename them."
+        )
 
 
 def _base_cells(groups: npt.NDArray[Any], settings: ImportSettings) -> npt.NDArray[np.bool_] | None:
