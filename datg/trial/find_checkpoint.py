@@ -10,11 +10,16 @@ from datg.errors import ConfigError
 from datg.trial.config import TrialConfig
 from datg.trial.folder import BEST
 from datg.trial.model import load_best
-from datg.trial.records import ranked, read_record
+from datg.trial.records import DONE, TrialOutcome, TrialRecord, ranked, read_outcome, read_record, state_of
+
+PLACES = (f"trials/*/{BEST}", f"seed-*/{BEST}")  # of best weights, in a search and in a final training
 
 
 def find_checkpoint(run: Path) -> Path:
-    """Return the checkpoint itself, the one in a trial's folder, or that of the best trial by validation of a search or training.
+    """Return the checkpoint itself, the one in a trial's folder, or that of the best trial or seed of a search or final training.
+
+    The best is the finished one with the highest validation accuracy, as in reports and exports; while none has finished, the
+    highest so far.
 
     Raises:
         ConfigError: there is none.
@@ -23,10 +28,9 @@ def find_checkpoint(run: Path) -> Path:
         return run
     if (run / BEST).is_file():
         return run / BEST
-    folders = [path.parent for path in sorted(run.glob(f"*/{BEST}")) + sorted(run.glob(f"trials/*/{BEST}"))]
-    best = ranked(
-        [read_record(index, "done", "", folder, searched={}, tags={}) for index, folder in enumerate(folders)]
-    )
+    found = {path.parent: path.parent.name.removeprefix("seed-") for place in PLACES for path in run.glob(place)}
+    trainings = ranked([_record(folder, int(number)) for folder, number in found.items() if number.isdigit()])
+    best = [record for record in trainings if record.state == DONE] or trainings
     if not best:
         raise ConfigError(f"{run} holds no {BEST}; give the folder of a trial, of a search or of a final training.")
     split = load_best(best[0].folder / BEST).info.get("split", {})
@@ -35,6 +39,11 @@ def find_checkpoint(run: Path) -> Path:
             f"{run} was trained on its validation examples, so no seed is best; give the folder of one seed."
         )
     return best[0].folder / BEST
+
+
+def _record(folder: Path, number: int) -> TrialRecord:
+    noted = read_outcome(folder) or TrialOutcome("")
+    return read_record(number, state_of(noted.outcome), noted.outcome, folder, searched={}, tags={})
 
 
 def novel_classes(

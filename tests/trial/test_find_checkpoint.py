@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import pytest
@@ -8,6 +9,8 @@ from datg.errors import ConfigError
 from datg.trial import find_checkpoint as module
 from datg.trial.data import TrialData
 from datg.trial.find_checkpoint import find_checkpoint, novel_classes
+from datg.trial.folder import NETWORK, PROGRESS
+from datg.trial.records import TrialOutcome, write_outcome
 from datg.trial.run import run_trial
 from tests.trial.test_run import config_of, dataset_of
 
@@ -48,6 +51,29 @@ def test_a_test_data_set_must_be_the_one_of_the_training_unless_it_is_named_agai
         novel_classes(path, None, shots=None)
     assert novel_classes(path, None, shots=None, test_dataset="other")[1].fingerprint == "changed"
     assert list(novel_classes(path, None, shots=None, test_dataset="random")[1].names) == stored["random"].split.novel
+
+
+@pytest.mark.parametrize("place", ["trials/{}", "seed-{}"])
+def test_the_best_is_a_finished_training_and_not_one_that_was_pruned_or_the_network_for_clustering(tmp_path, place):
+    accuracies = {"2": ("finished", 0.5), "10": ("finished", 0.5), "3": ("pruned", 0.9), "4": ("diverged", 0.8)}
+    folders = {number: tmp_path / place.format(number) for number in accuracies}
+    trained(tmp_path / NETWORK)
+    _say(tmp_path / NETWORK, 0.99)
+    for number, (outcome, accuracy) in accuracies.items():
+        trained(folders[number])
+        _say(folders[number], accuracy)
+        if outcome != "finished":
+            write_outcome(folders[number], TrialOutcome(outcome))
+    assert find_checkpoint(tmp_path).parent == folders["3"], "none has finished: the best so far"
+    for number in ("2", "10"):
+        write_outcome(folders[number], TrialOutcome("finished"))
+    assert find_checkpoint(tmp_path).parent == folders["2"]
+
+
+def _say(folder, accuracy):
+    """Have the last validation of a training say so."""
+    *_, last = (folder / PROGRESS).read_text().splitlines()
+    (folder / PROGRESS).write_text(json.dumps(json.loads(last) | {"objective": accuracy}) + "\n")
 
 
 def test_seeds_trained_on_their_validation_examples_are_not_ranked_by_them(tmp_path):
