@@ -211,7 +211,7 @@ def _plan(options: RunOptions, given: dict[str, Any]) -> "Reproduction":
         asked=given,
         spaces=search_spaces(),
         root=root,
-        command=options.request(None, {}).command,
+        called_by=options.request(None, {}).command,
     )
 
 

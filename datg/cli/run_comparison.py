@@ -22,8 +22,8 @@ class Ended:
 
     Attributes:
         code: its exit code.
-        stopped: the exit code of what asked the program to stop, perhaps when the comparison was done already; None if nothing
-            has.
+        stopped: the exit code of what asked the program to stop, perhaps when the comparison was done already, or of what it
+            cannot go on after; None if there is nothing like that.
     """
 
     code: int
@@ -45,7 +45,7 @@ def run_comparison(request: "Request", begun: str | None, uri: str | None, *, as
     if begun is not None:
         request, code = tune_first(request, begun, uri, report=report)
         if code != ExitCode.DONE:
-            return Ended(code)
+            return Ended(code, code)
     session = resume_search(request, begun, comparison=True) if begun is not None else prepare(request)
 
     def rows(records: "list[TrialRecord]") -> list[dict[str, Any]]:
@@ -53,4 +53,6 @@ def run_comparison(request: "Request", begun: str | None, uri: str | None, *, as
         return [row_values(row) for row in compared] if as_json else format_rows(compared)
 
     code = run_with_display(session, uri, rows, as_json=as_json, report=report)
+    if code == ExitCode.DAMAGED:
+        return Ended(code, code)
     return Ended(code, session.stop.exit_code if session.stop.requested else None)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datg.cli.console import console, print_rows, say
-from datg.cli.run_comparison import run_comparison
+from datg.cli.run_comparison import Ended, run_comparison
 from datg.cli.search_options import RunOptions
 from datg.errors import ConfigError, DataError
 from datg.report.status import read_status
@@ -26,7 +26,7 @@ from datg.search.reproduction.forms import (
     without_silent,
 )
 from datg.search.reproduction.plan import Unit
-from datg.search.reproduction.prepare import check_names, request_for
+from datg.search.reproduction.prepare import check_names, check_places, check_unchanged, request_for
 from datg.search.request import Request
 from datg.search.state.folder import DriverLock, SearchFolder, named_folder, new_folder
 from datg.search.state.resume import as_begun
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 PREFIX, LONGEST = "reproduction", "reproduction-20261231-99"  # by date and number, where no name is given
-GOOD = (ExitCode.DONE, ExitCode.NO_SUCCESS)  # of a comparison that is done
+ENDS_ALL = (ExitCode.DAMAGED, ExitCode.RESUMABLE, ExitCode.CTRL_C)  # no further comparison is begun
 
 
 def check_and_make_folder(
@@ -60,7 +60,10 @@ def check_and_make_folder(
     place = SearchFolder(general.output.absolute() / (name or PREFIX))
     reproduction, bills = _checked(reproduction, general, place, leaving_out=leaving_out)
     check_room(general.output, sum(one.size for one in bills))
+    if name is not None:
+        check_places(reproduction, place)
     folder = new_folder(general.output, PREFIX) if name is None else named_folder(general.output, name)
+    reproduction = reproduction.model_copy(update={"name": folder.name})
     reproduction.save(folder)
     return folder, reproduction
 
@@ -117,23 +120,34 @@ def show_bill(reproduction: Reproduction, general: Request, out: "Console", *, l
 def run_reproduction(folder: SearchFolder, reproduction: Reproduction, general: Request, options: RunOptions) -> int:
     """Run what is missing of every comparison, show what came out, and return the exit code.
 
-    It is that of the comparison that was stopped or broke; else 0, or 3 if no training of any has succeeded.
+    A comparison that gave up, or whose trials were lost with their machines, does not keep the others from running. The code is
+    that of what stopped everything; else 3 if a comparison gave up or no training of any has succeeded, 75 if trials were lost,
+    and 0 if everything is done.
     """
-    out, began, code = console(), time.monotonic(), int(ExitCode.DONE)
+    out, began, codes = console(), time.monotonic(), []
     for line in reproduction.left_out:
         say(out, line)
     with DriverLock(folder):
         for number, unit in enumerate(reproduction.units, 1):
             say(out, f"comparison {number} of {len(reproduction.units)}: {unit.suffix}")
-            code = _run_unit(folder, unit, reproduction, _with_time_left(general, began), options)
-            if code not in GOOD:
+            ended = _run_unit(folder, unit, reproduction, _with_time_left(general, began), options)
+            codes.append(ended.code)
+            if ended.stopped in ENDS_ALL:
                 break
         scored = _show(folder, options)
-    if code not in GOOD:
-        way = command("reproduce", "--resume", called(folder.path))
-        say(out, f"go on with: {way}")
-        return code
-    return ExitCode.DONE if scored else ExitCode.NO_SUCCESS
+    left = [unit.suffix for unit in reproduction.units if not _is_done(unit_folder(folder, unit))]
+    if not left:
+        return ExitCode.DONE if scored else ExitCode.NO_SUCCESS
+    storage = [] if general.study_storage is None else ["--study-storage URL"]
+    way = command("reproduce", "--resume", called(folder.path), *storage)
+    say(out, f"not done: {', '.join(left)}; go on with: {way}")
+    if ended.stopped in ENDS_ALL:
+        return ended.stopped
+    return ExitCode.NO_SUCCESS if ExitCode.NO_SUCCESS in codes else ExitCode.RESUMABLE
+
+
+def _is_done(comparison: SearchFolder) -> bool:
+    return comparison.settings.exists() and read_status(comparison).done
 
 
 def _with_time_left(request: Request, began: float) -> Request:
@@ -143,19 +157,19 @@ def _with_time_left(request: Request, began: float) -> Request:
 
 def _run_unit(
     folder: SearchFolder, unit: Unit, reproduction: Reproduction, general: Request, options: RunOptions
-) -> int:
-    """Run what is missing of one comparison, and return its exit code, or that of the reason to stop after it."""
+) -> Ended:
+    """Run what is missing of one comparison, and return how it ended."""
     request, place = request_for(unit, reproduction, folder, general), unit_folder(folder, unit)
     begun = place.name if place.settings.exists() else None
     if begun is not None:
         request = as_begun(request, begun)
-        if read_status(place).done:
-            return ExitCode.DONE
+        if _is_done(place):
+            return Ended(ExitCode.DONE)
     assert general.data_root is not None
-    reproduction.check_data(general.data_root)
-    found = run_comparison(request, begun, options.tracking_uri, as_json=False, report=options.report)
+    check_unchanged(reproduction, general.data_root, general.spaces, allow_change=general.allow_change)
+    ended = run_comparison(request, begun, options.tracking_uri, as_json=False, report=options.report)
     raise_on_signals()
-    return found.code if found.code not in GOOD or found.stopped is None else found.stopped
+    return ended
 
 
 def _show(folder: SearchFolder, options: RunOptions) -> bool:

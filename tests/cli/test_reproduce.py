@@ -114,3 +114,15 @@ def test_a_reproduction_that_was_stopped_goes_on_and_ends_with_everything(tmp_pa
     assert len({claim["claim"] for claim in told["claims"]}) == 1 + 3 + 3
     page = run("report", "paper", cwd=tmp_path, data_root=data_root).stdout
     assert page.strip() == str(folder.report) and folder.report.stat().st_size > 0
+
+
+@pytest.mark.slow
+@pytest.mark.fault
+def test_a_comparison_that_gave_up_keeps_no_other_from_running_and_is_named(tmp_path, data_root):
+    what = ["table1", *SMALL, *steps(20, 10), "--shots", "1,5", "--set", "training.lr=1e30", "--name", "paper"]
+    done = run("reproduce", *what, cwd=tmp_path, data_root=data_root, code=3)
+    assert "comparison 2 of 2: glyphs-protonet-5shot" in done.stderr
+    left = "not done: glyphs-protonet-1shot, glyphs-protonet-5shot; go on with: python launchers/reproduce.py --resume paper"
+    assert left in done.stderr.replace("\n", " ")
+    table = (tmp_path / "runs" / "paper" / "table1.md").read_text()
+    assert "diverged" in table and "1 of 2 seeds to go" in table

@@ -1,7 +1,7 @@
 """The paper's Figure 4 from what has been run: points with intervals, and what became of what the paper reads from them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -28,6 +28,7 @@ class ReproducedFigure:
         lines: summaries on novel classes by point, by strategy; no point before a seed has been evaluated.
         seeds: means for each seed alone, by strategy.
         claims: what the paper reads from it.
+        units: the comparisons that it was made from.
     """
 
     name: str
@@ -36,6 +37,7 @@ class ReproducedFigure:
     lines: dict[str, dict[int, Summary]]
     seeds: dict[str, dict[int, dict[int, float]]]
     claims: list[Claim]
+    units: list[Unit] = field(default_factory=list)
 
 
 def reproduce_figure(name: str, results: ReproductionResults) -> ReproducedFigure | None:
@@ -47,9 +49,15 @@ def reproduce_figure(name: str, results: ReproductionResults) -> ReproducedFigur
     where = f"{unit.dataset}, {unit.learner}, {unit.shots}-shot"
     if name == CURVE:
         points = {strategy: over_training(results.records(unit), strategy) for strategy in FIGURE_STRATEGIES}
-        return figure_of(name, where, "iterations", points, _claims_of_curve(where, points))
-    points = {strategy: _over_classes(units, strategy, results) for strategy in FIGURE_STRATEGIES}
-    return figure_of(name, where, "base classes", points, _claims_of_growth(where, points))
+        figure = figure_of(name, where, "iterations", points, _claims_of_curve(where, points))
+    else:
+        points = {strategy: _over_classes(units, strategy, results) for strategy in FIGURE_STRATEGIES}
+        figure = figure_of(name, where, "base classes", points, _claims_of_growth(where, points))
+    if (settings := results.settings(unit)) is not None:
+        chosen = settings.config.evaluation
+        tasks = chosen.validation_tasks if name == CURVE else chosen.test_tasks
+        where = f"{where}; each point on {tasks} tasks of novel classes"
+    return replace(figure, where=where, units=units)
 
 
 def _is_of(name: str, unit: Unit, results: ReproductionResults) -> bool:

@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from datg.data.catalog import open_dataset
 from datg.errors import ConfigError, StateError
+from datg.runtime.called import called
 from datg.search.comparison.table import Scores, scores_of
 from datg.search.reproduction.paper import LEARNERS, ORDER
 from datg.search.reproduction.plan import Unit
@@ -29,6 +29,8 @@ class AtHand(BaseModel):
         base_classes: how many there are.
         fingerprint: of its examples.
         iterations: of a training on it, where a quick look trains for less.
+        split: which classes are in which part; None where it began before that was kept.
+        fixed: values of the YAML file that goes with it; likewise.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -37,12 +39,21 @@ class AtHand(BaseModel):
     base_classes: int
     fingerprint: str
     iterations: int
+    split: dict[str, Any] | None = None
+    fixed: dict[str, Any] | None = None
+
+    def changes(self, now: "AtHand") -> list[str]:
+        """Return what of the data set is another than it was, in words; what was not kept is not compared."""
+        kept = {"fingerprint": "its examples", "split": "its split", "fixed": "the values of its YAML file"}
+        before, after = self.model_dump(mode="json"), now.model_dump(mode="json")
+        return [what for key, what in kept.items() if before[key] not in (None, after[key])]
 
 
 class Reproduction(BaseModel):
     """Hold everything that decides what a reproduction does.
 
     Attributes:
+        name: of its folder, after which its comparisons are called; empty where it began before that was kept.
         asked: by option, as :meth:`check_asked` compares it.
         targets: tables and figures.
         datasets: in order; those that were not at hand are not in any unit.
@@ -54,10 +65,12 @@ class Reproduction(BaseModel):
         quick: whether fewer iterations, seeds and tasks are run than the table wants.
         data_root: where data sets were found.
         command: by which it was begun.
+        versions: with which it was begun; empty where it began before they were kept.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    name: str = ""
     asked: dict[str, Any]
     targets: tuple[str, ...]
     datasets: tuple[str, ...]
@@ -72,6 +85,7 @@ class Reproduction(BaseModel):
     quick: bool = False
     data_root: str
     command: str = ""
+    versions: dict[str, str] = {}
 
     def save(self, folder: SearchFolder) -> None:
         """Write it into its folder."""
@@ -82,15 +96,21 @@ class Reproduction(BaseModel):
         """Read it.
 
         Raises:
-            StateError: the file is damaged, or of another version.
+            StateError: the file is damaged, or of another version; or the folder was renamed.
         """
         path = folder.path / REPRODUCTION
         try:
-            return cls.model_validate(read_yaml(path))
+            reproduction = cls.model_validate(read_yaml(path))
         except (ConfigError, ValidationError) as error:
             raise StateError(
                 f"{path} cannot be read ({str(error).splitlines()[0]}); restore it from a copy, or begin another reproduction."
             ) from error
+        if reproduction.name not in ("", folder.name):
+            back = f"mv {called(folder.path)} {called(folder.path.with_name(reproduction.name))}"
+            raise StateError(
+                f"{folder.name} was begun as {reproduction.name}, after which its comparisons are called; rename it back: {back}"
+            )
+        return reproduction
 
     @property
     def rest(self) -> list[str]:
@@ -114,20 +134,6 @@ class Reproduction(BaseModel):
             ]
             lines.append("use the old values, or begin another under a new --name.")
             raise ConfigError("\n".join(["this reproduction began with other values and cannot change:", *lines]))
-
-    def check_data(self, root: Path) -> None:
-        """Refuse to go on with other data than it began with.
-
-        Raises:
-            DataError: a data set is missing.
-            StateError: one holds other examples by now.
-        """
-        for name, known in self.at_hand.items():
-            if open_dataset(name, root).table.fingerprint != known.fingerprint:
-                raise StateError(
-                    f"{name} in {root} holds other examples than when this reproduction began, and a table of both would compare "
-                    "nothing; import the old data again, or begin another reproduction."
-                )
 
 
 @dataclass

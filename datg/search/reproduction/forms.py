@@ -17,7 +17,9 @@ from datg.search.comparison.forms import (
 from datg.search.reproduction.curves import ReproducedFigure, reproduce_figure
 from datg.search.reproduction.folder import ReproductionResults
 from datg.search.reproduction.paper import FIGURES, PROTOCOL, TABLES
+from datg.search.reproduction.plan import Unit
 from datg.search.reproduction.tables import Claim, ReproducedTable, Row, reproduce_table
+from datg.search.settings import SearchSettings
 from datg.storage.files import write_text
 from datg.storage.lease import TRIAL_LEASE, read_lease
 
@@ -152,20 +154,31 @@ def figure_values(figure: ReproducedFigure) -> list[dict[str, Any]]:
     ]
 
 
-def describe_conditions(results: ReproductionResults) -> list[str]:
-    """Return under which conditions everything was run, a sentence a line."""
+def describe_conditions(results: ReproductionResults, units: list[Unit] | None = None) -> list[str]:
+    """Return under which conditions comparisons were run, a sentence a line; all of them without ``units``."""
     lines = []
-    for _, settings, _ in results.begun():
-        config, split = settings.config, settings.provenance["split"]
-        classes = ", ".join(f"{len(split[part])} {part}" for part in ("base", "validation", "novel"))
-        shape = " x ".join(map(str, results.reproduction.at_hand[config.dataset].shape))
-        if config.base_classes is None:
+    for unit, settings, _ in results.begun():
+        config = settings.config
+        if config.base_classes is None and (units is None or unit in units):
             lines.append(
-                f"{config.dataset} ({shape}; {classes} classes, split {split['protocol']}): {config.backbone_name}, "
-                f"{config.task.ways}-way, preset {config.training.preset}, {config.training.iterations} iterations, "
-                f"{config.evaluation.test_tasks} tasks of novel classes."
+                f"{_describe_data(results, settings)}: {config.backbone_name}, {config.task.ways}-way, preset "
+                f"{config.training.preset}, {config.training.iterations} iterations, {config.evaluation.test_tasks} tasks of "
+                "novel classes."
             )
     return [*([quick] if (quick := describe_quick(results)) else []), *dict.fromkeys(lines)]
+
+
+def _describe_data(results: ReproductionResults, settings: SearchSettings) -> str:
+    """Return which data a comparison is on, and on how many classes of which split it is tested."""
+    split, other = settings.provenance["split"], settings.provenance.get("tested on")
+    parts = ("base", "validation", "novel") if other is None else ("base", "validation")
+    classes = ", ".join(f"{len(split[part])} {part}" for part in parts)
+    shape = " x ".join(map(str, results.reproduction.at_hand[settings.config.dataset].shape))
+    told = f"{settings.config.dataset} ({shape}; {classes} classes, split {split['protocol']})"
+    if other is None:
+        return told
+    tested = other["split"]
+    return f"{told}, tested on {other['dataset']} ({len(tested['novel'])} novel classes, split {tested['protocol']})"
 
 
 def describe_quick(results: ReproductionResults) -> str:
@@ -197,7 +210,7 @@ def write_files(reproduced: Reproduced) -> None:
     place = results.folder.path
     for found in reproduced.tables:
         rows = [format_row(row) for row in found.rows]
-        header = [f"{found.table.title}.", *describe_conditions(results), INTERVALS]
+        header = [f"{found.table.title}.", *describe_conditions(results, found.units), INTERVALS]
         claims = [format_claim(claim) for claim in found.claims]
         write_text(place / f"{found.table.name}.md", "\n".join(_table_lines(found, header, rows, claims)))
         write_text(place / f"{found.table.name}.tex", latex_table(rows, header))
@@ -210,7 +223,7 @@ def write_files(reproduced: Reproduced) -> None:
     seeds = [
         {
             **unit.model_dump(include={"dataset", "tested_on", "shots", "base_classes"}),
-            "tuned": unit.tune,
+            "tuned": record.searched.get("tuned"),
             **seed_values(record),
         }
         for unit, _, records in results.begun()
@@ -228,14 +241,22 @@ def _table_lines(
     return [*lines, *([VERDICTS, "", *markdown_table(claims), ""] if claims else [])]
 
 
+def _versions(results: ReproductionResults) -> list[str]:
+    """Return the versions that comparisons were made with, each once."""
+    told = (
+        ", ".join(f"{name} {version}" for name, version in settings.versions.items())
+        for _, settings, _ in results.begun()
+    )
+    return list(dict.fromkeys(told))
+
+
 def _page(reproduced: Reproduced) -> list[str]:
     """Return everything as one Markdown page."""
     results = reproduced.results
-    versions = next((settings.versions for _, settings, _ in results.begun()), {})
     lines = [f"# {results.folder.name}", ""]
     lines += [f"    {results.reproduction.command}", ""] if results.reproduction.command else []
     lines += [PROTOCOL, "", *(f"- {line}" for line in describe_conditions(results)), f"- {describe_effort(results)}"]
-    lines += [f"- Versions: {', '.join(f'{name} {version}' for name, version in versions.items())}.", ""]
+    lines += [*(f"- Versions: {versions}." for versions in _versions(results)), ""]
     quick = describe_quick(results)
     for found in reproduced.tables:
         header = [*([quick] if quick else []), INTERVALS]

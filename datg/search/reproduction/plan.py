@@ -156,7 +156,7 @@ def _pairs(datasets: Sequence[str]) -> Iterator[tuple[str, str]]:
 def growth_sizes(classes: int, ways: int) -> list[int]:
     """Return the numbers of base classes of Figure 4b, of ``classes``; none where there are too few for two clusters."""
     least = 2 * ways
-    return [] if classes < least else sorted({max(least, int(share * classes)) for share in SHARES})
+    return [] if classes < least else sorted({max(least, round(share * classes)) for share in SHARES})
 
 
 def table_strategies(table: PaperTable, learner: str, wanted: Sequence[str]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from datg.config import Layers, parse_settings
 from datg.data.catalog import Dataset, open_dataset
 from datg.data.dataset_yaml import add_dataset_yaml, dataset_yaml_for, read_dataset_yaml
 from datg.data.splits import TaskSize
-from datg.errors import ConfigError, DataError, unknown_name
+from datg.errors import ConfigError, DataError, StateError, unknown_name
 from datg.runtime.called import command
 from datg.search.comparison.grid import OWN_SECTIONS, Comparison, options_of, without_own_sections
 from datg.search.reproduction.folder import AtHand, Reproduction, unit_folder
@@ -17,6 +17,7 @@ from datg.search.reproduction.paper import DATASETS
 from datg.search.reproduction.plan import Unit, Wanted, make_plan
 from datg.search.request import Request
 from datg.search.state.folder import SearchFolder, check_name
+from datg.search.versions import versions
 from datg.trial.config import PRESETS, TrainingSection
 
 # Settings that make a row or a point what it is.
@@ -51,7 +52,7 @@ def find_datasets(names: tuple[str, ...], root: Path) -> tuple[dict[str, Dataset
         except DataError:
             if names or (root / name).exists():  # asked for by name, or there and damaged
                 raise
-            missing[name] = f"import it (docs/data_sets/{name}.md): datg import_data {name} RAW_FILES"
+            missing[name] = f"import it (docs/data_sets/{name}.md): {command('import_data', name, 'RAW_FILES')}"
     if not found:
         raise DataError(
             f"none of the paper's data sets ({', '.join(DATASETS)}) is in {root}; import one "
@@ -71,7 +72,7 @@ def make_reproduction(
     asked: dict[str, Any],
     spaces: Path,
     root: Path,
-    command: str,
+    called_by: str,
 ) -> Reproduction:
     """Return what is to be run.
 
@@ -85,7 +86,7 @@ def make_reproduction(
         asked: everything by option, by which the same command is known again.
         spaces: the folder of the YAML files that go with data sets.
         root: where data sets live.
-        command: as it was called.
+        called_by: the command, as it was called.
 
     Raises:
         ConfigError: something that was asked for by name cannot be run, or an option belongs to no row.
@@ -98,7 +99,6 @@ def make_reproduction(
     }
     plan = make_plan(wanted, datasets, ways)
     _check_options(plan.units, given)
-    own = TrainingSection.model_fields["iterations"].default
     return Reproduction(
         asked=asked,
         targets=wanted.targets,
@@ -110,19 +110,55 @@ def make_reproduction(
         units=plan.units,
         left_out=plan.left_out,
         missing=missing,
-        at_hand={
-            name: AtHand(
-                shape=dataset.table.shape,
-                base_classes=len(dataset.split.base),
-                fingerprint=dataset.table.fingerprint,
-                iterations=int(fixed[name].values.get("training.iterations", own)),
-            )
-            for name, dataset in datasets.items()
-        },
+        at_hand={name: _at_hand(dataset, fixed[name]) for name, dataset in datasets.items()},
         quick=quick,
         data_root=str(root),
-        command=command,
+        command=called_by,
+        versions=versions(),
     )
+
+
+def _at_hand(dataset: Dataset, fixed: Layers) -> AtHand:
+    own = TrainingSection.model_fields["iterations"].default
+    return AtHand(
+        shape=dataset.table.shape,
+        base_classes=len(dataset.split.base),
+        fingerprint=dataset.table.fingerprint,
+        iterations=int(fixed.values.get("training.iterations", own)),
+        split=dataset.split.model_dump(),
+        fixed=dict(fixed.values),
+    )
+
+
+def check_unchanged(reproduction: Reproduction, root: Path, spaces: Path, *, allow_change: bool) -> None:
+    """Refuse to go on with other data, values or versions than a reproduction began with.
+
+    Args:
+        reproduction: that has begun.
+        root: where data sets live now.
+        spaces: the folder of the YAML files that go with data sets.
+        allow_change: whether code and libraries may be others.
+
+    Raises:
+        DataError: a data set is missing.
+        StateError: something is not what it was.
+    """
+    for name, known in reproduction.at_hand.items():
+        dataset = open_dataset(name, root)
+        if changes := known.changes(_at_hand(dataset, _fixed(dataset, spaces))):
+            raise StateError(
+                f"{name} in {root} is not what it was when this reproduction began ({', '.join(changes)}), and a table of both "
+                "would compare nothing; undo that, or begin another reproduction."
+            )
+    now = versions()
+    others = [
+        f"{key} {old} -> {now.get(key, 'none')}" for key, old in reproduction.versions.items() if now.get(key) != old
+    ]
+    if others and not allow_change:
+        raise StateError(
+            f"this reproduction began with other versions ({', '.join(others)}); go back to them, begin another, or accept them "
+            "with --allow-change."
+        )
 
 
 def _fixed(dataset: Dataset, spaces: Path) -> Layers:
@@ -167,6 +203,20 @@ def check_names(reproduction: Reproduction, name: str) -> None:
                 f"two comparisons would be called {name}-{unit.suffix}; import {unit.dataset} under another name."
             )
         seen[unit.suffix] = unit
+
+
+def check_places(reproduction: Reproduction, folder: SearchFolder) -> None:
+    """Refuse a name under which a comparison of it is there already, as the left of another reproduction.
+
+    Raises:
+        ConfigError: naming it.
+    """
+    for unit in reproduction.units:
+        if (place := unit_folder(folder, unit).path).exists():
+            raise ConfigError(
+                f"`--name` {folder.name}: {place} is there already, and would be taken for a part of this reproduction; choose "
+                "another name, or move it away."
+            )
 
 
 def request_for(unit: Unit, reproduction: Reproduction, folder: SearchFolder, general: Request) -> Request:

@@ -1,13 +1,15 @@
 """The paper's tables from what has been run: rows with intervals beside the paper's numbers, and what became of its orderings."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from datg.search.comparison.forms import describe_tuning
 from datg.search.comparison.table import Scores, paired
 from datg.search.reproduction.folder import ReproductionResults
 from datg.search.reproduction.paper import Column, Ordering, PaperTable
 from datg.search.reproduction.plan import Unit, table_columns, table_strategies
 from datg.trial.accuracies import Summary, summarise
+from datg.trial.records import TrialRecord
 
 CONFIRMED, REFUTED, UNDECIDED, NOT_RUN = "confirmed", "refuted", "undecided", "not run"
 
@@ -70,25 +72,27 @@ class Claim:
 
 @dataclass(frozen=True)
 class ReproducedTable:
-    """Hold a table of the paper as it came out here."""
+    """Hold a table of the paper as it came out here, and the comparisons that it was made from."""
 
     table: PaperTable
     rows: list[Row]
     claims: list[Claim]
+    units: list[Unit]
 
 
 def reproduce_table(table: PaperTable, results: ReproductionResults) -> ReproducedTable:
     """Return a table from the trainings that have been evaluated so far; what has not run is an empty row."""
-    rows, claims = [], []
+    rows, claims, used = [], [], []
     for column in table_columns(table, results.reproduction.datasets, results.reproduction.shots):
         for learner in results.reproduction.learners:
             units = [unit for unit in results.reproduction.units if _is_of(unit, column, learner)]
+            used += units
             if units:
                 rows += [row for unit in units for row in _rows(table, column, unit, results)]
                 claims += [claim for unit in units for claim in _claims(table, column, unit, results)]
             else:
                 rows += list(_missing(table, column, learner, results))
-    return ReproducedTable(table, rows, claims)
+    return ReproducedTable(table, rows, claims, used)
 
 
 def _is_of(unit: Unit, column: Column, learner: str) -> bool:
@@ -106,12 +110,23 @@ def _rows(table: PaperTable, column: Column, unit: Unit, results: ReproductionRe
     for name in _rows_of(table, unit, results):
         records = [record for record in results.records(unit) if record.searched["strategy"] == name]
         bad = [record.outcome for record in records if record.outcome not in ("", "finished")]
-        lacking = results.reproduction.seeds - len(scores[name])
-        remark = ", ".join(f"{bad.count(outcome)} {outcome}" for outcome in sorted(set(bad)))
-        if lacking and not remark:
-            remark = "not run yet" if settings is None else f"{lacking} of {results.reproduction.seeds} seeds to go"
-        tuned = records[0].searched.get("tuned") if records else (unit.tune or None)
-        yield _row(table, column, unit.learner, name, scores[name], tuned=tuned, remark=remark)
+        remarks = [f"{bad.count(outcome)} {outcome}" for outcome in sorted(set(bad))]
+        if lacking := results.reproduction.seeds - len(scores[name]) - len(bad):
+            remarks.append(
+                "not run yet" if settings is None else f"{lacking} of {results.reproduction.seeds} seeds to go"
+            )
+        ways = None if settings is None else settings.config.task.ways
+        if ways not in (None, column.ways):
+            remarks.append(f"{ways}-way; the paper's is {column.ways}-way")
+        row = _row(
+            table, column, unit.learner, name, scores[name], tuned=_tuned(unit, records), remark=", ".join(remarks)
+        )
+        yield row if ways in (None, column.ways) else replace(row, paper=None)
+
+
+def _tuned(unit: Unit, records: list[TrialRecord]) -> int | None:
+    """Return of how many trials a row's configuration is the best, 0 where a search found none; None without a search."""
+    return records[0].searched.get("tuned") if records else (unit.tune or None)
 
 
 def _missing(table: PaperTable, column: Column, learner: str, results: ReproductionResults) -> Iterator[Row]:
@@ -146,8 +161,13 @@ def _row(
 
 def _claims(table: PaperTable, column: Column, unit: Unit, results: ReproductionResults) -> Iterator[Claim]:
     scores = results.scores(unit)
-    tuned = f", best of {unit.tune} each" if unit.tune else ""
     for ahead, behind in _orderings(table, unit, results):
+        of = {
+            name: _tuned(unit, [one for one in results.records(unit) if one.searched["strategy"] == name])
+            for name in (ahead, behind)
+        }
+        told = [f"{name} {describe_tuning(trials)}" for name, trials in of.items() if trials is not None]
+        tuned = "".join(f", {one}" for one in told)
         yield Claim(
             text=f"{ahead} is ahead of {behind}",
             where=f"{column.title}, {unit.learner}, {column.shots}-shot{tuned}",

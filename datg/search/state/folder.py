@@ -136,7 +136,9 @@ def new_folder(output: Path, prefix: str) -> SearchFolder:
         number = 1
         while True:
             try:
-                if any(output.glob(f"{prefix}-{day}-{number}--*")):  # searches of a comparison that is no more
+                if any(
+                    output.glob(f"{prefix}-{day}-{number}-*")
+                ):  # parts of a comparison or a reproduction that is no more
                     raise FileExistsError
                 return make_folder(output.absolute() / f"{prefix}-{day}-{number}")
             except FileExistsError:

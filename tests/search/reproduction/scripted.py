@@ -45,13 +45,17 @@ def write_reproduction_folder(place, data_root, what, accuracy, *, seeds=3, quic
         asked={"set": None, "final-episodes": None},
         spaces=search_spaces(),
         root=root,
-        command="datg reproduce all",
+        called_by="datg reproduce all",
     )
     place.mkdir(parents=True)
     folder = SearchFolder(place)
     reproduction.save(folder)
     general = general_request(
-        place.parent, root, dataset=None, flags={"training.iterations": 40, "training.eval_every": 10}
+        place.parent,
+        root,
+        dataset=None,
+        settings=list(given),
+        flags={"training.iterations": 40, "training.eval_every": 10},
     )
     for unit in reproduction.units:
         _write_unit(folder, unit, reproduction, general, accuracy)

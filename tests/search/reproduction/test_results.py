@@ -6,16 +6,20 @@ import json
 import numpy as np
 import pytest
 
+from datg.data import search_spaces
 from datg.errors import ConfigError, StateError
 from datg.report.page.reproduction import read_reproduction, write_page_of, write_reproduction_files
 from datg.search.reproduction import curves
 from datg.search.reproduction.curves import reproduce_figure
-from datg.search.reproduction.folder import Reproduction
+from datg.search.reproduction.folder import Reproduction, ReproductionResults, unit_folder
 from datg.search.reproduction.forms import Reproduced, as_json, describe_claim, format_row, without_silent
 from datg.search.reproduction.paper import TABLE1, TABLE3, Column
-from datg.search.reproduction.prepare import check_names
+from datg.search.reproduction.prepare import check_names, check_places, check_unchanged
 from datg.search.reproduction.tables import CONFIRMED, NOT_RUN, REFUTED, UNDECIDED, Claim, reproduce_table
+from datg.search.state.folder import SearchFolder
 from datg.trial.accuracies import Summary
+from datg.trial.folder import EVALUATION
+from datg.trial.records import TrialOutcome, write_outcome
 from tests.search.reproduction.scripted import wanted, write_reproduction_folder
 
 
@@ -239,12 +243,74 @@ def test_a_damaged_point_of_a_curve_leaves_out_that_point_alone(results):
     assert figure.lines["vanilla"][10].seeds == 2 and figure.lines["vanilla"][20].seeds == 3
 
 
-def test_other_data_than_it_began_with_are_refused(results, tmp_path, data_root):
+def unchanged(reproduction, data_root, *, allow_change=False):
+    check_unchanged(reproduction, data_root, search_spaces(), allow_change=allow_change)
+
+
+@pytest.mark.parametrize(
+    ("began", "said"),
+    [
+        ({"fingerprint": "0"}, "its examples"),
+        ({"split": {"base": []}}, "its split"),
+        ({"fixed": {"task.ways": 3}}, "the values of its YAML file"),
+    ],
+)
+def test_other_data_than_it_began_with_are_refused(began, said, results, data_root):
     reproduction = Reproduction.load(results.folder)
-    reproduction.check_data(data_root)
-    known = reproduction.at_hand["glyphs"].model_copy(update={"fingerprint": "0"})
-    with pytest.raises(StateError, match="glyphs in .* holds other examples than when this reproduction began"):
-        reproduction.model_copy(update={"at_hand": {"glyphs": known}}).check_data(data_root)
+    unchanged(reproduction, data_root)
+    known = {"glyphs": reproduction.at_hand["glyphs"].model_copy(update=began)}
+    with pytest.raises(StateError, match=rf"glyphs in .* is not what it was when this reproduction began \({said}\)"):
+        unchanged(reproduction.model_copy(update={"at_hand": known}), data_root, allow_change=True)
+    before_it_was_kept = {"glyphs": reproduction.at_hand["glyphs"].model_copy(update={"split": None, "fixed": None})}
+    unchanged(reproduction.model_copy(update={"at_hand": before_it_was_kept, "versions": {}}), data_root)
+
+
+def test_other_versions_than_it_began_with_are_refused_unless_accepted(results, data_root):
+    reproduction = Reproduction.load(results.folder)
+    older = reproduction.model_copy(update={"versions": reproduction.versions | {"code": "0"}})
+    with pytest.raises(StateError, match=r"began with other versions \(code 0 -> .*accept them with --allow-change"):
+        unchanged(older, data_root)
+    unchanged(older, data_root, allow_change=True)
+
+
+def test_a_renamed_folder_is_told_to_be_renamed_back(results):
+    reproduction = Reproduction.load(results.folder)
+    reproduction.model_copy(update={"name": "paper"}).save(results.folder)
+    assert Reproduction.load(results.folder).name == "paper"
+    renamed = SearchFolder(results.folder.path.rename(results.folder.path.with_name("my paper")))
+    with pytest.raises(StateError, match="my paper was begun as paper, .*rename it back: mv '.*my paper' .*paper"):
+        Reproduction.load(renamed)
+
+
+def test_what_another_reproduction_left_is_not_taken_for_a_part_of_a_new_one(results):
+    reproduction = Reproduction.load(results.folder)
+    with pytest.raises(ConfigError, match="`--name` paper: .*paper-glyphs-protonet-1shot is there already"):
+        check_places(reproduction, results.folder)
+    check_places(reproduction, results.folder.beside("other"))
+
+
+def test_seeds_to_go_stand_beside_those_that_failed(tmp_path, data_root):
+    results = write_reproduction_folder(
+        tmp_path / "paper", data_root, wanted("table1"), lambda unit, strategy, seed: None if seed == 2 else 0.4
+    )
+    trial = results.folder.path.parent / "paper-glyphs-protonet-1shot" / "trials" / "0"
+    (trial / EVALUATION).unlink()
+    write_outcome(trial, TrialOutcome("diverged", "loss nan"))
+    rows = reproduce_table(TABLE1, ReproductionResults(results.folder, results.reproduction)).rows
+    assert [row.remark for row in rows[:2]] == ["1 diverged, 1 of 3 seeds to go", "1 of 3 seeds to go"]
+
+
+def test_the_papers_number_is_not_compared_with_tasks_of_other_ways(tmp_path, data_root):
+    results = write_reproduction_folder(tmp_path / "paper", data_root, wanted("table1"), steady, given=["task.ways=3"])
+    renamed = [unit.model_copy(update={"dataset": "dermnet"}) for unit in results.reproduction.units]
+    for unit in results.reproduction.units:
+        old = unit_folder(results.folder, unit).path
+        old.rename(old.with_name(old.name.replace("glyphs", "dermnet")))
+    as_dermnet = results.reproduction.model_copy(update={"units": renamed, "datasets": ("dermnet",)})
+    rows = reproduce_table(TABLE1, ReproductionResults(results.folder, as_dermnet)).rows
+    assert {(row.paper, row.difference) for row in rows} == {(None, None)} and "3-way; the paper's is 5-way" in rows[
+        0
+    ].remark
 
 
 @pytest.mark.parametrize(
