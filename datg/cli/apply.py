@@ -77,6 +77,7 @@ def apply(
     Example: datg apply runs/dermnet-top1-final support/ queries/ --out predictions.csv --review least_certain.png
     """
     from datg.cli.console import console, progress_bar, say, without_c_libraries
+    from datg.cli.destinations import check_destinations
     from datg.data.import_settings import ImportSettings
     from datg.errors import ConfigError
     from datg.inference.apply import apply as apply_model
@@ -85,7 +86,7 @@ def apply(
     from datg.runtime.allocator import keep_freed_memory
     from datg.trial.final_evaluation import choose_device
 
-    _check_destinations({"--out": (out, ".csv"), "--review": (review, ".png")}, [support, *queries])
+    check_destinations({"--out": (out, ".csv"), "--review": (review, ".png")}, [support, *queries])
     if save_model is not None and save_model.exists() and (save_model.is_file() or any(save_model.iterdir())):
         raise ConfigError(f"`--save-model` {save_model} holds something already; name a new folder.")
     if counts is not None:
@@ -129,32 +130,6 @@ def apply(
     for source, why in answers.refused.items():
         say(console(), f"error: {source} is left out: {why}.")
     leave(ExitCode.USAGE if answers.refused else ExitCode.DONE)
-
-
-def _check_destinations(files: dict[str, tuple[Path | None, str]], given: list[Path]) -> None:
-    """Refuse files that cannot be written, or would replace what is read, before anything is computed.
-
-    Args:
-        files: by option, the file and how its name must end.
-        given: files and folders that are read.
-
-    Raises:
-        ConfigError: naming the option.
-    """
-    from datg.errors import ConfigError
-
-    for option, (path, suffix) in files.items():
-        if path is None:
-            continue
-        if path.suffix.lower() != suffix or path.is_dir():
-            raise ConfigError(f"`{option}` must be a file whose name ends in {suffix}, got {path}.")
-        place = path.resolve()
-        if any(place == read.resolve() or place.is_relative_to(read.resolve()) for read in given):
-            raise ConfigError(f"`{option}` {path} lies in what is read, and may overwrite it; name another file.")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"`{option}` {path} cannot be written ({error.strerror}); name another file.") from error
 
 
 def _as_text(answers: "Answers", told: dict[str, Any], files: dict[str, str]) -> list[str]:

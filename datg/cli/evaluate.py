@@ -38,10 +38,12 @@ def evaluate(
     Example: datg evaluate runs/dermnet-20261122-1 --episodes 20000 --shots 5
     """
     from datg.cli.console import console, progress_bar
+    from datg.cli.destinations import check_destinations
     from datg.runtime.allocator import keep_freed_memory
     from datg.trial.final_evaluation import evaluate_best
     from datg.trial.find_checkpoint import find_checkpoint, novel_classes
 
+    check_destinations({"--save": (save, "")}, [])
     keep_freed_memory()
     path = find_checkpoint(run)
     config, novel = novel_classes(path, data_root, shots=shots, test_dataset=test_dataset)

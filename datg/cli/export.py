@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from datg.cli.options import OUTPUT, WHAT, Json, Output, Verbose
-from datg.runtime.called import RUNS, command
+from datg.runtime.called import RUNS
 
 
 def export(
@@ -24,7 +24,7 @@ def export(
 
     Example: datg export dermnet-20261122-1 --top 3 --out configs
     """
-    from datg.search.export import export_best
+    from datg.search.export import export_best, how_to_train
     from datg.search.state.records import open_records
     from datg.storage.files import read_yaml
     from datg.tracking.sent import runs_by_trial
@@ -38,7 +38,7 @@ def export(
     if len(paths) < top:
         print(f"only {len(paths)} of the {top} asked for: no other trial of the search has finished")
     for path in paths:
-        print(f"{path}: {describe(read_yaml(path)['provenance'])}\n  {command('train', path, '--seeds 3')}")
+        print(f"{path}: {describe(read_yaml(path)['provenance'])}\n  {how_to_train(path, settings)}")
 
 
 def describe(provenance: dict[str, Any]) -> str:

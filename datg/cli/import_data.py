@@ -171,6 +171,7 @@ def import_data(
     """
     from datg.cli.console import console, progress_bar, say, without_c_libraries
     from datg.data.catalog import data_root as find_root
+    from datg.data.catalog import data_root_flag
     from datg.data.importing.run import import_raw, make_request
 
     flags = {
@@ -196,20 +197,23 @@ def import_data(
         "class_list": class_list,
     }
     task = {"ways": ways, "shots": shots, "queries": queries}
+    root = find_root(data_root)
     request = make_request(name, raw, flags, task, spaces=search_spaces())
     with without_c_libraries():
         out = console()
         with progress_bar(out) as show:
-            dataset = import_raw(request, find_root(data_root), notify=lambda text: say(out, text), progress=show)
+            dataset = import_raw(request, root, notify=lambda text: say(out, text), progress=show)
     if as_json:
         table, split = dataset.table, dataset.split.model_dump()
         print(json.dumps({"fingerprint": table.fingerprint, **table.description["report"], "split": split}))
     else:
-        print("\n".join(_describe(dataset)))
+        sizes = " ".join(f"--set task.{key}={value}" for key, value in task.items() if value is not None)
+        following = command("search", "--dataset", dataset.name, *data_root_flag(root), *([sizes] if sizes else []))
+        print("\n".join([*_describe(dataset), f"next: {following}"]))
 
 
 def _describe(dataset: "Dataset") -> list[str]:
-    """Return what an import found in lines: its report, the sizes of its classes, its split and what to do next."""
+    """Return what an import found in lines: its report, the sizes of its classes, and its split."""
     table, split = dataset.table, dataset.split
     report = table.description["report"]
     lines = [f"{'form':32} {table.description['importer']}"]
@@ -220,5 +224,4 @@ def _describe(dataset: "Dataset") -> list[str]:
         f"split {split.protocol}: {len(split.base)} base, {len(split.validation)} validation, {len(split.novel)} novel classes"
     )
     lines += [f"note: {remark}" for remark in split.remarks]
-    lines += [f"fingerprint {table.fingerprint}", f"next: {command('search', '--dataset', dataset.name)}"]
-    return lines
+    return [*lines, f"fingerprint {table.fingerprint}"]

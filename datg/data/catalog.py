@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -98,6 +99,11 @@ def data_root(path: Path | None = None, *, saved: str | None = None) -> Path:
     return Path(path or os.environ.get("DATG_DATA") or "data").absolute()
 
 
+def data_root_flag(root: str | Path) -> list[str | Path]:
+    """Return what a printed command needs to find data sets in ``root``: nothing where they are looked for anyway."""
+    return [] if Path(root).absolute() == data_root() else ["--data-root", Path(root)]
+
+
 def open_dataset(name: str, root: Path) -> Dataset:
     """Open the data set ``name`` below ``root``; a built-in one is made first if need be.
 
@@ -120,8 +126,8 @@ def open_dataset(name: str, root: Path) -> Dataset:
     table = open_table(folder)
     if name in BUILT_IN and table.description.get("options") != BUILT_IN[name].OPTIONS:
         raise DataError(
-            f"{folder} was drawn by another version of this package; searches that were begun with it need that version. Move it "
-            f"away, and it is drawn anew: mv {folder} {folder}-old"
+            f"{folder} was drawn by another version of this package; searches that were begun with it need that version. Rename "
+            f"it, and it is drawn anew: mv {shlex.quote(str(folder))} {shlex.quote(f'{folder}-old')}"
         )
     try:
         split = Split.model_validate(table.description["split"])

@@ -131,6 +131,7 @@ def check_tasks(parts: Mapping[str, Mapping[str, int]], *, ways: int, shots: int
         if smallest < shots + queries:
             ways_out.append(f"import with --min-examples {shots + queries}")
             ways_out += [f"set task.queries (--queries) to at most {smallest - shots}"] if smallest > shots else []
+            ways_out += [f"set task.shots (--shots) to at most {smallest - queries}"] if smallest > queries else []
         raise DataError(
             f"the split is too small for {ways}-way tasks with {shots} shots and {queries} queries: {'; '.join(problems)}"
             + (f". {' or '.join(ways_out).capitalize()}." if ways_out else "; more classes or examples are needed.")

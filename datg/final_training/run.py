@@ -85,6 +85,10 @@ def prepare_training(
         DataError: the data set is missing, or not the one of the search.
     """
     values, provenance = read_export(path)
+    if "seed" in parse_settings(settings):
+        raise ConfigError(
+            "`seed` of a final training is not given with --set: --seeds N trains with N seeds of its own."
+        )
     layers = Layers(PRESETS, "training.preset")
     layers.add(values, str(path))
     layers.add(parse_settings(settings), "--set")
@@ -98,7 +102,8 @@ def prepare_training(
         raise ConfigError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from error
     dataset = open_data(config, data_root(root))
     if values.get("dataset") == config.dataset:
-        _check_data(path, provenance.get("data") or {}, dataset)
+        parts = [part for part in PARTS if part != "base" or values.get("base_classes") == config.base_classes]
+        _check_data(path, provenance.get("data") or {}, dataset, parts)
     if all_base_examples:
         dataset = dataset.with_held_out()
     check_trial(config, dataset)
@@ -134,14 +139,14 @@ def prepare_training(
     )
 
 
-def _check_data(path: Path, expected: dict[str, Any], dataset: Dataset) -> None:
-    """Refuse to train a configuration on other data, or another split, than it was found on under the same name."""
+def _check_data(path: Path, expected: dict[str, Any], dataset: Dataset, parts: list[str]) -> None:
+    """Refuse to train a configuration on other data, or other ``parts`` of it, than it was found on under the same name."""
     split = expected.get("split") or {}
     changed = [
         what
         for what, old, new in (
             ("other examples", expected.get("fingerprint"), dataset.table.fingerprint),
-            *((f"other {part} classes", split.get(part), dataset.split.part(part)) for part in PARTS),
+            *((f"other {part} classes", split.get(part), dataset.split.part(part)) for part in parts),
         )
         if old not in (None, new)
     ]

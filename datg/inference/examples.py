@@ -138,7 +138,7 @@ class Reader:
     def _folder(self, folder: Path) -> Found:
         loose = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file()]
         loose = [path for path in loose if not is_passed_over(path.name)]
-        if class_folders.recognise(folder) and not loose:
+        if class_folders.recognise(folder) and not loose and not class_folders.holds_parts(folder):
             return _by_class(class_folders.read(folder, self._settings, self.work).classes)
         files = [path for path in list_files(folder).files if path.suffix.lower() in SUFFIXES]
         if len(files) > len(loose):

@@ -18,13 +18,13 @@ from datg.data.class_table import ClassTable
 from datg.data.episodes import DeviceTable
 from datg.data.import_settings import PARTS
 from datg.errors import DataError
+from datg.runtime.called import command
 from datg.storage.files import write_yaml
 
 THUMBNAIL = 8
 VOTES = 20
 SURE = 0.5  # more than this share of the votes
 AT_ONCE = 512
-HEADER = "# datg import_data {name} RAW --protocol file --split-file {path}\n"
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,8 @@ def write_identities(numbered: Dataset, named: Dataset, identities: dict[str, Id
     lines = [
         f"#   {name}: {identity.name} ({identity.votes} of {identity.of})\n" for name, identity in identities.items()
     ]
-    head = HEADER.format(name=named.name, path=path.name) if content else ""
+    way = command("import_data", named.name, "RAW --protocol file --split-file", path)
+    head = f"# {way}\n" if content else ""
     write_yaml(
         path, content, header=head + f"# Classes of {numbered.name} in {named.name}, with votes:\n" + "".join(lines)
     )

@@ -121,6 +121,10 @@ def make_figure(width: float, height: float) -> "Figure":
 
 
 def save_figure(figure: "Figure", path: Path) -> None:
-    """Write a figure as PNG."""
+    """Write a figure as PNG; a dollar in a name is a dollar and no formula."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=DPI)

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from datg.data.catalog import data_root_flag
 from datg.errors import ConfigError
 from datg.runtime.called import called, command
 from datg.search.settings import SearchSettings
@@ -80,4 +81,9 @@ def write_export(
     }
     here = os.path.relpath(path)
     shown = path if here.startswith(os.pardir) else here  # a project's folder may be moved
-    write_yaml(path, content, header=f"# {command('train', shown, '--seeds 3')}\n")
+    write_yaml(path, content, header=f"# {how_to_train(shown, settings)}\n")
+
+
+def how_to_train(path: Path | str, settings: SearchSettings) -> str:
+    """Return the command that trains an exported configuration with three seeds, on the data of its search."""
+    return command("train", path, "--seeds 3", *data_root_flag(settings.data_root))

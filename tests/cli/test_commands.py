@@ -119,6 +119,7 @@ MISTAKES = [
     ("export", ["nothing"], "is no search in"),
     ("train", ["nothing.yaml"], "does not exist"),
     ("evaluate", ["."], "holds no best.safetensors"),
+    ("evaluate", [".", "--save", "."], "`--save` must be a file and not a folder, got ."),
     ("import_data", ["skin", "nothing"], "does not exist"),
     ("import_data", ["skin", ".", "--form", "folders"], "is not a known form; did you mean `folder`?"),
     ("import_data", ["skin", ".", "--split", "holdout"], "is not a known protocol; did you mean `hold-out`?"),
@@ -221,7 +222,11 @@ def test_what_a_library_in_c_says_of_a_picture_stays_off_the_terminal(tmp_path):
         text=True,
     )
     assert alone.stderr, "libtiff says something of this file"
-    done = run("import_data", "mine", "raw", cwd=tmp_path, data_root=tmp_path / "data")
+    done = run(
+        "import_data", "mine", "raw", "--data-root", "data", "--queries", 9, cwd=tmp_path, data_root=tmp_path / "other"
+    )
+    following = f"next: python launchers/search.py --dataset mine --data-root {tmp_path / 'data'} --set task.queries=9"
+    assert following in done.stdout
     assert alone.stderr.strip() not in done.stderr and "class 00/0.tif" in done.stdout
     assert "looking at pictures: 1 of 315" in done.stderr
 

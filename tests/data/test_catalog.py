@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from datg.data import catalog
-from datg.data.catalog import Dataset, with_test_dataset
+from datg.data.catalog import Dataset, data_root_flag, with_test_dataset
 from datg.data.splits import Split
 from datg.errors import ConfigError, DataError
+from datg.runtime.called import command
 from datg.trial.data import provenance_of
 from tests.conftest import table_of
 
@@ -76,6 +77,17 @@ def test_only_the_novel_classes_are_those_of_the_other_data_set(monkeypatch, tmp
         with_test_dataset(dataset, None, tmp_path) is dataset
         and with_test_dataset(dataset, "isic", tmp_path) is dataset
     )
+
+
+def test_a_printed_command_names_the_folder_of_data_sets_where_it_would_not_be_found(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DATG_DATA", raising=False)
+    assert data_root_flag(tmp_path / "data") == [] != data_root_flag("other")
+    assert command("train", "x.yaml", *data_root_flag(tmp_path / "my data")).endswith(
+        f"--data-root '{tmp_path}/my data'"
+    )
+    monkeypatch.setenv("DATG_DATA", str(tmp_path / "my data"))
+    assert data_root_flag(tmp_path / "my data") == []
 
 
 @pytest.mark.parametrize("changes", [{"shape": (3, 20, 20)}, {"shape": (7,)}, {"dtype": np.float32}])

@@ -237,6 +237,14 @@ def test_a_random_split_depends_on_its_seed_and_not_on_the_order_of_classes():
         choose(found_of(), settings_of(base_classes=100))
 
 
+@pytest.mark.parametrize(("validation", "way"), [("validation", "as-given"), ("base", "hold-out")])
+def test_a_random_split_says_that_it_mixes_the_parts_that_the_raw_files_name(validation, way):
+    parts = {name: validation if index < 40 else "novel" if index < 60 else "base" for index, name in enumerate(COUNTS)}
+    split = PROTOCOLS["random"].choose(found_of(parts=parts), settings_of())
+    (remark,) = split.remarks
+    assert "classes, and this split draws from all of them" in remark and f"--protocol {way} keeps" in remark
+
+
 @pytest.mark.parametrize("text", ["base: [a]", "base: [a]\nvalidation: [b]\nnovel: c", "base: []\nother: []"])
 def test_a_split_file_must_have_its_three_lists(tmp_path, text):
     path = tmp_path / "split.yaml"

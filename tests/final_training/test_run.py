@@ -23,8 +23,8 @@ def test_the_seed_that_a_search_chose_by_is_left_out(chosen_by, seeds):
 
 def test_an_export_of_a_search_leaves_its_seed_out_and_other_files_none(prepare, tmp_path):
     assert prepare().seeds == [1]
-    changed = prepare(settings=["seed=1"], output=tmp_path / "changed")
-    assert changed.seeds == [1], "what is set does not change what the search chose by"
+    with pytest.raises(ConfigError, match="`seed` of a final training is not given with --set: --seeds N"):
+        prepare(settings=["seed=1"], output=tmp_path / "changed")
     write_yaml(tmp_path / "best.yaml", {"config": config_of().to_dict()})
     assert prepare(output=tmp_path / "other").seeds == [0]
 
@@ -69,6 +69,14 @@ def test_other_examples_under_the_same_name_are_refused(prepare):
     dataset = dataset_of()
     with pytest.raises(DataError, match=r"holds now \(other examples\)"):
         prepare(replace(dataset, table=replace(dataset.table, fingerprint="another")))
+
+
+def test_fewer_base_classes_than_in_the_search_are_trained_on(prepare):
+    fewer = len(dataset_of().split.base) - 1
+    settings = [f"base_classes={fewer}", "strategy.small_clusters=overlap"]
+    assert len(prepare(settings=settings).dataset.split.base) == fewer
+    with pytest.raises(DataError, match=r"holds now \(other novel classes\); import the old data"):
+        prepare(with_other_split(), settings)
 
 
 def test_a_configuration_may_be_trained_on_another_data_set_that_the_user_names(prepare):

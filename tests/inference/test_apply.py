@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import datg
-from datg.cli.apply import _check_destinations
+from datg.cli.destinations import check_destinations
 from datg.data.importing.images import decode_image
 from datg.errors import ConfigError, DataError
 from datg.inference.apply import Share
@@ -157,6 +157,16 @@ def test_folders_that_are_no_classes_are_answered_but_not_scored(answered, place
     assert found.accuracy.of == 8 and len(found.rows()) == 12
 
 
+def test_folders_called_as_parts_of_a_split_are_no_classes(answered, place):
+    for folder in sorted((place / "queries").iterdir()):
+        for picture in folder.iterdir():
+            (place / "queries" / "test").mkdir(exist_ok=True)
+            picture.rename(place / "queries" / "test" / f"{folder.name}-{picture.name}")
+        folder.rmdir()
+    found = answered("support", "queries")
+    assert found.accuracy is None and len(found.rows()) == 12
+
+
 MISTAKES = {
     "one class": (lambda place: keep(place, "theta"), "SUPPORT must have at least two classes, got theta"),
     "an empty class": (lambda place: (place / "support" / "none").mkdir(), "has none of none"),
@@ -197,7 +207,7 @@ OUTPUTS = {
 def test_an_output_that_cannot_be_is_refused_before_anything_is_computed(path, place):
     (place / "folder.csv").mkdir()
     with pytest.raises(ConfigError, match=OUTPUTS[path]):
-        _check_destinations({"--out": (place / path, ".csv")}, [place / "support", place / "queries"])
+        check_destinations({"--out": (place / path, ".csv")}, [place / "support", place / "queries"])
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def test_every_class_is_found_again_in_a_copy_resized_otherwise(take, tmp_path):
     path = tmp_path / "split.yaml"
     assert write_identities(Dataset("mini", numbered, split), Dataset("named", named, split), found, path) == []
     assert read_yaml(path) == {"base": ["n4", "n0", "n5"], "validation": ["n2"], "novel": ["n6", "n1"]}
-    assert "--split-file split.yaml" in path.read_text() and "#   train 01: n0 (6 of 6)" in path.read_text()
+    assert f"--split-file {path}" in path.read_text() and "#   train 01: n0 (6 of 6)" in path.read_text()
 
 
 def test_what_is_not_sure_is_told_and_no_split_is_written(take, tmp_path):

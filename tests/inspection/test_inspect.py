@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -54,6 +55,14 @@ def test_the_pictures_on_a_sheet_are_those_of_the_class(tmp_path):
     sheet = pixels(tmp_path / "base.png")
     for class_ in range(1, 6):
         assert (sheet == 40 * class_).all(2).sum() > 1000
+
+
+def test_names_with_dollars_are_names_and_no_formulas(tmp_path):
+    dataset = dataset_of()
+    names = ["price$5_$x", "a$b$c", *dataset.table.names[2:]]
+    split = dataset.split.model_copy(update={"base": names[:6]})
+    inspect(replace(dataset, table=replace(dataset.table, names=tuple(names)), split=split), tmp_path, **OPTIONS)
+    assert pixels(tmp_path / "base.png").std() > 5
 
 
 def test_cells_get_a_projection(tmp_path):

@@ -7,7 +7,7 @@ leak from base to novel classes, so it is dropped from both unless asked otherwi
 import os
 import shlex
 import shutil
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -91,11 +91,23 @@ def assemble(
         }
         split = _choose(divided, counts, protocol, settings, task)
         _check_tasks(split, counts, task)
+        if protocol.divide is None and (apart := _groups_in_several_parts(kept, split)):
+            remark = f"{apart} groups of examples (such as patients) stand in several parts; --protocol groups keeps them apart."
+            split = split.model_copy(update={"remarks": [*split.remarks, remark]})
         if flat:
             remark = f"{len(flat)} pictures have (nearly) one colour, for instance {flat[0]}."
             split = split.model_copy(update={"remarks": [*split.remarks, remark]})
         told = {"report": report, "split": split.model_dump(), "preparation": data.preparation.to_dict()}
         return writer.finish({**description, **told})
+
+
+def _groups_in_several_parts(classes: RawClasses, split: Split) -> int:
+    parts: dict[str, set[str]] = defaultdict(set)
+    for part in PARTS:
+        for name in split.part(part):
+            for group in {example.group for example in classes[name] if example.group}:
+                parts[group].add(part)
+    return sum(len(found) > 1 for found in parts.values())
 
 
 def _check_tasks(split: Split, counts: Mapping[str, int], task: TaskSize | None) -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from datg.data.import_settings import ImportSettings
+from datg.data.import_settings import PARTS, ImportSettings
 from datg.data.protocols.protocol import SplitProtocol
 from datg.data.splits import AvailableClasses, Split
 from datg.errors import DataError
@@ -25,6 +25,13 @@ def random_split(available: AvailableClasses, settings: ImportSettings) -> Split
         base, validation, novel = proportional((base, validation, novel), classes, available.ways)
         parts = f"{base} base + {validation} validation + {novel} novel"
         remarks = [f"the {classes} classes were split into {parts}; {FLAGS} change it."]
+    if available.parts:
+        named = [part for part in PARTS if part in available.parts.values()]
+        keeping = "as-given" if "validation" in named else "hold-out"
+        remarks.append(
+            f"the raw files name {' and '.join(named)} classes, and this split draws from all of them; --protocol {keeping} "
+            "keeps them apart."
+        )
     rng = np.random.default_rng(derive_seed(settings.split_seed, "split"))
     names = [str(name) for name in rng.permutation(sorted(available.counts))]
     return Split(

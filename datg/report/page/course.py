@@ -9,6 +9,7 @@ from datg.report.page.page import Block, Figure, Table, Text, cell
 from datg.report.status import how_to_resume
 from datg.runtime.called import called, command
 from datg.runtime.progress import format_duration
+from datg.search.export import how_to_train
 from datg.storage.lease import TRIAL_LEASE, read_lease
 from datg.trial.records import FAILED, TrialRecord
 
@@ -87,6 +88,6 @@ def _commands(search: Search) -> list[str]:
     return [
         resume if comparison else f"{resume}    # with more --trials it goes on",
         command("export", name, "--top 3 --out configs"),
-        command("train", f"configs/{folder.name}-top1.yaml", "--seeds 3"),
+        how_to_train(f"configs/{search.folder.name}-top1.yaml", settings),
         command("replay", name, search.selection.best.number if search.selection.best else 0),
     ]

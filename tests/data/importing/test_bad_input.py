@@ -241,6 +241,19 @@ def npz_of(path, **arrays):
     return path
 
 
+def test_groups_that_a_split_puts_into_several_parts_are_told(tmp_path, bring_in):
+    rng = np.random.default_rng(0)
+    examples, labels = rng.normal(size=(48, 4)), np.repeat(np.arange(6), 8)
+    patients = np.array([f"patient {index}" for index in np.tile(np.arange(8), 6)])
+    arrays = {"examples": examples, "labels": labels, "groups": patients}
+    dataset = bring_in(npz_of(tmp_path / "x.npz", **arrays))
+    assert any(
+        "8 groups of examples (such as patients) stand in several parts" in line for line in dataset.split.remarks
+    )
+    own = arrays | {"groups": np.array([f"patient {index}" for index in range(48)])}
+    assert not bring_in(npz_of(tmp_path / "y.npz", **own)).split.remarks
+
+
 CELLS = np.ones((12, 5))
 NPZ_CASES = {
     "objects": ({"examples": np.array([{}, 1], dtype=object), "labels": np.arange(2)}, "examples holds Python objects"),

@@ -82,6 +82,9 @@ def test_one_array_a_class_is_read_too_as_cells_or_pictures(tmp_path, bring_in):
     classes = {f"type {index}": rng.normal(size=(5, 9)) for index in range(6)}
     np.savez(tmp_path / "cells.npz", **classes)
     dataset = bring_in(tmp_path / "cells.npz")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "cells.npz").rename(tmp_path / "folder" / "cells.npz")
+    assert bring_in(tmp_path / "folder", "again").table.fingerprint == dataset.table.fingerprint
     assert dataset.table.shape == (9,) and dataset.table.examples.dtype == np.float32
     for name, values in classes.items():
         assert (examples_of(dataset, name) == values.astype(np.float32)).all()

@@ -17,6 +17,12 @@ def recognise(raw: Path) -> bool:
     return raw.is_dir() and any(path.is_dir() for path in raw.iterdir())
 
 
+def holds_parts(raw: Path) -> bool:
+    """Return whether all folders of ``raw`` that hold something are called as parts of a split are, so that none is a class."""
+    names = {name for name, _ in class_folders(raw)}
+    return bool(names) and names <= set(PART_NAMES)
+
+
 def read(raw: Path, settings: ImportSettings, work: Workplace) -> RawData:
     """List every class folder.
 
@@ -30,7 +36,7 @@ def read(raw: Path, settings: ImportSettings, work: Workplace) -> RawData:
         name: [PictureFile.of(path, raw, settings.image_size) for path in listing.files]
         for name, listing in found.items()
     }
-    if classes and set(classes) <= set(PART_NAMES):
+    if holds_parts(raw):
         raise DataError(
             f"the folders of {raw} are called {', '.join(classes)}, which are not classes; put all their class folders into one, "
             "or give --form split-folders (other classes in each) or super-classes (classes in the file names)."

@@ -10,6 +10,7 @@ import numpy as np
 
 from datg.data.import_settings import ImportSettings
 from datg.data.importing.arrays import Array, PictureRow, VectorRow, open_array, picture_problem
+from datg.data.importing.raw_files import is_passed_over
 from datg.data.importing.untrusted.archives import unpack
 from datg.data.raw_data import RawData, Workplace, listed
 from datg.errors import DataError
@@ -18,8 +19,15 @@ FORM = ".npz of arrays"
 
 
 def recognise(raw: Path) -> bool:
-    """Return whether it has the suffix."""
-    return raw.is_file() and raw.suffix.lower() == ".npz"
+    """Return whether it has the suffix, or is a folder that holds one such file and nothing else."""
+    return _path(raw) is not None
+
+
+def _path(raw: Path) -> Path | None:
+    if raw.is_dir():
+        inside = [path for path in raw.iterdir() if not is_passed_over(path.name)]
+        raw = inside[0] if len(inside) == 1 else raw
+    return raw if raw.is_file() and raw.suffix.lower() == ".npz" else None
 
 
 def read(raw: Path, settings: ImportSettings, work: Workplace) -> RawData:
@@ -58,8 +66,10 @@ def read_unlabelled(raw: Path, settings: ImportSettings, work: Workplace) -> lis
 
 def _arrays(raw: Path, work: Workplace) -> dict[str, Array]:
     """Map all arrays of the file, by name."""
-    if not raw.is_file():
-        raise DataError(f"{raw} must be an .npz file.")
+    path = _path(raw)
+    if path is None:
+        raise DataError(f"{raw} must be an .npz file, or a folder with one and nothing else.")
+    raw = path
     folder = work.folder / f"npz-{raw.stem}"
     shutil.rmtree(folder, ignore_errors=True)
     unpack(raw, folder)
