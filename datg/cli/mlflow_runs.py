@@ -21,13 +21,16 @@ def search_run(folder: SearchFolder, settings: SearchSettings) -> Parent:
     kind = {"kind": "comparison"} if settings.grid else {}
     if settings.comparison:
         kind = {"comparison": settings.comparison}
-    names = ["trials"] if settings.grid else ["trials", "sampler", "pruner", "seed"]
-    names += ["warm_start"] if settings.warm_start else []
+    changing = ["trials"] if settings.grid else ["trials", "sampler", "pruner"]
+    kind |= {name: str(getattr(settings, name)) for name in changing} | {
+        "final_episodes": str(config.evaluation.test_tasks)
+    }
+    fixed = [*([] if settings.grid else ["seed"]), *(["warm_start"] if settings.warm_start else [])]
     return Parent(
         name=folder.name,
         experiment=f"datg/{config.dataset}",
         tags={key: value for key, value in context_tags(config, folder.name).items() if key not in own_tags} | kind,
-        params={**{name: getattr(settings, name) for name in names}, "final_episodes": config.evaluation.test_tasks},
+        params={name: getattr(settings, name) for name in fixed},
         artifacts=[folder.report, folder.settings, folder.best, *map(folder.comparison, COMPARISON_FORMS)],
         id=settings.id,
         runs_file=folder.mlflow,
@@ -67,11 +70,9 @@ def training_run(prepared: PreparedTraining) -> Parent:
         id=prepared.id,
         name=prepared.folder.name,
         experiment=f"datg/{prepared.config.dataset}",
-        tags={key: value for key, value in tags.items() if key not in ("search", "seed")} | {"kind": "final training"},
-        params={
-            "seeds": len(prepared.seeds),
-            **{f"from {key}": value for key, value in origin.items() if value is not None},
-        },
+        tags={key: value for key, value in tags.items() if key not in ("search", "seed")}
+        | {"kind": "final training", "seeds": str(len(prepared.seeds))},
+        params={f"from {key}": value for key, value in origin.items() if value is not None},
         artifacts=[prepared.folder / TRAINING],
         name_of=lambda record: f"seed {record.number}",
         runs_file=prepared.folder / "mlflow.json",

@@ -32,7 +32,9 @@ def report(
 
     Example: datg report dermnet-20261122-1 dermnet-20261123-1 --out both.html
     """
+    from datg.cli.destinations import check_destinations
     from datg.report.page.write import write_report
 
+    check_destinations({"--out": (out, "")}, [])
     path = write_report(output, runs, out)
     print(json.dumps({"report": str(path)}) if as_json else path)

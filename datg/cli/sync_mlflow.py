@@ -35,6 +35,7 @@ def sync_search(output: Path, search: str, *, root: Path | None, uri: str | None
     from datg.cli.console import console, say
     from datg.cli.mlflow_runs import how_to_compare, search_run
     from datg.data.catalog import data_root
+    from datg.report.status import read_status
     from datg.search.settings import SearchSettings
     from datg.search.state.folder import DriverLock, find_folder
     from datg.search.state.records import RecordReader
@@ -42,6 +43,7 @@ def sync_search(output: Path, search: str, *, root: Path | None, uri: str | None
     from datg.tracking.store import tracking_uri as store_of
     from datg.tracking.view import MlflowView, describe_failure
     from datg.trial.data import open_data
+    from datg.trial.records import DONE
 
     out, store = console(), store_of(uri)
     folder = find_folder(output, search)
@@ -54,10 +56,10 @@ def sync_search(output: Path, search: str, *, root: Path | None, uri: str | None
         view = MlflowView(
             store, search_run(folder, settings), dataset, lambda: records, warn=out.print, resend="this command"
         )
-        expected = settings.trials + len(settings.references)
-        done = len(records) >= expected and all(record.complete for record in records)
+        works = any(record.state == DONE for record in trials)
+        status = "KILLED" if not read_status(folder).done else "FINISHED" if works else "FAILED"
         try:
-            view.finish("FINISHED" if done else "KILLED")
+            view.finish(status)
         except Exception as error:  # whatever MLflow, its database or the network throw
             lacking = count_unsent(records, read_sent(folder.mlflow)) or "some results"
             say(out, f"{describe_failure(store, error)}; it lacks {lacking}.")

@@ -93,7 +93,7 @@ def train(
         warn=lambda text: say(out, text),
         resend="this command, called again,",
     )
-    if len(prepared.accuracies()) == len(prepared.seeds):
+    if sum(record.complete for record in prepared.records()) == len(prepared.seeds):
         say(out, "all seeds are trained and evaluated already; nothing is left to do.")
     view.start()
     code, stopped = ExitCode.BUG, False

@@ -24,7 +24,7 @@ from datg.trial.exported import read_export, seeds_chosen_by, training_seeds
 from datg.trial.final_evaluation import choose_device
 from datg.trial.folder import EVALUATION
 from datg.trial.prepare import check_trial
-from datg.trial.records import TrialRecord, context_tags
+from datg.trial.records import TrialRecord, context_tags, has_succeeded
 
 TRAINING = "training.yaml"
 
@@ -55,9 +55,9 @@ class PreparedTraining:
         return read_seeds(self.folder, self.seeds, context_tags(self.config, self.folder.name))
 
     def accuracies(self) -> list[Any]:
-        """Return `(tasks,)` test accuracies of every seed that has been evaluated."""
+        """Return `(tasks,)` test accuracies of every seed that has succeeded and been evaluated; one that diverged is none."""
         paths = [seed_folder(self.folder, seed) / EVALUATION for seed in self.seeds]
-        return [load_evaluation(path).accuracies for path in paths if path.exists()]
+        return [load_evaluation(path).accuracies for path in paths if path.exists() and has_succeeded(path.parent)]
 
     def summary(self) -> Summary | None:
         """Return all seeds together, if any has been evaluated."""

@@ -13,7 +13,7 @@ from datg.inference.temperatures import Progress, from_table, on_validation, val
 from datg.trial.find_checkpoint import find_checkpoint
 from datg.trial.folder import BEST
 from datg.trial.model import BestWeights, load_best
-from datg.trial.records import SUCCESSES, read_outcome
+from datg.trial.records import has_succeeded
 
 MLFLOW = "models:/"
 PACKAGE = Path("artifacts") / "model"  # in the folder of an MLflow model
@@ -100,12 +100,7 @@ def _networks(place: Path) -> list[BestWeights]:
     if (place / TRAINING).is_file():
         seeds = {path.parent.name.removeprefix("seed-"): path for path in place.glob(f"seed-*/{BEST}")}
         numbers = sorted(int(name) for name in seeds if name.isdigit())
-        ended = [seeds[str(number)] for number in numbers if _has_succeeded(seeds[str(number)].parent)]
+        ended = [seeds[str(number)] for number in numbers if has_succeeded(seeds[str(number)].parent)]
         if ended:
             return [load_best(path) for path in ended]
     return [load_best(find_checkpoint(place))]
-
-
-def _has_succeeded(folder: Path) -> bool:
-    outcome = read_outcome(folder)
-    return outcome is not None and outcome.outcome in SUCCESSES

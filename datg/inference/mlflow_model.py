@@ -151,7 +151,7 @@ def _description(model: FewShotModel, package: Path, example: list[dict[str, Any
         "code_paths": [str(Path(__file__).parent.parent)],
         "signature": _signature(of_pictures=len(model.shape) == 3),
         "input_example": pd.DataFrame(example),
-        "pip_requirements": [f"{name}=={version(name)}" for name in REQUIREMENTS],
+        "pip_requirements": [f"{name}=={version(name).partition('+')[0]}" for name in REQUIREMENTS],
         "metadata": {"dataset": config.dataset, "strategy": config.strategy_name, "learner": config.learner_name},
     }
 

@@ -217,7 +217,7 @@ def _asked(folder: Path, given: dict[str, Any]) -> _Asked:
 
 
 def _best(selection: Selection, records: list[TrialRecord]) -> dict[str, Any] | None:
-    record = selection.best or next(iter(ranked(records)), None)
+    record = selection.best or next(iter(ranked([record for record in records if record.state == RUNNING])), None)
     if record is None or record.last is None:
         return None
     fresh = record.fresh_validation

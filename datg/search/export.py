@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from datg.data.catalog import data_root_flag
+from datg.data.catalog import data_root, data_root_flag
 from datg.errors import ConfigError
 from datg.runtime.called import called, command
 from datg.search.settings import SearchSettings
@@ -86,4 +86,4 @@ def write_export(
 
 def how_to_train(path: Path | str, settings: SearchSettings) -> str:
     """Return the command that trains an exported configuration with three seeds, on the data of its search."""
-    return command("train", path, "--seeds 3", *data_root_flag(settings.data_root))
+    return command("train", path, "--seeds 3", *data_root_flag(data_root(saved=settings.data_root)))

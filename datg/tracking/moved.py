@@ -9,6 +9,13 @@ import sqlite3
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
+# Where MLflow remembers places of artifacts, besides an experiment's own.
+PLACES = (
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
 FOLDER = "mlartifacts"  # beside the database, where `mlflow ui` in that folder looks
 
 
@@ -43,8 +50,9 @@ def follow_move(database: Path, experiment: str, recorded: str) -> str:
     before, after = recorded.rstrip("/"), new.as_uri()
     with contextlib.closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("UPDATE experiments SET artifact_location = ? WHERE name = ?", (after, experiment))
-        connection.execute(
-            "UPDATE runs SET artifact_uri = ? || substr(artifact_uri, ?) WHERE substr(artifact_uri, 1, ?) = ?",
-            (after, len(before) + 1, len(before) + 1, f"{before}/"),
-        )
+        for table, column in PLACES:
+            connection.execute(
+                f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",  # noqa: S608
+                (after, len(before) + 1, len(before) + 1, f"{before}/"),
+            )
     return f"{database} came from another folder: artifacts of {experiment} are looked for in {new} now, and no longer in {old}."

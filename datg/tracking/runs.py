@@ -44,6 +44,7 @@ class Parent:
         id: all runs below carry it as a tag, and are found again by it.
         name: of the run and of the search.
         experiment: where it stands.
+        tags: what may change when it goes on; params cannot.
         artifacts: files logged when it ends.
         selects: whether one of the trials is chosen, as in a search.
         columns: parameters of the runs below that a page of them shows; none, and there is no such page.
@@ -120,7 +121,7 @@ class SearchRuns:
             return
         tag = f"{VIEW_TAG}{self._parent.id}"
         before = self._client.get_experiment(self._experiment_id).tags.get(tag)
-        view = saved_view(self._parent.name, self._parent.columns, before)
+        view = saved_view(self._parent.name, self._own_runs, self._parent.columns, before)
         if view is not None:
             self._client.set_experiment_tag(self._experiment_id, tag, view)
 
@@ -158,6 +159,10 @@ class SearchRuns:
                 self._client.delete_run(run.info.run_id)
         return runs
 
+    @property
+    def _own_runs(self) -> str:
+        return f"tags.`{ID_TAG}` = '{self._parent.id}'"
+
     def _search_runs(self) -> Iterator["Run"]:
         from mlflow.entities import ViewType
 
@@ -165,7 +170,7 @@ class SearchRuns:
         while True:
             found = self._client.search_runs(
                 [self._experiment_id],
-                filter_string=f"tags.`{ID_TAG}` = '{self._parent.id}'",
+                filter_string=self._own_runs,
                 run_view_type=ViewType.ALL,
                 page_token=token,
             )
@@ -179,6 +184,9 @@ class SearchRuns:
         if existing is not None:
             run_id = str(existing.info.run_id)
             self._client.update_run(run_id, status="RUNNING")
+            for key, value in parent.tags.items():
+                if existing.data.tags.get(key) != value:  # it goes on with more trials or seeds, or has been changed
+                    self._client.set_tag(run_id, key, value)
         else:
             tags = {ID_TAG: parent.id, "search": parent.name, **parent.tags}
             run_id = str(self._client.create_run(self._experiment_id, tags=tags, run_name=parent.name).info.run_id)

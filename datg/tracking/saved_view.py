@@ -18,16 +18,17 @@ SECTIONS = {"best": "Which trial is best", "course": "How it went", "novel": "No
 BARS, LINES = 20, 20  # runs in a chart
 
 
-def saved_view(search: str, params: list[str], before: str | None) -> str | None:
+def saved_view(search: str, runs: str, params: list[str], before: str | None) -> str | None:
     """Return the tag that holds the view of a search's trials, best first; None if it stands there ``before``.
 
     Args:
-        search: its name, which all of its runs have as a tag.
+        search: its name.
+        runs: the filter that all of its runs pass, and none of another search of the same name.
         params: names of the parameters that are shown.
         before: the tag as it is; None if there is none.
     """
     state = {
-        "searchFilter": f"tags.search = '{search}' and tags.`mlflow.parentRunId` != ''",
+        "searchFilter": f"{runs} and tags.`mlflow.parentRunId` != ''",
         "orderByKey": "metrics.`objective`",
         "orderByAsc": False,
         "startTime": "ALL",

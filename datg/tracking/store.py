@@ -1,6 +1,7 @@
 """Which MLflow store is meant, and how a user looks at it."""
 
 import os
+import shlex
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -50,5 +51,5 @@ def how_to_look(uri: str, page: str = "") -> str:
     if uri.startswith("http"):
         return shown.rstrip("/") + page
     own = uri == tracking_uri(None) and VARIABLE not in os.environ
-    command = "mlflow ui" if own else f"mlflow ui --backend-store-uri {shown}"
+    command = "mlflow ui" if own else f"mlflow ui --backend-store-uri {shlex.quote(shown)}"
     return f"{command}, then http://127.0.0.1:5000{page}" if page else command

@@ -128,6 +128,12 @@ def read_outcome(folder: Path) -> TrialOutcome | None:
         return None
 
 
+def has_succeeded(folder: Path) -> bool:
+    """Return whether the trial in ``folder`` has ended with weights that count."""
+    outcome = read_outcome(folder)
+    return outcome is not None and outcome.outcome in SUCCESSES
+
+
 def write_outcome(folder: Path, outcome: TrialOutcome) -> None:
     """Write how a trial ended, unless that is what stands there."""
     saved = read_outcome(folder)

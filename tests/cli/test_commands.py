@@ -118,6 +118,7 @@ MISTAKES = [
     ("compare", ["--resume", "nothing"], "is no search in"),
     ("export", ["nothing"], "is no search in"),
     ("train", ["nothing.yaml"], "does not exist"),
+    ("report", ["nothing", "--out", "."], "`--out` must be a file and not a folder, got ."),
     ("evaluate", ["."], "holds no best.safetensors"),
     ("evaluate", [".", "--save", "."], "`--save` must be a file and not a folder, got ."),
     ("import_data", ["skin", "nothing"], "does not exist"),

@@ -1,15 +1,22 @@
 """What a final training is refused for, and what it may do: other data sets, other splits."""
 
+import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from datg.errors import ConfigError, DataError
 from datg.final_training.run import prepare_training
+from datg.report.page.made_from import trained
+from datg.report.page.write import write_report
 from datg.storage.files import write_yaml
 from datg.trial import data as trial_data
+from datg.trial.accuracies import Evaluation
 from datg.trial.data import provenance_of
 from datg.trial.exported import training_seeds
+from datg.trial.folder import EVALUATION
+from datg.trial.records import TrialOutcome, write_outcome
 from tests.trial.test_run import config_of, dataset_of
 
 
@@ -89,6 +96,18 @@ def test_a_folder_goes_on_with_the_same_data_only(prepare):
     assert prepare(with_other_split(), ["dataset=other"]).id == first.id
     with pytest.raises(ConfigError, match="holds the training of another configuration, or on other data"):
         prepare(dataset_of(), ["dataset=other"])
+
+
+def test_a_seed_that_diverged_does_not_count(prepare):
+    prepared = prepare(settings=["evaluation.test_tasks=3"], seeds=3)
+    for seed, outcome in zip(prepared.seeds, ("finished", "diverged", "collapsed"), strict=True):
+        folder = prepared.folder / f"seed-{seed}"
+        folder.mkdir()
+        Evaluation(np.full(3, 0.1 * seed, dtype=np.float32)).save(folder / EVALUATION, {})
+        write_outcome(folder, TrialOutcome(outcome))
+    shutil.copytree(prepared.folder / "seed-1", prepared.folder / "seed-1-copy")
+    assert prepared.summary().seeds == trained(prepared.folder).seeds == 2
+    assert write_report(prepared.folder.parent, [prepared.folder.name]).exists()
 
 
 def test_training_on_all_base_examples_needs_held_out_ones(prepare):

@@ -105,6 +105,8 @@ def test_mlflow_answers_as_the_model_does(training, rows, data_root):
         assert ours["probabilities"] == pytest.approx(theirs["probabilities"], abs=1e-6)
     names = {path.name for path in place.glob("mlartifacts/**/models/**/*") if path.is_file()}
     assert {"MLmodel", "requirements.txt", "input_example.json", "network-1.safetensors"} <= names
+    required = next(place.glob("mlartifacts/**/models/**/requirements.txt")).read_text()
+    assert "torch==" in required and "+" not in required, "no package index has local versions"
     assert not [name for name in names if name.endswith((".pkl", ".pickle", ".pt", ".pth", ".bin"))]
 
 

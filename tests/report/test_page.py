@@ -219,6 +219,24 @@ def test_data_that_are_gone_are_said_to_be(tmp_path, settings):
     assert "no picture of the data, which is not where the search found it" in page_of(tmp_path, ["one"])
 
 
+def test_data_that_moved_with_their_project_are_shown(tmp_path, settings, data_root, monkeypatch):
+    monkeypatch.setenv("DATG_DATA", str(data_root))
+    write_search(tmp_path / "one", settings.model_copy(update={"data_root": str(tmp_path / "old")}), ["finished"])
+    page = page_of(tmp_path, ["one"])
+    assert "no picture of the data" not in page and "novel classes" in page and "--data-root" not in page
+    assert not (tmp_path / "old").exists()
+
+
+def test_the_novel_classes_of_a_search_that_is_tested_elsewhere_are_those_of_there(
+    tmp_path, settings, without_pictures
+):
+    other = {"dataset": "moles", "fingerprint": "f" * 64, "split": settings.provenance["split"] | {"novel": ["a mole"]}}
+    crossed = settings.model_copy(update={"provenance": settings.provenance | {"tested on": other}})
+    write_search(tmp_path / "one", crossed, ["finished"])
+    page = page_of(tmp_path, ["one"])
+    assert re.search(r"<td>novel</td><td>1</td><td>[^<]*</td><td>a mole</td>", page)
+
+
 def test_what_stands_in_a_name_is_no_markup(tmp_path, settings, without_pictures):
     split = settings.provenance["split"] | {"validation": ["<script>alert(1)</script>"]}
     named = settings.model_copy(update={"provenance": settings.provenance | {"split": split}})

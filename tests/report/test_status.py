@@ -17,6 +17,7 @@ from datg.storage.lease import TRIAL_LEASE, Lease
 from datg.tracking.sent import Sent, Unsent, count_unsent, read_sent
 from datg.trial.records import DONE, FAILED, TrialRecord
 from tests.faults.scripted import drive, run, stored_trials
+from tests.report.scripted import write_search
 from tests.search.conftest import settings_for
 
 
@@ -54,6 +55,13 @@ def test_a_status_needs_the_folder_alone(glyphs, data_root, folder):
     assert json.loads(json.dumps(status.as_json()))["search"] == folder.name
     text = "\n".join(format_status(status))
     assert "interrupted" in summary_line(status) and "go on with: datg search" in text and "MLflow: lacks" in text
+
+
+def test_what_did_not_finish_is_not_the_best_and_what_runs_is_the_best_so_far(tmp_path, glyphs, data_root):
+    settings = settings_for(glyphs, data_root)
+    assert read_status(write_search(tmp_path / "one", settings, ["diverged", "pruned"])).best is None
+    assert read_status(write_search(tmp_path / "two", settings, ["diverged", " "])).best["trial"] == 1
+    assert read_status(write_search(tmp_path / "three", settings, ["finished", " "])).best["trial"] == 0
 
 
 def test_a_driver_shows_as_long_as_it_lives(glyphs, data_root, folder):

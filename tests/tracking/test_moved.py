@@ -1,6 +1,8 @@
 """A project's folder that is moved or copied: MLflow finds artifacts where they lie, and nobody writes into the old place."""
 
+import contextlib
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -38,10 +40,19 @@ def project(tmp_path, folders):  # noqa: F811
 
 def test_moved(project, folders):  # noqa: F811
     shown, new, said = artifacts(project), project.with_name("new place"), []
+    client = client_of(project)
+    experiment = client.get_experiment_by_name("datg/random").experiment_id
+    logged = client.create_logged_model(experiment, name="model").artifact_location
+    client.create_registered_model("datg-random")
+    client.create_model_version("datg-random", logged)
     project.rename(new)
     view_of(new, lambda: records_of(folders), warnings=said).sync()
     assert artifacts(new) == shown and not project.exists()
     assert len(said) == 1 and "came from another folder" in said[0]
+    with contextlib.closing(sqlite3.connect(new / "mlflow.db")) as connection:
+        (place,) = connection.execute("SELECT artifact_location FROM logged_models").fetchone()
+        (source,) = connection.execute("SELECT source FROM model_versions").fetchone()
+    assert place == source == logged.replace(project.as_uri(), new.as_uri()) != logged
     view_of(new, lambda: records_of(folders), warnings=said).sync()
     assert len(said) == 1
 

@@ -195,7 +195,7 @@ def test_a_saved_view_shows_a_searchs_trials_best_first_and_nothing_else(tmp_pat
         assert (chart["metricSectionId"] == "novel") == any(name.startswith("test/") for name in drawn)
     order = f"{state['orderByKey']} {'ASC' if state['orderByAsc'] else 'DESC'}"
     shown = client.search_runs([experiment.experiment_id], state["searchFilter"], order_by=[order])
-    assert {run.data.tags["trial"] for run in shown} == {"0", "1", "2"}
+    assert sorted(run.data.tags["trial"] for run in shown) == ["0", "1", "2"], "none of the other search of that name"
     scored = [run.data.metrics["objective"] for run in shown if "objective" in run.data.metrics]
     assert scored == sorted(scored, reverse=True) and len(scored) >= 2
     sync("s-1", "0123")
@@ -223,6 +223,7 @@ def test_the_default_store_is_what_a_bare_mlflow_ui_shows(tmp_path, monkeypatch)
     assert tracking_uri(None) == f"sqlite:///{tmp_path}/mlflow.db"
     assert how_to_look(tracking_uri(None)) == "mlflow ui"
     assert how_to_look("sqlite:////elsewhere/x.db") == "mlflow ui --backend-store-uri sqlite:////elsewhere/x.db"
+    assert how_to_look("sqlite:////my runs/x.db") == "mlflow ui --backend-store-uri 'sqlite:////my runs/x.db'"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
     assert how_to_look(tracking_uri(None)) == "http://127.0.0.1:5000"
     assert how_to_look("http://h:1/", "/#/x") == "http://h:1/#/x"

@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from datg.data.catalog import Dataset, open_dataset
+from datg.data.catalog import Dataset, data_root
 from datg.data.class_table import ClassTable
 from datg.data.import_settings import PARTS
 from datg.errors import DatgError
@@ -22,6 +22,7 @@ from datg.inspection.pictures import contact_sheets, projection, task_sheet
 from datg.learners.prediction import embed_examples
 from datg.report.page.page import Block, Picture, Table, Text
 from datg.search.settings import SearchSettings
+from datg.trial.data import open_data
 from datg.trial.folder import BEST, CLUSTERS
 from datg.trial.model import load_best
 from datg.trial.records import TrialRecord
@@ -34,15 +35,17 @@ def data_blocks(settings: SearchSettings, best: TrialRecord | None) -> list[Bloc
     split = settings.provenance["split"]
     dataset, _ = _opened(settings)
     sizes = {part: dataset.part(part).sizes if dataset else {} for part in PARTS}
+    other = settings.provenance.get("tested on")
+    names = {part: (other["split"] if other and part == "novel" else split)[part] for part in PARTS}
     rows = [
-        [part, str(len(split[part])), str(sum(sizes[part].values()) or ""), ", ".join(split[part])] for part in PARTS
+        [part, str(len(names[part])), str(sum(sizes[part].values()) or ""), ", ".join(names[part])] for part in PARTS
     ]
     config, fingerprint = settings.config, settings.provenance["fingerprint"]
     blocks: list[Block] = [
         Text([f"{config.dataset}, split by the protocol {split['protocol']}, fingerprint {fingerprint[:16]}."]),
         Table(["part", "classes", "examples", "names"], rows),
     ]
-    if other := settings.provenance.get("tested on"):
+    if other:
         blocks.append(
             Text([f"Novel classes are those of {other['dataset']}, fingerprint {other['fingerprint'][:16]}."])
         )
@@ -85,8 +88,7 @@ def diversity_blocks(settings: SearchSettings, best: TrialRecord | None) -> list
 def _opened(settings: SearchSettings) -> tuple[Dataset | None, str]:
     """Return the data set, if it is there and still the one of the search; else why not."""
     try:
-        dataset = open_dataset(settings.config.dataset, Path(settings.data_root))
-        dataset = dataset.with_base_classes(settings.config.base_classes)
+        dataset = open_data(settings.config, data_root(saved=settings.data_root))
     except DatgError as error:
         return None, f"no picture of the data, which is not where the search found it: {str(error).splitlines()[0]}"
     if dataset.table.fingerprint != settings.provenance["fingerprint"]:

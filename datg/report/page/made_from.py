@@ -10,6 +10,7 @@ from datg.search.state.folder import BEST_YAML, SearchFolder, folders_in
 from datg.storage.files import read_yaml
 from datg.trial.accuracies import Summary, load_evaluation, summarise
 from datg.trial.folder import EVALUATION
+from datg.trial.records import has_succeeded
 
 
 def trainings_of(folder: SearchFolder) -> list[Block]:
@@ -30,8 +31,11 @@ def trainings_of(folder: SearchFolder) -> list[Block]:
 
 
 def trained(folder: Path) -> Summary | None:
-    """Return all seeds of a final training together; None before one is evaluated."""
-    paths = sorted(folder.glob(f"seed-*/{EVALUATION}"))
+    """Return all seeds of a final training that have succeeded together; None before one is evaluated."""
+    evaluated = (
+        path for path in folder.glob(f"seed-*/{EVALUATION}") if path.parent.name.removeprefix("seed-").isdigit()
+    )
+    paths = sorted(path for path in evaluated if has_succeeded(path.parent))
     return summarise([load_evaluation(path).accuracies for path in paths]) if paths else None
 
 

@@ -16,8 +16,8 @@ from datg.trial.records import TrialRecord
 def training_sections(folder: Path) -> list[Section]:
     """Return the report of a final training, part by part."""
     content = read_yaml(folder / TRAINING)
-    seeds = sorted(int(path.name.removeprefix("seed-")) for path in folder.glob("seed-*") if path.is_dir())
-    records = read_seeds(folder, seeds, {})
+    names = (path.name.removeprefix("seed-") for path in folder.glob("seed-*") if path.is_dir())
+    records = read_seeds(folder, sorted(int(name) for name in names if name.isdigit()), {})
     return [
         section("What was found", lambda: _answer(folder, records)),
         section("How it went", lambda: _course(records)),
