@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from datg.cli.options import Json, Output, Verbose
-from datg.runtime.called import RUNS, called, command
+from datg.runtime.called import RUNS, how_to_resume
 
 
 def enqueue(
@@ -37,17 +37,14 @@ def enqueue(
     settings, inbox = SearchSettings.load(folder), Inbox(folder)
     wanted = read_enqueued(trials, settings)
     waiting = sum(request.kind == ENQUEUE for request in inbox.pending())
-    check_places(wanted, settings, begun=len(folder.trial_numbers()), waiting=waiting, search=folder.name)
+    resume = how_to_resume(folder.path, above="", comparison=False, external=settings.external_study)
+    check_places(wanted, settings, begun=len(folder.trial_numbers()), waiting=waiting, resume=resume)
     names = [inbox.put(ENQUEUE, params) for params in wanted]
     driver = active_driver(folder)
     if as_json:
         print(json.dumps({"search": folder.name, "requests": names, "trials": wanted, "driven by": driver}))
         return
-    taken = (
-        "as soon as a trial ends"
-        if driver
-        else f"once you resume: {command('search', '--resume', called(folder.path))}"
-    )
+    taken = "as soon as a trial ends" if driver else f"once you resume: {resume}"
     print(f"{len(names)} trial{'s' if len(names) > 1 else ''} enqueued in {folder.name}, to begin {taken}")
     for params in wanted:
         print("  " + ", ".join(f"{key}={value}" for key, value in params.items()))

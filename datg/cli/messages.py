@@ -1,9 +1,14 @@
 """What a search says: one line while it runs, and what to do next when it ends."""
 
+import shlex
+from pathlib import Path
+
 from datg.cli.mlflow_runs import how_to_compare
+from datg.data.catalog import data_root, data_root_flag
+from datg.errors import without_password
 from datg.report.selection import describe_selection
-from datg.report.status import causes, how_to_resume
-from datg.runtime.called import called, command
+from datg.report.status import causes
+from datg.runtime.called import called, command, how_to_resume
 from datg.runtime.exit_codes import ExitCode
 from datg.runtime.progress import format_duration
 from datg.search.comparison.forms import describe_spreads, explain_intervals
@@ -12,6 +17,7 @@ from datg.search.session import SearchSession
 from datg.search.state.folder import COMPARISON_FORMS
 from datg.search.study.progress import SearchProgress
 from datg.tracking.sent import Unsent
+from datg.tracking.store import tracking_uri
 from datg.trial.final_evaluation import ON_FRESH_VALIDATION, ON_NOVEL
 from datg.trial.folder import CONFIG
 from datg.trial.selection import select
@@ -28,7 +34,8 @@ def summary(session: SearchSession, code: int, uri: str, unsent: Unsent | None) 
     elif code == ExitCode.NO_SUCCESS and session.stop.requested:
         lines.append(f"{session.stop.reason}; the causes are above. Once they are fixed, resume with: {resume}")
     elif code == ExitCode.DAMAGED:
-        again = command("train", folder.path / "trials" / "TRIAL" / CONFIG)
+        root = data_root_flag(data_root(saved=session.settings.data_root))
+        again = command("train", folder.path / "trials" / "TRIAL" / CONFIG, *root)
         lines.append(
             f"best weights of the trials above are damaged: restore them from a copy, or train a configuration again: {again}"
         )
@@ -40,8 +47,14 @@ def summary(session: SearchSession, code: int, uri: str, unsent: Unsent | None) 
             lines.append(f"what failed above is not lost; try it again with: {resume}")
     lines.append(f"compare in MLflow: {how_to_compare(folder, session.settings, uri)}")
     if unsent is not None:
-        lines.append(f"MLflow lacks {unsent}; send the rest with: {command('sync_mlflow', called(folder.path))}")
+        lines.append(f"MLflow lacks {unsent}; send the rest with: {how_to_send(folder.path, uri)}")
     return lines
+
+
+def how_to_send(folder: Path, uri: str) -> str:
+    """Return the command that sends what MLflow lacks of a search to the store ``uri``."""
+    named = [] if uri == tracking_uri(None) else ["--tracking-uri", shlex.quote(without_password(uri))]
+    return command("sync_mlflow", called(folder), *named)
 
 
 def how_it_stopped(session: SearchSession) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from datg.cli.console import console, print_rows, say, show_status
-from datg.cli.messages import how_it_stopped, status_line, summary
+from datg.cli.messages import how_it_stopped, how_to_send, status_line, summary
 from datg.cli.mlflow_runs import how_to_compare, search_run
 from datg.report.leaderboard import reference_row
 from datg.runtime.called import called, command
@@ -53,7 +53,7 @@ def run_with_display(
         lambda: session.records() + session.references(),
         warn=lambda text: say(out, text),
         opened=show_link,
-        resend=command("sync_mlflow", called(session.folder.path)),
+        resend=how_to_send(session.folder.path, tracking_uri(uri)),
     )
     say(out, f"search {session.folder.name} in {session.folder.path}")
     say(out, f"trials: {session.allocation.describe()}")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from datg.cli.options import Json, Output, Verbose
-from datg.runtime.called import RUNS, called, command
+from datg.runtime.called import RUNS, how_to_resume
 
 PATIENCE = 20.0  # seconds that a driver's answer is waited for; it looks every 5
 
@@ -23,6 +23,7 @@ def stop_trial(
     Example: datg stop_trial dermnet-20261122-1 7
     """
     from datg.errors import ConfigError
+    from datg.search.settings import SearchSettings
     from datg.search.state.folder import active_driver, find_folder
     from datg.search.state.inbox import STOP_TRIAL, Inbox
     from datg.trial.records import read_outcome
@@ -45,5 +46,8 @@ def stop_trial(
     elif driver:
         print(f"{driver} has not answered yet; the answer will be in {folder.inbox / 'done' / name}.yaml")
     else:
-        resume = command("search", "--resume", called(folder.path))
+        settings = SearchSettings.load(folder)
+        resume = how_to_resume(
+            folder.path, above=settings.comparison, comparison=bool(settings.grid), external=settings.external_study
+        )
         print(f"{folder.name} is not running; resume it, and trial {trial} ends: {resume}")

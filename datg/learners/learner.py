@@ -101,7 +101,7 @@ class Learner(nn.Module, ABC):
         )
 
     def set_purpose(self, purpose: str) -> None:
-        """Say what is evaluated next, ``validation`` or ``test``: averages over draws may take fewer in the first."""
+        """Say what is evaluated next: averages over draws may take fewer in ``validation`` than elsewhere."""
 
     def draw_from(self, generator: torch.Generator | None) -> None:
         """Say where dropout and other noise in the network come from."""

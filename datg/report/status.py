@@ -10,7 +10,7 @@ from typing import Any
 from datg.config import flatten
 from datg.errors import ConfigError, StateError
 from datg.report.leaderboard import leaderboard, reference_row
-from datg.runtime.called import called, command
+from datg.runtime.called import how_to_resume
 from datg.search.state.folder import SearchFolder, active_driver
 from datg.search.state.inbox import Inbox
 from datg.storage.disk_size import total_size
@@ -140,20 +140,6 @@ def _is_done(folder: SearchFolder) -> bool:
         return False
     records, references = _records(folder), [_reference(folder, name) for name in asked.references]
     return _nothing_left(asked, records, references, select(records))
-
-
-def how_to_resume(folder: Path, *, above: str, comparison: bool, external: bool) -> str:
-    """Return the command that resumes a search.
-
-    Args:
-        folder: of the search.
-        above: name of the comparison that begins with it; empty if there is none.
-        comparison: whether it is a comparison itself.
-        external: whether its study is in a database of the user's.
-    """
-    storage = ["--study-storage URL"] if external else []
-    resumed = folder.with_name(above) if above else folder
-    return command("compare" if comparison or above else "search", "--resume", called(resumed), *storage)
 
 
 def causes(records: list[TrialRecord]) -> list[str]:

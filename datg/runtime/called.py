@@ -29,6 +29,20 @@ def called(folder: Path) -> str:
     return folder.name if folder.parent == RUNS.absolute() else shlex.quote(str(folder))
 
 
+def how_to_resume(folder: Path, *, above: str, comparison: bool, external: bool) -> str:
+    """Return the command that resumes a search.
+
+    Args:
+        folder: of the search.
+        above: name of the comparison that begins with it; empty if there is none.
+        comparison: whether it is a comparison itself.
+        external: whether its study is in a database of the user's.
+    """
+    storage = ["--study-storage URL"] if external else []
+    resumed = folder.with_name(above) if above else folder
+    return command("compare" if comparison or above else "search", "--resume", called(resumed), *storage)
+
+
 def _is_launcher() -> bool:
     program = Path(sys.argv[0])
     return program.suffix == ".py" and program.parent.name == "launchers"

@@ -7,7 +7,6 @@ from typing import Any
 
 from datg.config import flatten, parse_settings
 from datg.errors import ConfigError, unknown_name
-from datg.runtime.called import command
 from datg.search.settings import SearchSettings
 from datg.search.space import Range, with_params
 from datg.storage.files import parse_yaml
@@ -27,13 +26,17 @@ def read_enqueued(given: Iterable[str | Mapping[str, Any]], settings: SearchSett
         ConfigError: naming the key or file; the search is a comparison.
     """
     given = list(given)
+    if given and settings.comparison:
+        raise ConfigError(
+            f"this search is one of {settings.comparison}, whose searches are alike; it takes no trial by hand."
+        )
     if given and settings.grid:
         raise ConfigError("the trials of a comparison stand in a grid; trials can be enqueued into a search alone.")
     return [check_enqueued(params, settings) for text in given for params in _read(text, settings)]
 
 
 def check_places(
-    enqueued: Sequence[Params], settings: SearchSettings, *, begun: int, waiting: int = 0, search: str = ""
+    enqueued: Sequence[Params], settings: SearchSettings, *, begun: int, waiting: int = 0, resume: str = ""
 ) -> None:
     """Refuse more trials than a search has left.
 
@@ -42,7 +45,7 @@ def check_places(
         settings: of the search, whose first trial may be the method's own setting.
         begun: trials that have begun.
         waiting: trials that are enqueued already.
-        search: its name; "" for one that is about to begin.
+        resume: the command that goes on with it; "" for one that is about to begin.
 
     Raises:
         ConfigError: with what makes room.
@@ -52,7 +55,7 @@ def check_places(
     if enqueued and wanted > settings.trials:
         left, own = max(0, settings.trials - taken), "" if begun else ", trial 0 is the method's own setting"
         more = f"--trials {wanted}"
-        way = command("search", "--resume", search, more, "--enqueue ...") if search else more
+        way = f"{resume} {more} --enqueue ..." if resume else more
         raise ConfigError(
             f"`--enqueue` asks for {len(enqueued)} trials, but {left} of the {settings.trials} are left{own}; make room: {way}"
         )

@@ -80,7 +80,7 @@ def write_export(
         },
     }
     here = os.path.relpath(path)
-    shown = path if here.startswith(os.pardir) else here  # a project's folder may be moved
+    shown = path if here.startswith(os.pardir) else Path(here)  # a project's folder may be moved
     write_yaml(path, content, header=f"# {how_to_train(shown, settings)}\n")
 
 

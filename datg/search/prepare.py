@@ -260,9 +260,9 @@ def prepare(request: Request) -> SearchSession:
     with _being_made(folder):
         learned = {} if knowledge is None else {"warm_start": knowledge.search}
         settings = settings.model_copy(update={"study": f"{folder.name}-{settings.id[:8]}", **learned})
-        settings.save(folder)
         if knowledge is not None:
             save(folder, knowledge)
+        settings.save(folder)
         Inbox(folder).put_once(ENQUEUE, enqueued)
         stored = open_search_study(request, folder, settings, create=True)
         with stored.closed_on_error():

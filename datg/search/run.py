@@ -48,4 +48,5 @@ def run_search(
         write_export(session.folder.best, session.folder, session.settings, selection.best, selection, run_id)
     if session.tasks.damaged:
         return ExitCode.DAMAGED
-    return ExitCode.RESUMABLE if broken or session.tasks.errors else ExitCode.DONE
+    left = broken or session.tasks.errors or not session.driver.all_done
+    return ExitCode.RESUMABLE if left else ExitCode.DONE

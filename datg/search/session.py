@@ -54,8 +54,8 @@ class SearchSession:
 
 
 def open_search_study(request: Request, folder: SearchFolder, settings: SearchSettings, *, create: bool) -> StoredStudy:
-    """Open the study of a search, in its folder or where the user says."""
-    url = request.study_storage or sqlite_url(folder.study)
+    """Open the study of a search, in its folder or, if it began there, in the database that the user names."""
+    url = (settings.external_study and request.study_storage) or sqlite_url(folder.study)
     return open_study(url, settings.study, create=create)
 
 

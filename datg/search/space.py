@@ -91,7 +91,7 @@ def parse_space(raw: Any) -> Space:
             raise ConfigError(
                 f"`space.{key}` must have a list of {'choices' if kind == 'choice' else 'two bounds'}, got {values!r}."
             )
-        if key.startswith(UNSEARCHED):
+        if str(key).startswith(UNSEARCHED):
             raise ConfigError(
                 f"`space.{key}` cannot be searched: trials with different values could not be compared; give it with --set."
             )
@@ -183,7 +183,10 @@ def check_space(space: Space, config: TrialConfig, bounds: Bounds) -> None:
 def default_params(space: Space, config: TrialConfig) -> dict[str, Any]:
     """Return the values of the searched keys that ``config`` has: the method's own defaults, unless they were set."""
     params = {entry.key: _get(config.to_dict(), entry.key) for entry in space}
-    return {key: config.shared_layers if value is None else value for key, value in params.items()}
+    return {
+        key: config.shared_layers if value is None and key == "strategy.mix_high" else value
+        for key, value in params.items()
+    }
 
 
 def contains(space: Space, setting: Mapping[str, Any], bounds: Bounds) -> bool:
@@ -191,7 +194,7 @@ def contains(space: Space, setting: Mapping[str, Any], bounds: Bounds) -> bool:
     values_by_name: dict[str, Any] = {**bounds, **setting}
     for entry in space:
         values, value = entry.resolved(values_by_name), setting[entry.key]
-        inside = value in values if entry.kind == "choice" else values[0] <= value <= values[1]
+        inside = value in values if entry.kind == "choice" else value is not None and values[0] <= value <= values[1]
         if not inside:
             return False
     return True

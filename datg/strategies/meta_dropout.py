@@ -83,8 +83,13 @@ class MetaDropout(Strategy):
     def extend(self, learner: Learner, *, generator: torch.Generator) -> Learner:
         """Add the noise generator."""
         assert isinstance(learner, InnerLoop)
-        evaluated = {"validation": self.samples_validation, "test": self.samples_test}
-        return NoisySupport(learner, samples=self.samples, samples_evaluated=evaluated, generator=generator)
+        return NoisySupport(
+            learner,
+            samples=self.samples,
+            samples_validation=self.samples_validation,
+            samples_test=self.samples_test,
+            generator=generator,
+        )
 
     def losses(self, learner: Learner, batch: Batch) -> Losses:
         """Return cross-entropy of B real tasks after adaptation to noisy support sets."""
@@ -101,10 +106,17 @@ class NoisySupport(Extension):
     learner: InnerLoop
 
     def __init__(
-        self, learner: InnerLoop, *, samples: int, samples_evaluated: dict[str, int], generator: torch.Generator
+        self,
+        learner: InnerLoop,
+        *,
+        samples: int,
+        samples_validation: int,
+        samples_test: int,
+        generator: torch.Generator,
     ) -> None:
         super().__init__(learner)
-        self._samples, self._samples_evaluated, self._purpose = samples, samples_evaluated, "test"
+        self._samples, self._samples_validation, self._samples_test = samples, samples_validation, samples_test
+        self._purpose = "test"
         affines: list[Affine] = [block.affine for block in learner.backbone.blocks]  # type: ignore[misc]
         self.generators = nn.ModuleList(_noise_generator(affine, generator) for affine in affines)
         self.logit_noise = nn.utils.skip_init(nn.Linear, learner.backbone.embedding_size, 1)
@@ -149,7 +161,7 @@ class NoisySupport(Extension):
 
     def predict(self, examples: Tensor, shots: int, labels: Tensor | None = None) -> Tensor:
         """Return query logits `(B, N * Q, N)` with the steps and the draws of a test."""
-        samples = self._samples_evaluated[self._purpose]
+        samples = self._samples_validation if self._purpose == "validation" else self._samples_test
         return self._query_logits(examples, shots, self.learner.inner.inner_steps_test, samples, labels)
 
     def _query_logits(

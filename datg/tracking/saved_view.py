@@ -45,7 +45,8 @@ def saved_view(search: str, runs: str, params: list[str], before: str | None) ->
         "isAccordionReordered": True,  # as they stand here, not by the alphabet
     }
     packed = "deflate;" + base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
-    if before is not None and json.loads(before).get("state") == packed:
+    saved = {} if before is None else json.loads(before)
+    if (saved.get("name"), saved.get("state")) == (search, packed):
         return None
     now = int(time.time() * 1000)
     return json.dumps({"name": search, "createdAt": now, "updatedAt": now, "state": packed})

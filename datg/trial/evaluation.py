@@ -30,7 +30,8 @@ def evaluate(
         sampler: of validation or novel classes.
         tasks: how many.
         seed: with ``purpose``, decides the tasks.
-        purpose: ``validation`` or ``test``: streams of their own.
+        purpose: ``validation``, or ``validation-again`` and ``test``, which choose nothing: streams of their own. Noise that a
+            learner draws here (Meta-Dropout's) has one, too, but comes block by block, whose size depends on memory.
         progress: called with the number of tasks done.
     """
     was_training = learner.training

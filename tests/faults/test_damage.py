@@ -308,6 +308,19 @@ def test_a_change_is_shown_and_needs_permission(change, resume, glyphs):
     assert resume().settings == prepared.settings, "from now on that is what the search is"
 
 
+def test_more_trials_are_asked_for_by_their_flag_alone(resume):
+    with pytest.raises(
+        ConfigError, match="`search.trials` of a search that has begun is given with --trials, not with --set"
+    ):
+        resume(settings=["search.trials=9"])
+    assert resume(flags={"search.trials": 9}).settings.trials == 9
+
+
+def test_a_search_with_a_study_of_its_own_does_not_move_to_a_database_that_is_named_later(resume, tmp_path):
+    prepared = resume(study_storage=f"sqlite:///{tmp_path}/other.db")
+    assert len(stored_trials(prepared.driver)) == 2 and not (tmp_path / "other.db").exists()
+
+
 def test_a_changed_space_is_shown_and_needs_permission(resume, tmp_path, glyphs):
     space = tmp_path / "space.yaml"
     write_yaml(space, {"space": {"strategy.alpha": {"log": [0.5, 1.0]}}})

@@ -97,7 +97,7 @@ def test_the_noise_generator_learns_through_the_inner_gradients_alone():
     assert not any("generators" in name or "logit_noise" in name for name in adapted)
 
 
-@pytest.mark.parametrize(("purpose", "samples"), [("validation", 2), ("test", 7)])
+@pytest.mark.parametrize(("purpose", "samples"), [("validation", 2), ("validation-again", 7), ("test", 7)])
 def test_evaluations_average_their_own_numbers_of_draws(purpose, samples):
     _, net = extended(samples=1, samples_test=7, samples_validation=2)
     drawn = []

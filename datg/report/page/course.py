@@ -6,8 +6,7 @@ from datg.config import flatten
 from datg.report.page import figures
 from datg.report.page.found import Search
 from datg.report.page.page import Block, Figure, Table, Text, cell
-from datg.report.status import how_to_resume
-from datg.runtime.called import called, command
+from datg.runtime.called import called, command, how_to_resume
 from datg.runtime.progress import format_duration
 from datg.search.export import how_to_train
 from datg.storage.lease import TRIAL_LEASE, read_lease

@@ -185,6 +185,10 @@ class Comparison:
                     f"`--tuned` {path} is of {pair[1]} with {pair[0]}, which this comparison does not have; add it with "
                     "--strategies and --learner, or leave the file out."
                 )
+            if pair in tuned_pairs:
+                raise ConfigError(
+                    f"`--tuned` {path} is of {pair[1]} with {pair[0]}, like another one; give one of each pair."
+                )
             values, compared = tuned.to_dict(), config.to_dict()
             differing = [key for key in ("task", "backbone") if values[key] != compared[key]]
             differing += ["training.preset"] if tuned.training.preset != config.training.preset else []

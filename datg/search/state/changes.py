@@ -39,6 +39,8 @@ def requested_settings(request: Request, saved: SearchSettings) -> _Found:
         dataset = open_data(config, root)
         now = {"provenance": provenance_of(dataset), "versions": versions(), "data_root": str(root)}
         return _as_many(request, saved.model_copy(update=now), saved), dataset
+    if "search.trials" in parse_settings(request.settings):
+        raise ConfigError("`search.trials` of a search that has begun is given with --trials, not with --set.")
     layers, space = _layers(request, saved)
     dataset = requested_data(open_dataset(request.dataset or config.dataset, root), layers, root)
     wanted = resolve_settings(dataset, layers, space, root=root, external_study=saved.external_study)

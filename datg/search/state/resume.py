@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from datg.errors import ConfigError, StateError, without_password
-from datg.runtime.called import called, command
+from datg.runtime.called import how_to_resume
 from datg.search.enqueued import Params, check_places, read_enqueued
 from datg.search.request import Request
 from datg.search.session import SearchSession, open_search_study, open_session, start_ray_for
@@ -75,7 +75,8 @@ def _enqueue(folder: SearchFolder, settings: SearchSettings, enqueued: list[Para
     inbox = Inbox(folder)
     new = inbox.not_put_yet(enqueued)
     waiting = sum(request.kind == ENQUEUE for request in inbox.pending())
-    check_places(new, settings, begun=begun, waiting=waiting, search=folder.name)
+    resume = how_to_resume(folder.path, above="", comparison=False, external=settings.external_study)
+    check_places(new, settings, begun=begun, waiting=waiting, resume=resume)
     inbox.put_once(ENQUEUE, enqueued)
 
 
@@ -94,8 +95,8 @@ def as_begun(request: Request, comparison: str) -> Request:
 
 def _check_kind(folder: SearchFolder, saved: SearchSettings, *, comparison: bool) -> None:
     if bool(saved.grid) != comparison:
-        kind, name = ("comparison", "compare") if saved.grid else ("search", "search")
-        raise ConfigError(f"{folder.name} is a {kind}; go on with: {command(name, '--resume', called(folder.path))}")
+        way = how_to_resume(folder.path, above="", comparison=bool(saved.grid), external=saved.external_study)
+        raise ConfigError(f"{folder.name} is a {'comparison' if saved.grid else 'search'}; go on with: {way}")
 
 
 def _reopen_study(
@@ -103,7 +104,7 @@ def _reopen_study(
 ) -> tuple[StoredStudy, SearchSettings, list[str]]:
     """Open the study, accept or refuse what has changed, and repair what is damaged."""
     untouched = not any((folder.path / "trials").glob("*"))  # its first driver may have died before the first trial
-    if untouched and request.study_storage is None and is_empty(folder.study, wanted.study):
+    if untouched and not wanted.external_study and is_empty(folder.study, wanted.study):
         folder.study.unlink(missing_ok=True)
     stored = open_search_study(request, folder, wanted, create=untouched)
     with stored.closed_on_error():

@@ -100,6 +100,8 @@ def test_tuned_configurations_replace_defaults(glyphs, data_root, tmp_path):
     set_by_hand = comparison(tuned=[path], strategy__alpha=5.0, training__lr=0.01)
     datg = next(s for s in grid_of(glyphs, data_root, set_by_hand).grid if s["strategy"]["name"] == "datg")
     assert datg["strategy"]["alpha"] == 5.0 and "training.lr" not in datg
+    with pytest.raises(ConfigError, match="is of datg with protonet, like another one; give one of each pair"):
+        grid_of(glyphs, data_root, comparison(tuned=[path, path]))
     path.write_text(yaml.safe_dump({"config": tuned | {"task": {"shots": 5}}}))
     with pytest.raises(ConfigError, match="was found with another task than this comparison has"):
         grid_of(glyphs, data_root, comparison(tuned=[path]))

@@ -58,6 +58,11 @@ def order(path):
     return read_yaml(path)["asked"]
 
 
+def test_a_search_of_a_comparison_takes_no_trial_by_hand(settings):
+    with pytest.raises(ConfigError, match="this search is one of grid, whose searches are alike"):
+        read_enqueued(["strategy.alpha=1"], settings.model_copy(update={"comparison": "grid"}))
+
+
 def test_a_trial_is_enqueued_into_a_search_that_runs(folder, settings):
     driver = start(folder, settings)
     run_one(driver, driver.next_trial())
