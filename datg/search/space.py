@@ -18,7 +18,7 @@ from datg.config import flatten
 from datg.errors import ConfigError, unknown_name
 from datg.generation.clustering import check_number, most_clusters
 from datg.strategies import STRATEGIES
-from datg.trial.config import TrialConfig
+from datg.trial.config import PRESETS, TrialConfig
 
 # What must be equal for the tasks, the steps and the scores of trials to be comparable.
 UNSEARCHED = (
@@ -33,6 +33,7 @@ UNSEARCHED = (
     "training.preset",
 )
 KINDS = ("int", "float", "log", "choice")
+RATE_FACTOR = 10  # of the learning rate of a preset, on both sides
 Bounds = Mapping[str, Any]
 
 
@@ -130,7 +131,7 @@ def whole_space(given: Any, config: TrialConfig) -> Space:
 
 
 def bounds_of(config: TrialConfig, base_classes: int) -> dict[str, Any]:
-    """Return the named bounds: those of data and learner, and the fixed values of the configuration under their keys.
+    """Return the named bounds: those of data, learner and preset, and the fixed values of the configuration under their keys.
 
     Raises:
         ConfigError: the strategy clusters, and there are too few classes for two clusters.
@@ -141,7 +142,9 @@ def bounds_of(config: TrialConfig, base_classes: int) -> dict[str, Any]:
     clusters = most_clusters(base_classes, ways if clustering is None else clustering.smallest)
     fixed_high = getattr(config.strategy, "mix_high", None)  # a highest layer that is set bounds the lowest, too
     shared = config.shared_layers if fixed_high is None else fixed_high
-    return {**flatten(config.to_dict()), "max_clusters": clusters, "shared_layers": shared}
+    rate = PRESETS[config.training.preset]["training.lr"]
+    rates = {"lowest_lr": rate / RATE_FACTOR, "highest_lr": rate * RATE_FACTOR}
+    return {**flatten(config.to_dict()), **rates, "max_clusters": clusters, "shared_layers": shared}
 
 
 def check_space(space: Space, config: TrialConfig, bounds: Bounds) -> None:
@@ -161,8 +164,8 @@ def check_space(space: Space, config: TrialConfig, bounds: Bounds) -> None:
             number = limits.get(value) if isinstance(value, str) else value
             if isinstance(number, bool) or not isinstance(number, int | float):
                 raise ConfigError(
-                    f"`space.{entry.key}` has the bound {value!r}, which is neither a number nor max_clusters, shared_layers or "
-                    "a key with a number."
+                    f"`space.{entry.key}` has the bound {value!r}, which is neither a number nor one of max_clusters, "
+                    "shared_layers, lowest_lr, highest_lr, or a key with a number."
                 )
         low, high = entry.resolved(limits)
         if low > high or (entry.kind == "log" and low <= 0):

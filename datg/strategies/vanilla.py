@@ -9,13 +9,16 @@ from datg.strategies.strategy import Batch, HostDraws, Losses, Strategy, query_l
 
 @dataclass(frozen=True, kw_only=True)
 class Vanilla(Strategy):
-    """Train on real tasks alone; there are no hyperparameters."""
+    """Train on real tasks alone; there are no hyperparameters.
+
+    A search varies the learning rate, from a tenth of the preset's (``lowest_lr``) to ten times it (``highest_lr``).
+    """
 
     name: ClassVar[str] = "vanilla"
 
     def ranges(self) -> dict[str, dict[str, list[Any]]]:
-        """Return the learning rate: it has no hyperparameters of its own."""
-        return {"training.lr": {"log": [0.0001, 0.01]}}
+        """Return the learning rate, within a factor of ten of the preset's: it has no hyperparameters of its own."""
+        return {"training.lr": {"log": ["lowest_lr", "highest_lr"]}}
 
     def draw_on_host(self, learner: Learner, batch: Batch) -> HostDraws:
         """Return nothing: tasks are drawn on the device."""

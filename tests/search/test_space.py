@@ -149,6 +149,17 @@ def test_what_has_no_meaning_is_not_searched(options, missing):
     assert full - set(STRATEGIES["datg"](**options).ranges()) == {f"strategy.{name}" for name in missing}
 
 
+@pytest.mark.parametrize(("preset", "low", "high"), [("mlti", 1e-4, 1e-2), ("paper", 5e-3, 0.5)])
+def test_vanillas_learning_rate_is_searched_around_that_of_its_preset(preset, low, high):
+    plain = config_of(FILES[0], strategy="vanilla").to_dict()
+    training = {"iterations": plain["training"]["iterations"], "preset": preset}
+    config = TrialConfig.from_dict(plain | {"training": training})
+    space, bounds = whole_space({}, config), bounds_of(config, 20)
+    check_space(space, config, bounds)
+    assert space[0].resolved(bounds) == pytest.approx((low, high))
+    assert contains(space, default_params(space, config), bounds)
+
+
 def test_a_space_in_yaml_replaces_ranges_and_adds_some():
     config = config_of(FILES[0], strategy="taml", learner="maml")
     given = {
