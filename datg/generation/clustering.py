@@ -72,6 +72,26 @@ class Clusters:
             said["borrowed"] = [[self.names[index] for index in classes] for classes in self.borrowed]
         return said
 
+    @classmethod
+    def from_description(cls, said: dict[str, Any], names: tuple[str, ...]) -> "Clusters":
+        """Return what :meth:`describe` said of ``names``; distances as they were rounded there.
+
+        Raises:
+            KeyError: it lacks something, or a class.
+        """
+        clusters = said["clusters"]
+        owner = {name: index for index, members in enumerate(clusters) for name in members}
+        distances = {name: distance for members in clusters for name, distance in members.items()}
+        return cls(
+            names,
+            np.array([owner[name] for name in names]),
+            np.array([distances[name] for name in names], dtype=np.float64),
+            said["moved by the size rule"],
+            said["features"],
+            said["seed"],
+            tuple(tuple(map(names.index, classes)) for classes in said.get("borrowed", ())),
+        )
+
 
 def most_clusters(classes: int, ways: int) -> int:
     """Return the largest k for which k clusters of at least ``ways`` classes exist."""

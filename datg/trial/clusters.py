@@ -1,5 +1,6 @@
 """Which cluster each base class belongs to, for strategies that mix across clusters (paper 3.1; Algorithm 1, line 2)."""
 
+import json
 from pathlib import Path
 
 import torch
@@ -21,6 +22,7 @@ from datg.learners.learner import Learner
 from datg.learners.prediction import embed_all
 from datg.runtime.random_streams import derive_seed
 from datg.trial.config import TrialConfig
+from datg.trial.folder import CLUSTERS, LAST
 from datg.trial.model import BestWeights, build_learner, load_best
 from datg.trial.preparation import vanilla_of
 
@@ -57,6 +59,24 @@ def cluster_base_classes(config: TrialConfig, base: ClassTable, device: torch.de
         seed=seed,
         smallest=clustering.smallest,
     )
+
+
+def clusters_of_trial(
+    config: TrialConfig, base: ClassTable, device: torch.device, folder: Path | None
+) -> Clusters | None:
+    """Return the clusters that a trial began with, if it goes on in ``folder``; else those of :func:`cluster_base_classes`.
+
+    A file of clusters may have been edited meanwhile, and embeddings on another device may put a class elsewhere.
+
+    Raises:
+        ConfigError: as :func:`cluster_base_classes`.
+    """
+    if folder is not None and (folder / LAST).exists():
+        try:
+            return Clusters.from_description(json.loads((folder / CLUSTERS).read_text(encoding="utf-8")), base.names)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):  # it has none, or they are damaged
+            pass
+    return cluster_base_classes(config, base, device)
 
 
 def check_clusters(config: TrialConfig, base: ClassTable) -> None:

@@ -20,7 +20,7 @@ from datg.storage.checkpoint import load_checkpoint, save_checkpoint
 from datg.storage.files import write_json, write_text, write_yaml
 from datg.storage.lease import SECONDS_BETWEEN_HEARTBEATS, TRIAL_LEASE, Lease
 from datg.trial.accuracies import Evaluation
-from datg.trial.clusters import cluster_base_classes
+from datg.trial.clusters import clusters_of_trial
 from datg.trial.config import TrialConfig
 from datg.trial.data import TrialData
 from datg.trial.evaluation import evaluate
@@ -143,7 +143,7 @@ class _Run:
         self.device, self.remark = device, ""
         self.history: list[ValidationReport] = []
         self.lease = None if folder is None else Lease(folder / TRIAL_LEASE, device, heartbeat=heartbeat)
-        clusters = cluster_base_classes(config, data.base, device)
+        clusters = clusters_of_trial(config, data.base, device, folder)
         self.training = make_training(config, data, device, clusters)
         base = self.training.batch.sampler.classes
         shared = base if data.validation.examples is data.base.examples else None

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,9 +11,9 @@ from datg.errors import ConfigError
 from datg.generation.clustering import cluster_classes
 from datg.learners.prediction import embed_all
 from datg.runtime.random_streams import derive_seed
-from datg.trial.clusters import check_clusters, cluster_base_classes, embedded_features
+from datg.trial.clusters import check_clusters, cluster_base_classes, clusters_of_trial, embedded_features
 from datg.trial.data import TrialData
-from datg.trial.folder import BEST, CLUSTERS
+from datg.trial.folder import BEST, CLUSTERS, LAST
 from datg.trial.model import build_learner, load_best
 from datg.trial.preparation import network_to_train, vanilla_of, with_network
 from datg.trial.run import run_trial
@@ -93,6 +94,22 @@ def test_the_clusters_of_a_trial_can_be_given_to_another(tmp_path):
     assert json.loads((tmp_path / CLUSTERS).read_text())["features"] == "raw"
     again = cluster_base_classes(datg(cluster_features="file", cluster_file=str(tmp_path / CLUSTERS)), data.base, CPU)
     assert (again.assignment == first.assignment).all()
+
+
+def test_a_trial_that_goes_on_keeps_the_clusters_it_began_with(tmp_path):
+    base = dataset_of().part("base")
+    config = write(tmp_path / "own.yaml", [list(base.names[:4]), list(base.names[4:])])
+    began = clusters_of_trial(config, base, CPU, tmp_path)
+    (tmp_path / CLUSTERS).write_text(json.dumps(replace(began, borrowed=((5,), ())).describe()))
+    write(tmp_path / "own.yaml", [list(base.names[::2]), list(base.names[1::2])])
+    edited = [0, 1] * 4
+    assert clusters_of_trial(config, base, CPU, tmp_path).assignment.tolist() == edited, "it has not begun"
+    (tmp_path / LAST).touch()
+    kept = clusters_of_trial(config, base, CPU, tmp_path)
+    assert (kept.assignment == began.assignment).all() and kept.borrowed == ((5,), ())
+    assert kept.describe() == json.loads((tmp_path / CLUSTERS).read_text())
+    (tmp_path / CLUSTERS).write_text('{"clusters": [')
+    assert clusters_of_trial(config, base, CPU, tmp_path).assignment.tolist() == edited
 
 
 def test_everything_wrong_with_a_file_is_told_at_once(tmp_path):
