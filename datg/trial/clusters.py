@@ -93,9 +93,9 @@ def check_clusters(config: TrialConfig, base: ClassTable) -> None:
         cluster_base_classes(config, base, torch.device("cpu"))
     if clustering.checkpoint is not None:
         best = _trained(clustering.checkpoint)
-        split = best.info["split"]
-        same_data = best.info["fingerprint"] == base.fingerprint and set(split["base"]) <= set(base.names)
-        if not same_data or split["protocol"].endswith(ALL_BASE_EXAMPLES):
+        split = best.info.get("split") or {}  # weights that a program of the user's trained may lack it
+        same_data = best.info["fingerprint"] == base.fingerprint and bool(split)
+        if not same_data or not set(split["base"]) <= set(base.names) or split["protocol"].endswith(ALL_BASE_EXAMPLES):
             raise ConfigError(
                 f"`strategy.cluster_checkpoint` {clustering.checkpoint} must have been trained on base classes of "
                 f"{config.dataset} alone, as they are now."

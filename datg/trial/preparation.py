@@ -22,4 +22,5 @@ def with_network(config: TrialConfig, checkpoint: Path) -> TrialConfig:
 def vanilla_of(config: TrialConfig) -> TrialConfig:
     """Return a ProtoNet on the same backbone, trained on real tasks, for clustering by its embeddings."""
     values = config.to_dict()
-    return TrialConfig.from_dict(values | {"learner": {"name": "protonet"}, "strategy": {"name": "vanilla"}})
+    own = {"learner": {"name": "protonet"}, "strategy": {"name": "vanilla"}}
+    return TrialConfig.from_dict(values | own | {"evaluation": values["evaluation"] | {"novel_curve": False}})

@@ -111,6 +111,8 @@ def _run_all(
     for number in driver.ended:
         tasks.evaluate_trial(number)
     _tune(driver, data, capacity, supervisor, tasks)
+    for number in driver.ended:  # one that was stopped while it waited to be tried again has not come through Tune
+        tasks.evaluate_trial(number)
     _finish(tasks, supervisor)
     if not supervisor.should_stop():
         _score_finalists(driver, tasks)

@@ -57,6 +57,7 @@ class SpareTasks:
         self._queue: dict[_Task, float] = {}  # to the monotonic second from which on it may start
         self._retries = Retries(capacity.allocation.asked.max_failures)
         self._running: dict[Any, _Task] = {}
+        self._taken: set[tuple[int, EvaluationKind]] = set()
         self.errors: dict[str, str] = {}
         self.damaged: set[Path] = set()
 
@@ -76,7 +77,10 @@ class SpareTasks:
         return any(task.lease == TRIAL_LEASE for task in self._running.values())
 
     def evaluate_trial(self, number: int, kind: EvaluationKind = ON_NOVEL) -> None:
-        """Take on an ended trial that has best weights and no evaluation of this kind yet."""
+        """Take on an ended trial that has best weights and no evaluation of this kind yet; once, however often it is asked."""
+        if (number, kind) in self._taken:
+            return
+        self._taken.add((number, kind))
 
         def count() -> None:
             self._driver.progress.evaluated[kind.part] += 1
