@@ -308,6 +308,14 @@ def test_a_change_is_shown_and_needs_permission(change, resume, glyphs):
     assert resume().settings == prepared.settings, "from now on that is what the search is"
 
 
+@pytest.mark.parametrize("key", ["task.shots=2", "evaluation.seed=1", "evaluation.validation_tasks=7"])
+def test_other_validation_tasks_are_refused_even_with_permission(key, resume):
+    with pytest.raises(
+        ConfigError, match=f"validated on other tasks \\({key.partition('=')[0]}: .* start a new search"
+    ):
+        resume(settings=[key], allow_change=True)
+
+
 def test_more_trials_are_asked_for_by_their_flag_alone(resume):
     with pytest.raises(
         ConfigError, match="`search.trials` of a search that has begun is given with --trials, not with --set"

@@ -18,6 +18,7 @@ from datg.trial.config import PRESETS
 from datg.trial.data import open_data, provenance_of
 
 _NOT_GIVEN = "not given"
+TASKS = ("task.", "evaluation.seed", "evaluation.validation_tasks")  # what decides them
 _Found = tuple[SearchSettings, Dataset]
 
 
@@ -130,12 +131,28 @@ def reconcile_settings(
         lines.append("undo the changes, start a new search, or accept them with --allow-change.")
         raise (ConfigError if asked else StateError)("\n".join(lines))
     _check_compatible(began.ranges, wanted.ranges)
+    _check_comparable(began, wanted)
     change = {
         "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "trials before": len(stored.trials()),
         "differences": differences,
     }
     return wanted.model_copy(update={"changes": [*saved.changes, change]}), differences
+
+
+def _check_comparable(began: SearchSettings, wanted: SearchSettings) -> None:
+    """Refuse other validation tasks: the sampler and the choice of the best would take accuracies on both for alike."""
+    before, now = flatten(began.config.to_dict()), flatten(wanted.config.to_dict())
+    changed = [
+        f"{key}: {before.get(key)} -> {value}"
+        for key, value in now.items()
+        if key.startswith(TASKS) and before.get(key) != value
+    ]
+    if changed:
+        raise ConfigError(
+            f"trials before and after would be validated on other tasks ({'; '.join(changed)}), and one study cannot compare "
+            "them: start a new search."
+        )
 
 
 def _check_compatible(old: Space, new: Space) -> None:
