@@ -22,7 +22,8 @@ from datg.search.ray.resources import Allocation, Resources, allocate_here, usab
 from datg.search.request import Request
 from datg.search.resolve import explain, requested_data, resolve_settings
 from datg.search.session import SearchSession, end_ray, open_search_study, open_session, start_ray_for
-from datg.search.settings import SearchSettings, Tuning, pair_name
+from datg.search.settings import SearchSettings, Tuning, pair_name, shortened
+from datg.search.state.changes import requested_settings
 from datg.search.state.folder import (
     SEARCH_YAML,
     DriverLock,
@@ -113,10 +114,10 @@ def show_settings(request: Request, resume: str | None) -> None:
     A few iterations and tasks of each learner and strategy are run for that, and nothing of them is kept.
     """
     if resume:
-        for key, value, _ in explain(SearchSettings.load(find_folder(request.output, resume)), Layers()):
-            print(_line(key, value, "search.yaml"))
+        _show_resumed(request, SearchSettings.load(find_folder(request.output, resume)))
         return
     settings, layers, dataset = _settings(request)
+    check_places(read_enqueued(request.enqueue, settings), settings, begun=0)
     for number, params in enumerate(read_enqueued(request.enqueue, settings), 1):
         print(_line(f"enqueued {number}", params, "--enqueue"))
     if (knowledge := _knowledge(request, settings)) is not None:
@@ -132,6 +133,17 @@ def show_settings(request: Request, resume: str | None) -> None:
     every = [settings, *(search for found in searches.values() for search in found)]
     length = measure_length(every, dataset, threads=share.per_trial.cpus, on_gpu=share.per_trial.gpus > 0)
     print(_describe_length(length, share))
+
+
+def _show_resumed(request: Request, saved: SearchSettings) -> None:
+    """Print every value of a search that goes on, and what of it would be another than it was."""
+    wanted, _ = requested_settings(request, saved)
+    before = {key: value for key, value, _ in explain(saved, Layers())}
+    for key, value, _ in explain(wanted, Layers()):
+        changed = before.get(key) != value
+        print(_line(key, value, f"now; was {shortened(before.get(key))}" if changed else "search.yaml"))
+    for number, params in enumerate(read_enqueued(request.enqueue, wanted), 1):
+        print(_line(f"enqueued {number}", params, "--enqueue"))
 
 
 def _share_here(asked: Resources) -> Allocation:

@@ -10,6 +10,7 @@ import pytest
 from datg.errors import ConfigError, StateError
 from datg.report.status import read_status
 from datg.search.export import export_best
+from datg.search.prepare import show_settings
 from datg.search.ray.resources import Allocation, Resources, TrialResources
 from datg.search.request import Request
 from datg.search.settings import SearchSettings
@@ -327,6 +328,16 @@ def test_more_trials_are_asked_for_by_their_flag_alone(resume):
 def test_a_search_with_a_study_of_its_own_does_not_move_to_a_database_that_is_named_later(resume, tmp_path):
     prepared = resume(study_storage=f"sqlite:///{tmp_path}/other.db")
     assert len(stored_trials(prepared.driver)) == 2 and not (tmp_path / "other.db").exists()
+
+
+def test_a_dry_run_of_a_search_that_goes_on_shows_what_would_change(resume, tmp_path, data_root, capsys):
+    resume()
+    asked = {"flags": {"search.trials": 9}, "enqueue": ("strategy.alpha=1.5",)}
+    show_settings(request_for(tmp_path / "runs", data_root, **asked), "search")
+    rows = [line.split(maxsplit=2) for line in capsys.readouterr().out.splitlines()]
+    told = {row[0]: row[1:] for row in rows}
+    assert told["search.trials"] == ["9", "now; was 2"] and told["task.shots"] == ["1", "search.yaml"]
+    assert rows[-1][0] == "enqueued" and "1.5" in rows[-1][-1]
 
 
 def test_a_changed_space_is_shown_and_needs_permission(resume, tmp_path, glyphs):
