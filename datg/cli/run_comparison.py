@@ -1,10 +1,9 @@
 """Runs a comparison in the foreground: the searches that it begins with, if there are any, then its seeds."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from datg.cli.run_with_display import run_with_display
-from datg.cli.tune import tune_first
+from datg.cli.tune import Ended, tune_first
 from datg.runtime.exit_codes import ExitCode
 from datg.search.comparison.forms import format_rows, row_values
 from datg.search.comparison.table import compare
@@ -14,20 +13,6 @@ from datg.search.state.resume import resume_search
 if TYPE_CHECKING:
     from datg.search.request import Request
     from datg.trial.records import TrialRecord
-
-
-@dataclass(frozen=True)
-class Ended:
-    """Say how a comparison ended.
-
-    Attributes:
-        code: its exit code.
-        stopped: the exit code of what asked the program to stop, perhaps when the comparison was done already, or of what it
-            cannot go on after; None if there is nothing like that.
-    """
-
-    code: int
-    stopped: int | None = None
 
 
 def run_comparison(request: "Request", begun: str | None, uri: str | None, *, as_json: bool, report: bool) -> Ended:
@@ -43,9 +28,9 @@ def run_comparison(request: "Request", begun: str | None, uri: str | None, *, as
     if begun is None and request.comparison is not None and request.comparison.tune:
         begun, request = prepare_tuned(request).name, request.going_on()
     if begun is not None:
-        request, code = tune_first(request, begun, uri, report=report)
-        if code != ExitCode.DONE:
-            return Ended(code, code)
+        request, tuned = tune_first(request, begun, uri, report=report)
+        if tuned.code != ExitCode.DONE:
+            return tuned
     session = resume_search(request, begun, comparison=True) if begun is not None else prepare(request)
 
     def rows(records: "list[TrialRecord]") -> list[dict[str, Any]]:
@@ -53,6 +38,4 @@ def run_comparison(request: "Request", begun: str | None, uri: str | None, *, as
         return [row_values(row) for row in compared] if as_json else format_rows(compared)
 
     code = run_with_display(session, uri, rows, as_json=as_json, report=report)
-    if code == ExitCode.DAMAGED:
-        return Ended(code, code)
     return Ended(code, session.stop.exit_code if session.stop.requested else None)

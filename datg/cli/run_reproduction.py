@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datg.cli.console import console, print_rows, say
-from datg.cli.run_comparison import Ended, run_comparison
+from datg.cli.run_comparison import run_comparison
 from datg.cli.search_options import RunOptions
+from datg.cli.tune import Ended
 from datg.errors import ConfigError, DataError
 from datg.report.status import read_status
 from datg.runtime.called import called, command
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 PREFIX, LONGEST = "reproduction", "reproduction-20261231-99"  # by date and number, where no name is given
-ENDS_ALL = (ExitCode.DAMAGED, ExitCode.RESUMABLE, ExitCode.CTRL_C)  # no further comparison is begun
+STOPPED = (ExitCode.RESUMABLE, ExitCode.CTRL_C)  # by the user or the time budget: no further comparison is begun
 
 
 def check_and_make_folder(
@@ -121,29 +122,31 @@ def run_reproduction(folder: SearchFolder, reproduction: Reproduction, general: 
     """Run what is missing of every comparison, show what came out, and return the exit code.
 
     A comparison that gave up, or whose trials were lost with their machines, does not keep the others from running. The code is
-    that of what stopped everything; else 3 if a comparison gave up or no training of any has succeeded, 75 if trials were lost,
-    and 0 if everything is done.
+    that of what stopped everything; else 4 if something is damaged, 3 if a comparison gave up or no training of any has
+    succeeded, 75 if trials were lost, and 0 if everything is done.
     """
-    out, began, codes = console(), time.monotonic(), []
+    out, began, codes = console(), time.monotonic(), {}
     for line in reproduction.left_out:
         say(out, line)
     with DriverLock(folder):
         for number, unit in enumerate(reproduction.units, 1):
             say(out, f"comparison {number} of {len(reproduction.units)}: {unit.suffix}")
             ended = _run_unit(folder, unit, reproduction, _with_time_left(general, began), options)
-            codes.append(ended.code)
-            if ended.stopped in ENDS_ALL:
+            codes[unit.suffix] = ended.code
+            if ended.stopped in STOPPED:
                 break
         scored = _show(folder, options)
     left = [unit.suffix for unit in reproduction.units if not _is_done(unit_folder(folder, unit))]
-    if not left:
+    if not left and ExitCode.DAMAGED not in codes.values():
         return ExitCode.DONE if scored else ExitCode.NO_SUCCESS
     storage = [] if general.study_storage is None else ["--study-storage URL"]
     way = command("reproduce", "--resume", called(folder.path), *storage)
-    say(out, f"not done: {', '.join(left)}; go on with: {way}")
-    if ended.stopped in ENDS_ALL:
+    say(out, f"not done: {', '.join(left) or 'evaluations of damaged weights'}; go on with: {way}")
+    if ended.stopped in STOPPED:
         return ended.stopped
-    return ExitCode.NO_SUCCESS if ExitCode.NO_SUCCESS in codes else ExitCode.RESUMABLE
+    if ExitCode.DAMAGED in codes.values():
+        return ExitCode.DAMAGED
+    return ExitCode.NO_SUCCESS if ExitCode.NO_SUCCESS in map(codes.get, left) else ExitCode.RESUMABLE
 
 
 def _is_done(comparison: SearchFolder) -> bool:

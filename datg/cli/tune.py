@@ -1,7 +1,7 @@
 """The searches that a comparison begins with, run one after the other."""
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from datg.cli.console import console, say
@@ -19,6 +19,19 @@ from datg.search.state.resume import resume_search
 
 if TYPE_CHECKING:
     from datg.search.request import Request
+
+
+@dataclass(frozen=True)
+class Ended:
+    """Say how a comparison, or a search that it begins with, ended.
+
+    Attributes:
+        code: its exit code.
+        stopped: the exit code of what asked the program to stop, perhaps when it was done already; None if nothing has.
+    """
+
+    code: int
+    stopped: int | None = None
 
 
 def check_tuning(request: "Request", comparison: str, *, trials: int | None, repeats: int | None) -> None:
@@ -39,7 +52,7 @@ def check_tuning(request: "Request", comparison: str, *, trials: int | None, rep
             )
 
 
-def tune_first(request: "Request", comparison: str, uri: str | None, *, report: bool) -> tuple["Request", int]:
+def tune_first(request: "Request", comparison: str, uri: str | None, *, report: bool) -> tuple["Request", Ended]:
     """Run what is missing of the searches that a comparison begins with, and have it compare what they found.
 
     Args:
@@ -49,38 +62,39 @@ def tune_first(request: "Request", comparison: str, uri: str | None, *, report: 
         report: whether each search gets a page that tells what it found.
 
     Returns:
-        The request with what is left of its time budget, and the exit code: other than 0 where a search was stopped or cannot
-        go on.
+        The request with what is left of its time budget, and how that ended: with another code than 0 where a search was
+        stopped or cannot go on.
     """
     folder = find_folder(request.output, comparison)
     settings = SearchSettings.load(folder)
     if settings.tuning is None or settings.tuned:
-        return request, ExitCode.DONE
+        return request, Ended(ExitCode.DONE)
     began, names = time.monotonic(), settings.tuning.in_order
 
     def left() -> "Request":
         budget = request.time_budget
         return request if budget is None else replace(request, time_budget=budget - (time.monotonic() - began))
 
-    code: int = ExitCode.DONE
+    ended = Ended(ExitCode.DONE)
     with DriverLock(folder):
         for number, name in enumerate(names, 1):
             say(console(), f"search {number} of the {len(names)} that {folder.name} begins with")
-            code = _search(left(), folder.beside(name), uri, report=report)
-            if code != ExitCode.DONE:
+            ended = _search(left(), folder.beside(name), uri, report=report)
+            if ended.code != ExitCode.DONE:
                 break
         else:
             tuned_settings(folder, settings).save(folder)
-    return left(), code
+    return left(), ended
 
 
-def _search(request: "Request", folder: SearchFolder, uri: str | None, *, report: bool) -> int:
-    """Run what is missing of a search; return its exit code, 0 also where all of its trials ended without success."""
+def _search(request: "Request", folder: SearchFolder, uri: str | None, *, report: bool) -> Ended:
+    """Run what is missing of a search, and return how it ended: with 0 also where all of its trials ended without success."""
     if read_status(folder).done:
-        return ExitCode.DONE
+        return Ended(ExitCode.DONE)
     session = resume_search(request.going_on(), str(folder.path))
     code = run_with_display(session, uri, format_leaderboard, as_json=False, report=report)
     raise_on_signals()
     if code == ExitCode.NO_SUCCESS and len(session.driver.ended) >= session.settings.trials:
-        return ExitCode.DONE
-    return code or (session.stop.exit_code if session.stop.requested else ExitCode.DONE)
+        return Ended(ExitCode.DONE)
+    stopped = session.stop.exit_code if session.stop.requested else None
+    return Ended(code or stopped or ExitCode.DONE, stopped)

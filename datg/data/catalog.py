@@ -101,7 +101,9 @@ def data_root(path: Path | None = None, *, saved: str | None = None) -> Path:
 
 def data_root_flag(root: str | Path) -> list[str | Path]:
     """Return what a printed command needs to find data sets in ``root``: nothing where they are looked for anyway."""
-    return [] if Path(root).absolute() == data_root() else ["--data-root", Path(root)]
+    place, here = Path(root).absolute(), Path.cwd()
+    named = place.relative_to(here) if place.is_relative_to(here) else place  # a project's folder may be moved
+    return [] if place == data_root() else ["--data-root", named]
 
 
 def open_dataset(name: str, root: Path) -> Dataset:

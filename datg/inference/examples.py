@@ -141,7 +141,7 @@ class Reader:
         if class_folders.recognise(folder) and not loose and not class_folders.holds_parts(folder):
             return _by_class(class_folders.read(folder, self._settings, self.work).classes)
         files = [path for path in list_files(folder).files if path.suffix.lower() in SUFFIXES]
-        if len(files) > len(loose):
+        if loose and len(files) > len(loose):
             self.work.notify(f"{folder} holds pictures beside its folders, so no folder is taken for a class.")
         return Found([PictureFile.of(path, folder, self.shape[1]) for path in files])
 

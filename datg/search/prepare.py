@@ -22,8 +22,8 @@ from datg.search.ray.resources import Allocation, Resources, allocate_here, usab
 from datg.search.request import Request
 from datg.search.resolve import explain, requested_data, resolve_settings
 from datg.search.session import SearchSession, end_ray, open_search_study, open_session, start_ray_for
-from datg.search.settings import SearchSettings, Tuning, pair_name, shortened
-from datg.search.state.changes import requested_settings
+from datg.search.settings import SearchSettings, Tuning, pair_name
+from datg.search.state.changes import check_change, requested_settings
 from datg.search.state.folder import (
     SEARCH_YAML,
     DriverLock,
@@ -114,11 +114,12 @@ def show_settings(request: Request, resume: str | None) -> None:
     A few iterations and tasks of each learner and strategy are run for that, and nothing of them is kept.
     """
     if resume:
-        _show_resumed(request, SearchSettings.load(find_folder(request.output, resume)))
+        _show_resumed(request, find_folder(request.output, resume))
         return
     settings, layers, dataset = _settings(request)
-    check_places(read_enqueued(request.enqueue, settings), settings, begun=0)
-    for number, params in enumerate(read_enqueued(request.enqueue, settings), 1):
+    enqueued = read_enqueued(request.enqueue, settings)
+    check_places(enqueued, settings, begun=0)
+    for number, params in enumerate(enqueued, 1):
         print(_line(f"enqueued {number}", params, "--enqueue"))
     if (knowledge := _knowledge(request, settings)) is not None:
         print(_line("warm start", knowledge.remark, "--warm-start"))
@@ -135,14 +136,20 @@ def show_settings(request: Request, resume: str | None) -> None:
     print(_describe_length(length, share))
 
 
-def _show_resumed(request: Request, saved: SearchSettings) -> None:
-    """Print every value of a search that goes on, and what of it would be another than it was."""
+def _show_resumed(request: Request, folder: SearchFolder) -> None:
+    """Print every value that a search goes on with, and in what it would differ from what it was."""
+    saved = SearchSettings.load(folder)
     wanted, _ = requested_settings(request, saved)
-    before = {key: value for key, value, _ in explain(saved, Layers())}
     for key, value, _ in explain(wanted, Layers()):
-        changed = before.get(key) != value
-        print(_line(key, value, f"now; was {shortened(before.get(key))}" if changed else "search.yaml"))
-    for number, params in enumerate(read_enqueued(request.enqueue, wanted), 1):
+        print(_line(key, value, "search.yaml"))
+    changed = saved.differences(wanted)
+    changed += [] if wanted.trials == saved.trials else [f"trials: {saved.trials} -> {wanted.trials}"]
+    for line in changed:
+        print(f"changed: {line}")
+    check_change(saved, wanted, trials=len(folder.trial_numbers()))
+    enqueued = read_enqueued(request.enqueue, wanted)
+    check_places(enqueued, wanted, begun=len(folder.trial_numbers()))
+    for number, params in enumerate(enqueued, 1):
         print(_line(f"enqueued {number}", params, "--enqueue"))
 
 

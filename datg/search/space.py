@@ -2,8 +2,8 @@
 
 Each strategy names what of it is worth searching; a search's YAML replaces ranges or adds some. A range is one of
 ``{int: [low, high]}``, ``{float: [low, high]}``, ``{log: [low, high]}`` and ``{choice: [...]}``. A bound may be a name that is
-known only with the data and the learner (``max_clusters``, ``shared_layers``) or the key of an earlier range
-(``strategy.mix_low``), so that nothing infeasible is ever suggested.
+known only with data, learner and preset (``max_clusters``, ``shared_layers``, ``lowest_lr``, ``highest_lr``) or the key of an
+earlier range (``strategy.mix_low``), so that nothing infeasible is ever suggested.
 """
 
 import math

@@ -8,11 +8,11 @@ from datg.data.class_table import ClassTable
 from datg.data.splits import ALL_BASE_EXAMPLES, Split, check_tasks
 from datg.errors import ConfigError
 from datg.trial.config import TrialConfig
-from datg.trial.folder import BEST
+from datg.trial.folder import BEST, NETWORK
 from datg.trial.model import load_best
 from datg.trial.records import DONE, TrialOutcome, TrialRecord, ranked, read_outcome, read_record, state_of
 
-PLACES = (f"trials/*/{BEST}", f"seed-*/{BEST}")  # of best weights, in a search and in a final training
+PLACES = (f"trials/*/{BEST}", f"*/{BEST}")  # of best weights, in a search and in a folder of trainings
 
 
 def find_checkpoint(run: Path) -> Path:
@@ -28,8 +28,9 @@ def find_checkpoint(run: Path) -> Path:
         return run
     if (run / BEST).is_file():
         return run / BEST
-    found = {path.parent: path.parent.name.removeprefix("seed-") for place in PLACES for path in run.glob(place)}
-    trainings = ranked([_record(folder, int(number)) for folder, number in found.items() if number.isdigit()])
+    folders = {path.parent for place in PLACES for path in run.glob(place) if path.parent != run / NETWORK}
+    in_order = sorted(folders, key=lambda folder: (len(folder.name), folder.name))  # 2 before 10
+    trainings = ranked([_record(folder, place) for place, folder in enumerate(in_order)])
     best = [record for record in trainings if record.state == DONE] or trainings
     if not best:
         raise ConfigError(f"{run} holds no {BEST}; give the folder of a trial, of a search or of a final training.")

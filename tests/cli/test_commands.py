@@ -226,7 +226,7 @@ def test_what_a_library_in_c_says_of_a_picture_stays_off_the_terminal(tmp_path):
     done = run(
         "import_data", "mine", "raw", "--data-root", "data", "--queries", 9, cwd=tmp_path, data_root=tmp_path / "other"
     )
-    following = f"next: python launchers/search.py --dataset mine --data-root {tmp_path / 'data'} --set task.queries=9"
+    following = "next: python launchers/search.py --dataset mine --data-root data --set task.queries=9"
     assert following in done.stdout
     assert alone.stderr.strip() not in done.stderr and "class 00/0.tif" in done.stdout
     assert "looking at pictures: 1 of 315" in done.stderr

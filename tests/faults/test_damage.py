@@ -336,8 +336,10 @@ def test_a_dry_run_of_a_search_that_goes_on_shows_what_would_change(resume, tmp_
     show_settings(request_for(tmp_path / "runs", data_root, **asked), "search")
     rows = [line.split(maxsplit=2) for line in capsys.readouterr().out.splitlines()]
     told = {row[0]: row[1:] for row in rows}
-    assert told["search.trials"] == ["9", "now; was 2"] and told["task.shots"] == ["1", "search.yaml"]
+    assert told["search.trials"] == ["9", "search.yaml"] and told["changed:"] == ["trials:", "2 -> 9"]
     assert rows[-1][0] == "enqueued" and "1.5" in rows[-1][-1]
+    with pytest.raises(ConfigError, match="validated on other tasks"):
+        show_settings(request_for(tmp_path / "runs", data_root, settings=["task.shots=2"]), "search")
 
 
 def test_a_changed_space_is_shown_and_needs_permission(resume, tmp_path, glyphs):

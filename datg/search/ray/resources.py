@@ -161,11 +161,11 @@ def usable_cpus() -> int:
 
 
 def _slots(nodes: list[dict[str, float]], cpus: int, gpus: float) -> int:
-    """Return how many shares of ``cpus`` cores and ``gpus`` GPUs all nodes have."""
+    """Return how many shares of ``cpus`` cores and ``gpus`` GPUs all nodes have; a share lies on one GPU."""
     slots = 0
     for node in nodes:
         fits = int(node.get("CPU", 0.0) // cpus)
-        slots += fits if gpus == 0 else min(fits, int(node.get("GPU", 0.0) / gpus + 1e-6))
+        slots += fits if gpus == 0 else min(fits, int(node.get("GPU", 0.0)) * int(1 / gpus + 1e-6))
     return slots
 
 

@@ -1,7 +1,7 @@
 """The paper's Figure 4 from what has been run: points with intervals, and what became of what the paper reads from them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,7 +28,6 @@ class ReproducedFigure:
         lines: summaries on novel classes by point, by strategy; no point before a seed has been evaluated.
         seeds: means for each seed alone, by strategy.
         claims: what the paper reads from it.
-        units: the comparisons that it was made from.
     """
 
     name: str
@@ -37,7 +36,6 @@ class ReproducedFigure:
     lines: dict[str, dict[int, Summary]]
     seeds: dict[str, dict[int, dict[int, float]]]
     claims: list[Claim]
-    units: list[Unit] = field(default_factory=list)
 
 
 def reproduce_figure(name: str, results: ReproductionResults) -> ReproducedFigure | None:
@@ -57,7 +55,7 @@ def reproduce_figure(name: str, results: ReproductionResults) -> ReproducedFigur
         chosen = settings.config.evaluation
         tasks = chosen.validation_tasks if name == CURVE else chosen.test_tasks
         where = f"{where}; each point on {tasks} tasks of novel classes"
-    return replace(figure, where=where, units=units)
+    return replace(figure, where=where)
 
 
 def _is_of(name: str, unit: Unit, results: ReproductionResults) -> bool:

@@ -1,5 +1,6 @@
 """A reproduction's folder: what was asked for, and which comparisons beside it answer that."""
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +9,6 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from datg.errors import ConfigError, StateError
-from datg.runtime.called import called
 from datg.search.comparison.table import Scores, scores_of
 from datg.search.reproduction.paper import LEARNERS, ORDER
 from datg.search.reproduction.plan import Unit
@@ -106,7 +106,7 @@ class Reproduction(BaseModel):
                 f"{path} cannot be read ({str(error).splitlines()[0]}); restore it from a copy, or begin another reproduction."
             ) from error
         if reproduction.name not in ("", folder.name):
-            back = f"mv {called(folder.path)} {called(folder.path.with_name(reproduction.name))}"
+            back = shlex.join(["mv", str(folder.path), str(folder.path.with_name(reproduction.name))])
             raise StateError(
                 f"{folder.name} was begun as {reproduction.name}, after which its comparisons are called; rename it back: {back}"
             )

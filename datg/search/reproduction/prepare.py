@@ -125,7 +125,7 @@ def _at_hand(dataset: Dataset, fixed: Layers) -> AtHand:
         base_classes=len(dataset.split.base),
         fingerprint=dataset.table.fingerprint,
         iterations=int(fixed.values.get("training.iterations", own)),
-        split=dataset.split.model_dump(),
+        split=dataset.split.model_dump(exclude={"remarks"}),
         fixed=dict(fixed.values),
     )
 

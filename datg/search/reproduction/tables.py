@@ -9,7 +9,7 @@ from datg.search.reproduction.folder import ReproductionResults
 from datg.search.reproduction.paper import Column, Ordering, PaperTable
 from datg.search.reproduction.plan import Unit, table_columns, table_strategies
 from datg.trial.accuracies import Summary, summarise
-from datg.trial.records import TrialRecord
+from datg.trial.records import DONE, RUNNING, TrialRecord
 
 CONFIRMED, REFUTED, UNDECIDED, NOT_RUN = "confirmed", "refuted", "undecided", "not run"
 
@@ -111,12 +111,13 @@ def _rows(table: PaperTable, column: Column, unit: Unit, results: ReproductionRe
         records = [record for record in results.records(unit) if record.searched["strategy"] == name]
         bad = [record.outcome for record in records if record.outcome not in ("", "finished")]
         remarks = [f"{bad.count(outcome)} {outcome}" for outcome in sorted(set(bad))]
-        if lacking := results.reproduction.seeds - len(scores[name]) - len(bad):
+        lost = sum(record.state not in (RUNNING, DONE) for record in records)
+        if lacking := results.reproduction.seeds - len(scores[name]) - lost:
             remarks.append(
                 "not run yet" if settings is None else f"{lacking} of {results.reproduction.seeds} seeds to go"
             )
         ways = None if settings is None else settings.config.task.ways
-        if ways not in (None, column.ways):
+        if ways not in (None, column.ways) and table.number(unit.learner, name, column) is not None:
             remarks.append(f"{ways}-way; the paper's is {column.ways}-way")
         row = _row(
             table, column, unit.learner, name, scores[name], tuned=_tuned(unit, records), remark=", ".join(remarks)

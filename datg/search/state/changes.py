@@ -130,14 +130,29 @@ def reconcile_settings(
         ]
         lines.append("undo the changes, start a new search, or accept them with --allow-change.")
         raise (ConfigError if asked else StateError)("\n".join(lines))
-    _check_compatible(began.ranges, wanted.ranges)
-    _check_comparable(began, wanted)
+    check_change(began, wanted, trials=len(stored.trials()))
     change = {
         "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "trials before": len(stored.trials()),
         "differences": differences,
     }
     return wanted.model_copy(update={"changes": [*saved.changes, change]}), differences
+
+
+def check_change(began: SearchSettings, wanted: SearchSettings, *, trials: int) -> None:
+    """Refuse what no permission makes possible, because one study cannot hold it.
+
+    Args:
+        began: what the search began with.
+        wanted: what it is to go on with.
+        trials: how many it has.
+
+    Raises:
+        ConfigError: a key is of another kind or has other choices, or trials would be validated on other tasks.
+    """
+    _check_compatible(began.ranges, wanted.ranges)
+    if trials:
+        _check_comparable(began, wanted)
 
 
 def _check_comparable(began: SearchSettings, wanted: SearchSettings) -> None:

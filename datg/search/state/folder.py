@@ -188,7 +188,7 @@ def make_or_take_folder(path: Path, *left: str) -> SearchFolder:
         ConfigError: something else is there.
         OSError: it cannot be made.
     """
-    begun = ("driver.", f".{SEARCH_YAML}.", ".driver.", *left)
+    begun = ("driver.", f".{SEARCH_YAML}.", ".driver.", "warm_start.", ".warm_start.", *left)
     if path.is_dir() and all(inside.name.startswith(begun) for inside in path.iterdir()):
         return SearchFolder(path)
     try:

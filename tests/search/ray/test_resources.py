@@ -107,6 +107,11 @@ def test_room_is_counted_for_as_many_trials_as_may_come_to_share_a_gpu():
     assert allocate(NODES, Resources(gpus_per_trial=0.5)).most_concurrent == 4
 
 
+@pytest.mark.parametrize(("share", "slots"), [(1.0, 4), (0.7, 4), (0.5, 8), (0.4, 8), (0.3, 12), (0.25, 16)])
+def test_a_share_lies_on_one_gpu_and_not_over_two(share, slots):
+    assert allocate([{"CPU": 64.0, "GPU": 4.0}], Resources(gpus_per_trial=share)).slots == slots
+
+
 def need(memory, busy, seconds=0.004):
     return Need(memory << 30, 80 << 30, seconds, busy)
 

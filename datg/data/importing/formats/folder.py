@@ -4,7 +4,7 @@ from pathlib import Path
 
 from datg.data.import_settings import ImportSettings
 from datg.data.importing.images import PictureFile
-from datg.data.importing.raw_files import class_folders, remark_on
+from datg.data.importing.raw_files import class_folders, class_names, remark_on
 from datg.data.raw_data import RawData, Workplace
 from datg.errors import DataError
 
@@ -18,9 +18,9 @@ def recognise(raw: Path) -> bool:
 
 
 def holds_parts(raw: Path) -> bool:
-    """Return whether all folders of ``raw`` that hold something are called as parts of a split are, so that none is a class."""
-    names = {name for name, _ in class_folders(raw)}
-    return bool(names) and names <= set(PART_NAMES)
+    """Return whether all folders of ``raw`` are called as parts of a split are, so that none is a class."""
+    names = class_names(raw)
+    return bool(names) and set(names) <= set(PART_NAMES)
 
 
 def read(raw: Path, settings: ImportSettings, work: Workplace) -> RawData:
