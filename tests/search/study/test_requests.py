@@ -214,7 +214,7 @@ def test_trials_are_enqueued_from_files_and_exports(tmp_path, settings):
 def test_more_than_a_search_has_left_are_refused(settings):
     assert settings.trials == 6
     with pytest.raises(ConfigError, match="asks for 3 trials, but 2 of the 6 are left; make room: .* mine --trials 7"):
-        check_places([{}] * 3, settings, begun=3, waiting=1, search="mine")
+        check_places([{}] * 3, settings, begun=3, waiting=1, resume="datg search --resume mine")
     check_places([{}] * 5, settings, begun=0)
     with pytest.raises(
         ConfigError, match="5 of the 6 are left, trial 0 is the method's own setting; make room: --trials 7"
